@@ -1,0 +1,39 @@
+//! Bytes as hexadecimal digits.
+
+/// Two lower-case digits a byte.
+pub fn encode(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(*DIGITS.get(usize::from(nibble)).unwrap_or(&b'?'));
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// The bytes of a text of digits of either case, blanks between them allowed; `None` if there is
+/// anything else, or half a byte.
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 2);
+    let mut high = None;
+    for digit in text.bytes().filter(|b| !b.is_ascii_whitespace()) {
+        let nibble = u8::try_from(char::from(digit).to_digit(16)?).ok()?;
+        match high.take() {
+            None => high = Some(nibble),
+            Some(high) => bytes.push(high << 4 | nibble),
+        }
+    }
+    high.is_none().then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_there_and_back() {
+        assert_eq!(encode(&[0, 0x7f, 0xff]), "007fff");
+        assert_eq!(decode("00 7F\tff"), Some(vec![0, 0x7f, 0xff]));
+        assert_eq!(decode("0"), None);
+        assert_eq!(decode("zz"), None);
+    }
+}

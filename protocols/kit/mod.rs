@@ -1,0 +1,9 @@
+//! Tricks that more than one protocol needs: the second time one appears, it moves here.
+
+pub mod bcd;
+pub mod checksum;
+pub mod framing;
+pub mod hex;
+pub mod parse;
+pub mod time;
+pub mod units;

@@ -1,0 +1,65 @@
+//! Decoders of GPS trackers' protocols: no I/O, no clock, no accounts. `ls` of this folder is the
+//! list of them.
+//!
+//! [`contract`] is what a decoder implements and what drives it, `kit` holds the tricks that
+//! several of them need, and every other module is one protocol. A protocol imports `contract` and
+//! `kit`, never another protocol. Adding one is one file, one `mod` line, one row in the table
+//! below and its fixtures: see `docs/adding-a-protocol.md`.
+//!
+//! ```text
+//! bytes -> Decode::cut -> whole frame -> Decode::frame -> events (login, message, reply, ...)
+//! ```
+
+pub mod contract;
+pub mod kit;
+
+mod teltonika;
+
+pub use contract::*;
+
+/// Every protocol this build speaks, in name order. The number is append-only and is what is
+/// stored; the module's name is the name in configuration, REST, metrics and fixtures.
+macro_rules! table {
+    ($($number:literal $module:ident,)*) => {
+        /// Every protocol this build speaks, in name order.
+        pub static PROTOCOLS: &[Protocol] = &[
+            $(Protocol::of::<$module::Decoder>($number),)*
+        ];
+
+        #[cfg(test)]
+        const MODULES: &[&str] = &[$(stringify!($module)),*];
+    };
+}
+
+table! {
+    1 teltonika,
+}
+
+/// The protocol of that name.
+pub fn find(name: &str) -> Option<&'static Protocol> {
+    PROTOCOLS.iter().find(|protocol| protocol.info.name == name)
+}
+
+/// The protocol of that stored number.
+pub fn by_number(number: u16) -> Option<&'static Protocol> {
+    PROTOCOLS.iter().find(|protocol| protocol.number == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_table_is_in_name_order_and_each_row_is_named_after_its_module() {
+        let names: Vec<_> = PROTOCOLS
+            .iter()
+            .map(|protocol| protocol.info.name)
+            .collect();
+        assert_eq!(names, MODULES);
+        assert!(names.is_sorted());
+        let numbers: HashSet<_> = PROTOCOLS.iter().map(|protocol| protocol.number).collect();
+        assert_eq!(numbers.len(), PROTOCOLS.len(), "a number twice");
+        assert!(!numbers.contains(&0), "0 stands for no protocol");
+    }
+}
