@@ -1,1 +1,20 @@
-//! stub
+//! Tollgate, a telematics channel gateway. This page is the code map.
+//!
+//! GPS trackers connect by TCP to a channel's host:port; Tollgate decodes their frames, finds the
+//! one device that the pair (channel, ident) names, delivers each message to the account that owns
+//! it, charges its traffic to that account and every account above it, and answers a tracker only
+//! when what it answers for is on disk and paid for. `docs/architecture.md` holds the invariants.
+//!
+//! ```text
+//! socket -> channel (driver) -> protocols (decoder) -> registry: (channel, ident) -> device
+//!        -> account: charge the chain -> journal: append, fsync -> watermark -> reply
+//! ```
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`ids`] | the newtypes that every room shares, the injected clock |
+//!
+//! Effects point inward: a room with I/O may import a pure one, never back. `tests/tidy.rs` holds
+//! the table of who may import whom.
+
+pub mod ids;

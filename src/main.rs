@@ -1,1 +1,3 @@
+//! The program: arguments, config, start, wait for a signal, drain.
+
 fn main() {}
