@@ -12,9 +12,11 @@
 //!
 //! | room | what it is for |
 //! |---|---|
+//! | [`api`] | REST under flespi's paths and conventions |
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
 //!
 //! Effects point inward: a room with I/O may import a pure one, never back. `tests/tidy.rs` holds
 //! the table of who may import whom.
 
+pub mod api;
 pub mod ids;

@@ -6,10 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Microseconds of a minute, the window of the rates.
 pub const US_PER_MINUTE: i64 = 60_000_000;
 
-/// The minute that a time (unix us) belongs to, counted since 1970.
-pub const fn minute_of(at_us: i64) -> u32 {
-    let minute = at_us.div_euclid(US_PER_MINUTE);
-    if minute < 0 { 0 } else { minute as u32 }
+/// The minute that a time (unix us) belongs to, counted since 1970 (0 before).
+pub fn minute_of(at_us: i64) -> u32 {
+    u32::try_from(at_us.div_euclid(US_PER_MINUTE).max(0)).unwrap_or(u32::MAX)
 }
 
 /// Tells the time, unix us. Never goes back.

@@ -1,0 +1,4 @@
+//! REST.
+
+pub mod expression;
+pub mod selector;
