@@ -13,10 +13,14 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`api`] | REST under flespi's paths and conventions |
+//! | [`cli`] | the command line: one file per subcommand |
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
+//! | [`replay`] | captures to TCP streams, streams to what a decoder says of them |
 //!
 //! Effects point inward: a room with I/O may import a pure one, never back. `tests/tidy.rs` holds
 //! the table of who may import whom.
 
 pub mod api;
+pub mod cli;
 pub mod ids;
+pub mod replay;

@@ -1,3 +1,29 @@
-//! The program: arguments, config, start, wait for a signal, drain.
+//! The program: arguments, one subcommand, an exit code.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use tollgate::cli;
+
+/// A telematics channel gateway: decodes GPS trackers, charges account trees, and answers a
+/// tracker only when what it answers for is on disk and paid for.
+#[derive(Parser)]
+#[command(version, after_help = cli::EXIT_CODES, max_term_width = 100)]
+struct Tollgate {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Decode(cli::decode::Args),
+}
+
+fn main() -> ExitCode {
+    let arguments = match Tollgate::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::usage(&error),
+    };
+    cli::report(match arguments.command {
+        Command::Decode(args) => cli::decode::run(&args),
+    })
+}
