@@ -13,14 +13,20 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`api`] | REST under flespi's paths and conventions |
+//! | [`channel`] | listeners, the connection driver, the reply queue |
 //! | [`cli`] | the command line: one file per subcommand |
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
+//! | [`metrics`] | every metric name and label; the page that Prometheus scrapes |
 //! | [`replay`] | captures to TCP streams, streams to what a decoder says of them |
+//! | [`router`] | live connections and how to reach them; who follows new messages |
 //!
 //! Effects point inward: a room with I/O may import a pure one, never back. `tests/tidy.rs` holds
 //! the table of who may import whom.
 
 pub mod api;
+pub mod channel;
 pub mod cli;
 pub mod ids;
+pub mod metrics;
 pub mod replay;
+pub mod router;

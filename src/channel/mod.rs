@@ -1,0 +1,3 @@
+//! Channels.
+pub mod gate;
+pub mod wheel;
