@@ -22,7 +22,7 @@ pub const FRAMES_PER_FEED_MAX: usize = 64;
 /// So many rejected frames in a row, and the stream is given up.
 pub const REJECTS_IN_A_ROW_MAX: u32 = 128;
 /// The most idents of one connection where a connection has one.
-pub const LOGINS_MAX: usize = 16;
+pub const LOGINS_MAX: usize = 128;
 /// The most idents of one connection where the protocol carries several.
 pub const SHARED_LOGINS_MAX: usize = 1024;
 
@@ -168,6 +168,10 @@ pub trait Session: Send {
     /// Reads what can be read of `input`: everything not consumed yet. `eof`: the peer sends no
     /// more.
     fn feed(&mut self, input: &[u8], eof: bool, env: Env<'_>) -> Fed;
+
+    /// Reads one frame that something else delimited (a datagram, a capture's payload), beside
+    /// the stream.
+    fn read_frame(&mut self, frame: &[u8], env: Env<'_>) -> Option<Fatal>;
 
     /// Logs `ident` in as if the stream had begun with it.
     fn begin_as(&mut self, ident: &str, env: Env<'_>) -> Result<(), Reject>;
@@ -440,6 +444,10 @@ impl<D: Decode> Session for Driven<D> {
                 };
             }
         }
+    }
+
+    fn read_frame(&mut self, frame: &[u8], mut env: Env<'_>) -> Option<Fatal> {
+        self.frame(frame, &mut env)
     }
 
     fn begin_as(&mut self, ident: &str, mut env: Env<'_>) -> Result<(), Reject> {

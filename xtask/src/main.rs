@@ -1,1 +1,56 @@
-fn main() {}
+//! The project's chores, in Rust: `cargo xtask help` lists them.
+
+mod conformance;
+mod corpus;
+#[expect(dead_code, reason = "the dialogues' half is for the fixtures' test")]
+#[path = "../../protocols/tests/harness/mod.rs"]
+mod harness;
+
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+
+const HELP: &str = "\
+cargo xtask CHORE
+
+  import-corpus [PROTOCOL..]   shared/corpus, in a folder above this -> fixtures/<protocol>/_corpus.jsonl
+  conformance                  the corpus through every decoder -> docs/conformance.md
+";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let root = root();
+    match arguments.split_first() {
+        Some((chore, rest)) => match chore.as_str() {
+            "import-corpus" => corpus::import(&root, &beside(&root)?, rest),
+            "conformance" => conformance::write(&root),
+            "help" | "--help" => {
+                say(HELP);
+                Ok(())
+            }
+            _ => bail!("no such chore: {chore}\n\n{HELP}"),
+        },
+        None => bail!("{HELP}"),
+    }
+}
+
+/// The top of the workspace.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+/// The corpus that lies in a folder above the project.
+fn beside(root: &Path) -> Result<PathBuf> {
+    root.ancestors()
+        .map(|folder| folder.join("shared/corpus"))
+        .find(|corpus| corpus.is_dir())
+        .context("there is no shared/corpus in any folder above")
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "a chore speaks to the person who runs it"
+)]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}

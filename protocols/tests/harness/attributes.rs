@@ -1,0 +1,372 @@
+//! The one table from the reference's attribute names and units to ours.
+//!
+//! The reference gives distances in meters, durations in milliseconds, speeds in knots; what it
+//! leaves in the wire's own unit differs from protocol to protocol, so a row may name several of
+//! our parameters, each with the factors that may lie between. An attribute with a row must be
+//! in our message under one of its names with an equal value; an attribute without a row is not
+//! compared.
+
+use serde_json::{Map, Value as Json};
+
+/// An attribute of the reference and where its value may be in a message of ours.
+struct Row {
+    theirs: &'static str,
+    /// The protocols it is for; empty: all that have no row of their own.
+    protocols: &'static [&'static str],
+    /// Our names, and by which factors their value becomes ours.
+    ours: &'static [(&'static str, &'static [f64])],
+}
+
+const fn row(theirs: &'static str, ours: &'static [(&'static str, &'static [f64])]) -> Row {
+    Row {
+        theirs,
+        protocols: &[],
+        ours,
+    }
+}
+
+const fn row_of(
+    protocols: &'static [&'static str],
+    theirs: &'static str,
+    ours: &'static [(&'static str, &'static [f64])],
+) -> Row {
+    Row {
+        theirs,
+        protocols,
+        ours,
+    }
+}
+
+/// As it is.
+const SAME: &[f64] = &[1.0];
+/// Meters to km.
+const KM: &[f64] = &[0.001];
+/// Milliseconds to hours.
+const HOURS: &[f64] = &[1.0 / 3_600_000.0];
+/// Milliseconds to seconds.
+const SECONDS: &[f64] = &[0.001];
+/// Millivolts where the reference did not convert.
+const VOLTS: &[f64] = &[1.0, 0.001];
+/// Steps of 4, 5 or 31 where we give percentage.
+const PERCENT: &[f64] = &[1.0, 20.0, 25.0, 100.0 / 31.0, 100.0];
+
+// A row of a protocol stands before the general one and replaces it; one without a name of ours
+// says that the attribute is not compared there.
+const ROWS: &[Row] = &[
+    row_of(
+        &["teltonika"],
+        "odometer",
+        &[("vehicle.mileage", KM), ("can.vehicle.mileage", KM)],
+    ),
+    row(
+        "odometer",
+        &[
+            ("vehicle.mileage", KM),
+            ("gps.vehicle.mileage", KM),
+            ("can.vehicle.mileage", KM),
+        ],
+    ),
+    row(
+        "tripOdometer",
+        &[("trip.mileage", KM), ("segment.can.vehicle.mileage", KM)],
+    ),
+    row("obdOdometer", &[("can.vehicle.mileage", KM)]),
+    row("sat", &[("position.satellites", SAME)]),
+    row("hdop", &[("position.hdop", SAME)]),
+    row("pdop", &[("position.pdop", SAME)]),
+    row("vdop", &[("position.vdop", SAME)]),
+    row("ignition", &[("engine.ignition.status", SAME)]),
+    row("motion", &[("movement.status", SAME)]),
+    row(
+        "charge",
+        &[
+            ("battery.charging.status", SAME),
+            ("external.powersource.status", SAME),
+        ],
+    ),
+    row("blocked", &[("engine.blocked.status", SAME)]),
+    row("armed", &[("arm.status", SAME)]),
+    row("door", &[("door.open.status", SAME)]),
+    row("archive", &[("message.buffered.status", SAME)]),
+    row(
+        "power",
+        &[
+            ("external.powersource.voltage", VOLTS),
+            ("board.voltage", VOLTS),
+        ],
+    ),
+    row("battery", &[("battery.voltage", VOLTS)]),
+    row("batteryLevel", &[("battery.level", SAME)]),
+    row(
+        "rssi",
+        &[
+            ("gsm.signal.level", PERCENT),
+            ("gsm.signal.enum", SAME),
+            ("gsm.signal.dbm", SAME),
+            ("gsm.signal.quality", SAME),
+        ],
+    ),
+    row("deviceTemp", &[("device.temperature", SAME)]),
+    row("rpm", &[("can.engine.rpm", SAME), ("engine.rpm", SAME)]),
+    row(
+        "hours",
+        &[
+            ("engine.motorhours", HOURS),
+            ("can.engine.motorhours", HOURS),
+        ],
+    ),
+    row(
+        "obdSpeed",
+        &[("can.vehicle.speed", SAME), ("vehicle.speed", SAME)],
+    ),
+    row(
+        "coolantTemp",
+        &[
+            ("can.engine.coolant.temperature", SAME),
+            ("engine.temperature", SAME),
+        ],
+    ),
+    row("intakeTemp", &[("can.intake.air.temperature", SAME)]),
+    row("vin", &[("vehicle.vin", SAME), ("can.vehicle.vin", SAME)]),
+    row("dtcs", &[("can.dtc.codes", SAME)]),
+    row(
+        "driverUniqueId",
+        &[
+            ("driver.id", SAME),
+            ("rfid.code", SAME),
+            ("ibutton.code", SAME),
+        ],
+    ),
+    row("steps", &[("step.count", SAME)]),
+    row("iccid", &[("gsm.sim.iccid", SAME)]),
+    row("versionFw", &[("device.firmware.version", SAME)]),
+    row("versionHw", &[("device.hardware.version", SAME)]),
+    row(
+        "humidity",
+        &[("humidity", SAME), ("sensor.humidity.1", SAME)],
+    ),
+    row("heartRate", &[("heart.rate", SAME)]),
+    row(
+        "drivingTime",
+        &[("movement.duration", SECONDS), ("trip.duration", SECONDS)],
+    ),
+    row(
+        "result",
+        &[("command.result", SAME), ("text.message", SAME)],
+    ),
+    row(
+        "event",
+        &[
+            ("event.enum", SAME),
+            ("event.name", SAME),
+            ("alarm.code", SAME),
+            ("report.reason", SAME),
+            ("message.type", SAME),
+        ],
+    ),
+    row("priority", &[("event.priority.enum", SAME)]),
+    row_of(&["teltonika"], "operator", &[("gsm.operator.code", SAME)]),
+    row(
+        "operator",
+        &[("gsm.operator.code", SAME), ("gsm.operator.name", SAME)],
+    ),
+];
+
+/// Rows for attributes that end in a number: the number goes where `#` stands in ours.
+const NUMBERED: &[Row] = &[
+    row("in", &[("din.#", SAME)]),
+    row("out", &[("dout.#", SAME)]),
+    row(
+        "adc",
+        &[
+            ("ain.#", VOLTS),
+            ("custom.adc#", SAME),
+            ("custom.param.#", SAME),
+        ],
+    ),
+    row(
+        "temp",
+        &[
+            ("sensor.temperature.#", &[1.0, 0.1, 0.01]),
+            ("ble.sensor.temperature.#", &[1.0, 0.1, 0.01]),
+            ("fuel.temperature.#", SAME),
+        ],
+    ),
+];
+
+/// The reference's word for an alarm, and which of our parameters may say it.
+const ALARMS: &[(&str, &[&str])] = &[
+    ("sos", &["alarm.event.trigger"]),
+    ("hardAcceleration", &["harsh.acceleration.event.trigger"]),
+    ("hardBraking", &["harsh.braking.event.trigger"]),
+    ("hardCornering", &["harsh.cornering.event.trigger"]),
+    ("powerCut", &["power.cut.event.trigger"]),
+    ("powerRestored", &["power.restored.event.trigger"]),
+    (
+        "powerOff",
+        &[
+            "power.off.event.trigger",
+            "ignition.off.event.trigger",
+            "power.cut.event.trigger",
+        ],
+    ),
+    ("powerOn", &["power.on.event.trigger"]),
+    ("removing", &["tampering.event.trigger", "tampering.status"]),
+    (
+        "tampering",
+        &["tampering.event.trigger", "tampering.status"],
+    ),
+    (
+        "movement",
+        &["movement.event.trigger", "towing.event.trigger"],
+    ),
+    (
+        "lowBattery",
+        &["battery.low.event.trigger", "battery.low.status"],
+    ),
+    (
+        "lowPower",
+        &[
+            "external.powersource.low.event.trigger",
+            "external.powersource.low.status",
+        ],
+    ),
+    (
+        "vibration",
+        &["vibration.event.trigger", "shock.event.trigger"],
+    ),
+    (
+        "geofence",
+        &[
+            "geofence.event.enter",
+            "geofence.event.exit",
+            "geofence.event.trigger",
+        ],
+    ),
+    ("geofenceEnter", &["geofence.event.enter"]),
+    ("geofenceExit", &["geofence.event.exit"]),
+    ("fuelLeak", &["fuel.theft.event.trigger"]),
+    ("accident", &["crash.event.trigger"]),
+    ("fatigueDriving", &["fatigue.event.trigger"]),
+    ("door", &["door.event.trigger", "door.open.status"]),
+    ("temperature", &["temperature.event.trigger"]),
+    ("bonnet", &["hood.open.status"]),
+    ("fallDown", &["fall.event.trigger"]),
+    (
+        "overspeed",
+        &["overspeeding.event.trigger", "overspeeding.status"],
+    ),
+    ("idle", &["idle.event.trigger", "idle.status"]),
+    ("tow", &["towing.event.trigger", "towing.alarm.status"]),
+    (
+        "gpsAntennaCut",
+        &["gnss.antenna.cut.event.trigger", "gnss.antenna.cut.status"],
+    ),
+];
+
+/// Compares the reference's attributes with our message: the names of those that differ, and how.
+/// Gives the number of those compared.
+pub(crate) fn compare(
+    protocol: &str,
+    theirs: &Map<String, Json>,
+    ours: &Map<String, Json>,
+    differences: &mut Vec<(String, String)>,
+) -> usize {
+    let mut compared = 0;
+    for (name, value) in theirs {
+        if name == "alarm" {
+            for word in value.as_str().unwrap_or_default().split(',') {
+                let Some((_, places)) = ALARMS.iter().find(|(theirs, _)| *theirs == word) else {
+                    continue;
+                };
+                compared += 1;
+                if !places
+                    .iter()
+                    .any(|place| ours.get(*place) == Some(&Json::Bool(true)))
+                {
+                    differences.push((
+                        "attribute:alarm".to_owned(),
+                        format!("alarm {word}: none of {places:?} is true"),
+                    ));
+                }
+            }
+            continue;
+        }
+        let places = places(protocol, name);
+        if places.is_empty() {
+            continue;
+        }
+        compared += 1;
+        let found: Vec<_> = places
+            .iter()
+            .filter_map(|(place, factors)| Some((place, ours.get(place)?, factors)))
+            .collect();
+        if !found
+            .iter()
+            .any(|(_, ours, factors)| equal(value, ours, factors))
+        {
+            let shown: Vec<String> = found
+                .iter()
+                .map(|(place, ours, _)| format!("{place} {ours}"))
+                .collect();
+            let shown = if shown.is_empty() {
+                "nothing".to_owned()
+            } else {
+                shown.join(", ")
+            };
+            differences.push((
+                format!("attribute:{name}"),
+                format!("{name} {value}: ours has {shown}"),
+            ));
+        }
+    }
+    compared
+}
+
+fn places(protocol: &str, name: &str) -> Vec<(String, &'static [f64])> {
+    let fits = |row: &&Row| row.protocols.is_empty() || row.protocols.contains(&protocol);
+    let own = |ours: &'static [(&'static str, &'static [f64])], number: &str| {
+        ours.iter()
+            .map(|(place, factors)| (place.replace('#', number), *factors))
+            .collect()
+    };
+    if let Some(row) = ROWS.iter().filter(fits).find(|row| row.theirs == name) {
+        return own(row.ours, "");
+    }
+    let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = name.get(letters.len()..).unwrap_or_default();
+    if number.is_empty() {
+        return Vec::new();
+    }
+    NUMBERED
+        .iter()
+        .filter(fits)
+        .find(|row| row.theirs == letters)
+        .map(|row| own(row.ours, number))
+        .unwrap_or_default()
+}
+
+fn equal(theirs: &Json, ours: &Json, factors: &[f64]) -> bool {
+    if theirs == ours {
+        return true;
+    }
+    if let (Some(theirs), Some(ours)) = (number(theirs), number(ours)) {
+        return factors.iter().any(|factor| {
+            let theirs = theirs * factor;
+            (theirs - ours).abs() <= 0.006_f64.max(theirs.abs() * 1e-5)
+        });
+    }
+    match (theirs.as_str(), ours.as_str()) {
+        (Some(theirs), Some(ours)) => theirs.trim().eq_ignore_ascii_case(ours.trim()),
+        _ => false,
+    }
+}
+
+fn number(value: &Json) -> Option<f64> {
+    match value {
+        Json::Bool(value) => Some(f64::from(u8::from(*value))),
+        Json::Number(number) => number.as_f64(),
+        Json::String(text) => text.trim().trim_end_matches('%').parse().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,9 @@
+//! What the fixtures' test and `cargo xtask conformance` share: running connections and comparing
+//! what comes out. No protocol has code here.
+
+pub(crate) mod attributes;
+pub(crate) mod corpus;
+pub(crate) mod dialogue;
+pub(crate) mod fields;
+pub(crate) mod runner;
+pub(crate) mod trials;
