@@ -12,6 +12,7 @@
 //!
 //! | room | what it is for |
 //! |---|---|
+//! | [`account`] | the account tree, its limits, the charge that never overshoots them; pure |
 //! | [`api`] | REST under flespi's paths and conventions |
 //! | [`channel`] | listeners, the connection driver, the reply queue |
 //! | [`cli`] | the command line: one file per subcommand |
@@ -23,6 +24,7 @@
 //! Effects point inward: a room with I/O may import a pure one, never back. `tests/tidy.rs` holds
 //! the table of who may import whom.
 
+pub mod account;
 pub mod api;
 pub mod channel;
 pub mod cli;
