@@ -18,6 +18,7 @@
 //! | [`cli`] | the command line: one file per subcommand |
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
 //! | [`metrics`] | every metric name and label; the page that Prometheus scrapes |
+//! | [`registry`] | accounts, channels, devices, tokens as items; who owns, who may use; (channel, ident) -> device |
 //! | [`replay`] | captures to TCP streams, streams to what a decoder says of them |
 //! | [`router`] | live connections and how to reach them; who follows new messages |
 //!
@@ -30,5 +31,6 @@ pub mod channel;
 pub mod cli;
 pub mod ids;
 pub mod metrics;
+pub mod registry;
 pub mod replay;
 pub mod router;

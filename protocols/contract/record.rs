@@ -214,6 +214,14 @@ pub struct Fields<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> Fields<'a> {
+    /// The bytes of the fields that are still to come: what lies between two of these is one
+    /// field as it was written.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
 impl<'a> Iterator for Fields<'a> {
     type Item = (Key<'a>, Datum<'a>);
 
