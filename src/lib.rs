@@ -21,6 +21,7 @@
 //! | [`registry`] | accounts, channels, devices, tokens as items; who owns, who may use; (channel, ident) -> device |
 //! | [`replay`] | captures to TCP streams, streams to what a decoder says of them |
 //! | [`router`] | live connections and how to reach them; who follows new messages |
+//! | [`store`] | the items at rest and the journal's checkpoints: the only room that names sled |
 //!
 //! Effects point inward: a room with I/O may import a pure one, never back. `tests/tidy.rs` holds
 //! the table of who may import whom.
@@ -34,3 +35,4 @@ pub mod metrics;
 pub mod registry;
 pub mod replay;
 pub mod router;
+pub mod store;

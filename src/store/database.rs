@@ -1,0 +1,223 @@
+//! sled, with its traps known. No other file names it.
+//!
+//! - `flush()` is `sync_file_range` on Linux: it flushes neither the file's size nor the disk's
+//!   cache. So [`Database::durable`] is `flush()` and then an own `fdatasync` of the file `db`.
+//! - sled never syncs its `conf` file, nor the folders: a power cut in the first seconds of a
+//!   database's life leaves one that cannot be opened again. [`Database::open`] syncs them.
+//! - Several keys are written together by a transaction; `apply_batch` is not atomic to readers
+//!   and slow for many. The closure of a transaction may run again: it has no side effects.
+//! - `Mode::LowSpace` and a flush every 500 ms, since the flusher also gives back old segments.
+//! - A second process on the same folder is refused by sled's lock.
+//! - Every call blocks.
+
+use super::Kind;
+use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// sled's page cache; real memory is about twice this.
+const CACHE_BYTES: u64 = 64 << 20;
+/// How often sled writes out what nobody asked it to, which also runs its garbage collection.
+const FLUSH_EVERY_MS: u64 = 500;
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refuses.
+    #[error("{path}: {error}")]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What it says.
+        error: io::Error,
+    },
+    /// Another process has it open.
+    #[error("{path} is in use by another process: one gateway to a data directory")]
+    InUse {
+        /// The database.
+        path: PathBuf,
+    },
+    /// What is on disk is not what was written.
+    #[error(
+        "{path} is damaged ({detail}). Stop here: move that folder aside, put the last backup of \
+         it in its place, and start again; the journal is folded on from the backup's watermark. \
+         Without a backup of ledger.sled, moving it aside is enough while every journal segment \
+         is still there"
+    )]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// Where, as far as it is known.
+        detail: String,
+    },
+    /// A record cannot be read.
+    #[error("{kind:?} {id} at rest cannot be read: {problem}")]
+    Record {
+        /// Which kind.
+        kind: Kind,
+        /// Its number.
+        id: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A record was written by a newer build.
+    #[error(
+        "{kind:?} {id} at rest has version {newer}: it was written by a newer build, start that one"
+    )]
+    Newer {
+        /// Which kind.
+        kind: Kind,
+        /// Its number.
+        id: u64,
+        /// Its version byte.
+        newer: u8,
+    },
+    /// A record is there that must not be, or is missing.
+    #[error("{kind:?} {id} was changed meanwhile")]
+    Changed {
+        /// Which kind.
+        kind: Kind,
+        /// Its number.
+        id: u64,
+    },
+    /// More records than one commit takes.
+    #[error("{records} records are more than one commit takes")]
+    TooMany {
+        /// How many.
+        records: usize,
+    },
+}
+
+/// Ends a transaction.
+pub(super) struct Abort(ConflictableTransactionError<StoreError>);
+
+impl Abort {
+    /// For good, with this error.
+    pub(super) fn give_up(error: StoreError) -> Self {
+        Self(ConflictableTransactionError::Abort(error))
+    }
+}
+
+impl From<sled::transaction::UnabortableTransactionError> for Abort {
+    fn from(error: sled::transaction::UnabortableTransactionError) -> Self {
+        Self(error.into())
+    }
+}
+
+/// One database of one tree.
+pub(super) struct Database {
+    path: PathBuf,
+    db: sled::Db,
+    /// The file that [`Database::durable`] syncs, kept open.
+    data: File,
+}
+
+impl Database {
+    /// Opens the database in the folder `path`, or makes one. What makes it openable again is on
+    /// disk when this returns.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |error| refine(path, error);
+        let db = sled::Config::new()
+            .path(path)
+            .mode(sled::Mode::LowSpace)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(FLUSH_EVERY_MS))
+            .open()
+            .map_err(failed)?;
+        db.flush().map_err(failed)?;
+        for (name, folder) in [("conf", false), ("db", false), ("blobs", true), ("", true)] {
+            sync(&path.join(name), folder)?;
+        }
+        if let Some(parent) = path.parent() {
+            sync(parent, true)?;
+        }
+        let file = path.join("db");
+        let data = File::open(&file).map_err(|error| StoreError::Io { path: file, error })?;
+        Ok(Self {
+            path: path.to_owned(),
+            db,
+            data,
+        })
+    }
+
+    /// Everything written before is on disk when this returns.
+    pub(super) fn durable(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(|error| refine(&self.path, error))?;
+        self.data.sync_data().map_err(|error| StoreError::Io {
+            path: self.path.join("db"),
+            error,
+        })
+    }
+
+    pub(super) fn read(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        self.db.get(key).map_err(|error| refine(&self.path, error))
+    }
+
+    /// All rows whose key begins with `prefix`, in the order of the keys.
+    pub(super) fn scan(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> + use<> {
+        let path = self.path.clone();
+        self.db
+            .scan_prefix(prefix)
+            .map(move |row| row.map_err(|error| refine(&path, error)))
+    }
+
+    /// All that `writes` writes, or nothing. It may be called again.
+    pub(super) fn transaction(
+        &self,
+        writes: impl Fn(&TransactionalTree) -> Result<(), Abort>,
+    ) -> Result<(), StoreError> {
+        self.db
+            .transaction(|tree| writes(tree).map_err(|abort| abort.0))
+            .map_err(|error| match error {
+                TransactionError::Abort(error) => error,
+                TransactionError::Storage(error) => refine(&self.path, error),
+            })
+    }
+
+    pub(super) fn bytes_on_disk(&self) -> Result<u64, StoreError> {
+        self.db
+            .size_on_disk()
+            .map_err(|error| refine(&self.path, error))
+    }
+}
+
+fn sync(path: &Path, folder: bool) -> Result<(), StoreError> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    match synced {
+        // sled makes the folder of large values when the first one comes.
+        Err(error) if folder && error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(|error| StoreError::Io {
+            path: path.to_owned(),
+            error,
+        }),
+    }
+}
+
+fn refine(path: &Path, error: sled::Error) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        // sled words the failure of its lock itself and keeps only the kind.
+        sled::Error::Io(error)
+            if error.kind() == io::ErrorKind::WouldBlock
+                || error.to_string().contains("could not acquire lock") =>
+        {
+            StoreError::InUse { path }
+        }
+        sled::Error::Io(error) => StoreError::Io { path, error },
+        sled::Error::Corruption { at, .. } => StoreError::Corrupt {
+            path,
+            detail: at.map_or_else(
+                || "its conf file cannot be read".to_owned(),
+                |at| format!("at {at:?}"),
+            ),
+        },
+        other => StoreError::Corrupt {
+            path,
+            detail: other.to_string(),
+        },
+    }
+}
