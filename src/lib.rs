@@ -17,10 +17,12 @@
 //! | [`channel`] | listeners, the connection driver, the reply queue |
 //! | [`cli`] | the command line: one file per subcommand |
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
+//! | [`journal`] | the durable log of frames and charges: group commit, watermark, checkpoints, reads |
 //! | [`metrics`] | every metric name and label; the page that Prometheus scrapes |
 //! | [`registry`] | accounts, channels, devices, tokens as items; who owns, who may use; (channel, ident) -> device |
 //! | [`replay`] | captures to TCP streams, streams to what a decoder says of them |
 //! | [`router`] | live connections and how to reach them; who follows new messages |
+//! | [`segment`] | append-only files of checked entries: rotation, opening after a crash, a file trait for faults |
 //! | [`store`] | the items at rest and the journal's checkpoints: the only room that names sled |
 //!
 //! Effects point inward: a room with I/O may import a pure one, never back. `tests/tidy.rs` holds
@@ -31,8 +33,10 @@ pub mod api;
 pub mod channel;
 pub mod cli;
 pub mod ids;
+pub mod journal;
 pub mod metrics;
 pub mod registry;
 pub mod replay;
 pub mod router;
+pub mod segment;
 pub mod store;

@@ -1,0 +1,683 @@
+//! The durable log of frames and charges: group commit, the watermark, checkpoints, reads.
+//!
+//! A message comes into being if and only if its frame's charge does: both are one [`entry`].
+//! Counters and statistics are a fold of the entries; a checkpoint only makes the fold short. It
+//! refuses to decide anything: who pays and whether is settled before an entry is appended.
+//!
+//! # Order on disk
+//!
+//! 1. New segment, batch, seal: see [`crate::segment`]. One batch is in flight; while it is synced
+//!    the next one fills, and nothing waits for more.
+//! 2. Behind the sync of a batch: counters in the account tree (posted numbers), then the
+//!    watermark, once for the batch; only then do replies leave.
+//! 3. Sidecar index of a sealed segment, on another thread: temporary name, sync, rename, sync of
+//!    the folder. It can always be made again from its segment.
+//! 4. Checkpoint, on the same other thread: changed counters, blocks and the watermark they stand
+//!    for, in one durable transaction of the [`Ledger`]; never above the durable position.
+//! 5. At the start: checkpoint, segments, fold of the entries above the checkpoint, then the
+//!    threads. Only then can anything be appended.
+//!
+//! # Failing
+//!
+//! No space for a new segment is not final: no permits are given, and it is tried again each
+//! [`RETRY_MS`]. A failed write or sync is: the watermark says `failed`, nothing is written any
+//! more, reads go on.
+//!
+//! # Bounds
+//!
+//! | what | bound | when it is full |
+//! |---|---|---|
+//! | entries waiting to be written | [`QUEUE_BYTES_MAX`] | no permit: the driver does not read its socket |
+//! | a group commit | what waits, so the same | |
+//! | changed counters, unsaved statistics | one for each used account and minute | while the ledger fails they grow with the accounts that are in use |
+
+pub mod entry;
+mod fold;
+mod ledger;
+pub mod statistics;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use crate::segment::Batch;
+pub use entry::{ConnectionWas, EntryRef, FrameMeta, FrameWriter, Note, PartMeta};
+pub use ledger::{BlockedUntil, Checkpoint, Ledger, LedgerError, MemoryLedger};
+pub use statistics::{Period, Row, StatisticsError};
+pub use stats::{BUCKETS, Histogram, Stats};
+
+use crate::account::{Dimension, Totals, Tree};
+use crate::ids::{AccountId, Clock, Position, minute_of};
+use crate::segment::{self, Catalog, Files, SegmentLog};
+use fold::{Fold, NewestMinute};
+use foldhash::{HashMap, HashMapExt as _};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// Bytes of entries that may wait to be written; behind that sockets are not read.
+pub const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long behind a want of space for a segment it is tried again.
+pub const RETRY_MS: u64 = 1000;
+/// How often counters are checkpointed.
+pub const CHECKPOINT_MS: u64 = 500;
+/// How much of the newest journal the start gives back for what is rebuilt from it.
+pub const REPLAY_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How a journal is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// The number of this node.
+    pub node: u16,
+    /// See [`CHECKPOINT_MS`].
+    pub checkpoint: Duration,
+    /// See [`statistics::FLUSH_MS`].
+    pub statistics_flush: Duration,
+    /// See [`RETRY_MS`].
+    pub retry: Duration,
+    /// See [`REPLAY_BYTES`].
+    pub replay_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let segment = segment::Options::default();
+        Self {
+            segment_bytes: segment.segment_bytes,
+            node: segment.node,
+            checkpoint: Duration::from_millis(CHECKPOINT_MS),
+            statistics_flush: Duration::from_millis(statistics::FLUSH_MS),
+            retry: Duration::from_millis(RETRY_MS),
+            replay_bytes: REPLAY_BYTES,
+        }
+    }
+}
+
+/// Why a journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The segments cannot.
+    #[error(transparent)]
+    Segments(#[from] segment::OpenError),
+    /// The ledger cannot be read.
+    #[error("reading the ledger: {0}")]
+    Ledger(#[source] LedgerError),
+    /// The counters hold more than the journal: entries that were durable are gone.
+    #[error(
+        "the ledger counts entries up to {watermark}, the journal ends at {end}: journal files are missing"
+    )]
+    Behind {
+        /// What the counters were folded from.
+        watermark: Position,
+        /// The last entry there is.
+        end: Position,
+    },
+    /// Entries that the counters do not hold yet are gone.
+    #[error(
+        "the ledger counts entries up to {watermark}, the journal begins at {first}: journal files are missing"
+    )]
+    Gap {
+        /// What the counters were folded from.
+        watermark: Position,
+        /// The first entry there is.
+        first: Position,
+    },
+    /// An entry that this version cannot read.
+    #[error("entry {position} has kind {kind}, version {version}: a newer version wrote it")]
+    Newer {
+        /// Which entry.
+        position: Position,
+        /// Its kind.
+        kind: u8,
+        /// Its version.
+        version: u8,
+    },
+    /// Reading entries, or starting a thread, failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// The end of writing, for good in this process.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {error}")]
+pub struct Failure {
+    /// Which step.
+    pub what: &'static str,
+    /// What the file system says.
+    pub error: io::Error,
+    /// When, unix us.
+    pub at_us: i64,
+}
+
+/// How far the journal is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Watermark {
+    /// The last durable entry, posted too.
+    pub durable: Position,
+    /// Nothing behind it will ever be.
+    pub failed: bool,
+}
+
+/// Room in the queue for entries. Dropped unused, it is given back.
+#[derive(Debug)]
+pub struct Permit {
+    permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Permit {
+    /// The bytes it covers.
+    pub fn bytes(&self) -> usize {
+        self.permit.num_permits()
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    batch: Batch,
+    /// Room that the entries in it hold.
+    room: usize,
+    /// The number of the next entry.
+    next: u64,
+    /// The writer waits to be told.
+    idle: bool,
+    closing: bool,
+}
+
+/// What was folded since the last checkpoint.
+struct Unsaved {
+    watermark: Position,
+    at_us: i64,
+    accounts: HashMap<AccountId, Totals>,
+    blocked: BTreeMap<(AccountId, u8), i64>,
+    statistics: statistics::Unsaved,
+    /// The last entry whose rows are in the ledger.
+    statistics_saved: Position,
+    changed: bool,
+}
+
+struct Shared {
+    options: Options,
+    tree: Arc<Tree>,
+    clock: Arc<dyn Clock>,
+    files: Arc<dyn Files>,
+    catalog: Catalog,
+    opened: segment::Opened,
+    queue: Mutex<Queue>,
+    wake_writer: Condvar,
+    room: Arc<Semaphore>,
+    stalled: AtomicBool,
+    unstalled: tokio::sync::Notify,
+    watermark: watch::Sender<Watermark>,
+    failure: OnceLock<Arc<Failure>>,
+    unsaved: Mutex<Unsaved>,
+    ledger: Mutex<Box<dyn Ledger>>,
+    saved: AtomicU64,
+    keeper: Mutex<writer::KeeperState>,
+    wake_keeper: Condvar,
+    stats: Stats,
+}
+
+/// The journal; clones are the same one. The last one to go shuts it down.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Mutex<Option<(JoinHandle<()>, JoinHandle<()>)>>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal")
+            .field("durable", &self.durable())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Opens the journal in `dir`: restores the posted numbers of `tree` (whose accounts must all
+    /// be there, the deleted ones too), and gives the entries of the newest part to `replay`,
+    /// oldest first.
+    pub fn open(
+        dir: &Path,
+        options: Options,
+        tree: Arc<Tree>,
+        mut ledger: Box<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        files: Arc<dyn Files>,
+        replay: &mut dyn FnMut(Position, EntryRef<'_>),
+    ) -> Result<Self, OpenError> {
+        let checkpoint = ledger
+            .load()
+            .map_err(OpenError::Ledger)?
+            .unwrap_or_default();
+        let (log, opened) = SegmentLog::open(
+            Arc::clone(&files),
+            dir,
+            segment::Options {
+                segment_bytes: options.segment_bytes,
+                node: options.node,
+            },
+        )?;
+        let mut unsaved = Unsaved {
+            watermark: checkpoint.watermark,
+            at_us: checkpoint.at_us,
+            accounts: HashMap::new(),
+            blocked: checkpoint
+                .blocked
+                .iter()
+                .map(|block| ((block.account, block.dimension), block.until_us))
+                .collect(),
+            statistics: statistics::Unsaved::default(),
+            statistics_saved: checkpoint.statistics_watermark,
+            changed: false,
+        };
+        for (id, totals) in &checkpoint.accounts {
+            if let Some(account) = tree.account(*id) {
+                account.set_posted(*totals);
+            }
+        }
+        let stats = Stats::default();
+        restore(
+            &log,
+            files.as_ref(),
+            options,
+            &tree,
+            clock.as_ref(),
+            &stats,
+            &mut unsaved,
+            replay,
+        )?;
+        let durable = Position::new(options.node, log.next() - 1);
+        let shared = Arc::new(Shared {
+            options,
+            tree,
+            clock,
+            files,
+            catalog: log.catalog().clone(),
+            opened,
+            queue: Mutex::new(Queue {
+                next: log.next(),
+                ..Queue::default()
+            }),
+            wake_writer: Condvar::new(),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            stalled: AtomicBool::new(false),
+            unstalled: tokio::sync::Notify::new(),
+            watermark: watch::Sender::new(Watermark {
+                durable,
+                failed: false,
+            }),
+            failure: OnceLock::new(),
+            saved: AtomicU64::new(checkpoint.watermark.raw()),
+            unsaved: Mutex::new(unsaved),
+            ledger: Mutex::new(ledger),
+            keeper: Mutex::new(writer::KeeperState::default()),
+            wake_keeper: Condvar::new(),
+            stats,
+        });
+        let threads = writer::start(&shared, log).map_err(|error| OpenError::Io {
+            what: "starting the journal's threads".to_owned(),
+            error,
+        })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared,
+                threads: Mutex::new(Some(threads)),
+            }),
+        })
+    }
+
+    /// Room for `bytes` of entries, if there is some now. More than the whole queue is taken as
+    /// the whole queue.
+    pub fn try_permit(&self, bytes: usize) -> Option<Permit> {
+        let shared = &self.inner.shared;
+        if shared.stalled.load(Ordering::Acquire) {
+            return None;
+        }
+        let permit = Arc::clone(&shared.room)
+            .try_acquire_many_owned(room_of(bytes))
+            .ok()?;
+        Some(Permit { permit })
+    }
+
+    /// Room for `bytes` of entries, as soon as there is. `None`: there will not be any, the
+    /// journal failed or was shut down.
+    pub async fn permit(&self, bytes: usize) -> Option<Permit> {
+        let shared = &self.inner.shared;
+        loop {
+            let unstalled = shared.unstalled.notified();
+            if !shared.stalled.load(Ordering::Acquire) || shared.room.is_closed() {
+                break;
+            }
+            unstalled.await;
+        }
+        let permit = Arc::clone(&shared.room)
+            .acquire_many_owned(room_of(bytes))
+            .await
+            .ok()?;
+        Some(Permit { permit })
+    }
+
+    /// Takes the entries of `batch`, which is empty afterwards, and gives the position of the last
+    /// one: they are durable when the watermark has reached it. Never waits, never fails; behind a
+    /// failure the watermark never gets there.
+    pub fn append(&self, permit: Permit, batch: &mut Batch) -> Position {
+        let shared = &self.inner.shared;
+        let room = permit.bytes();
+        let mut queue = lock(&shared.queue);
+        queue.next += u64::from(batch.count());
+        let last = queue.next - 1;
+        if !batch.is_empty() {
+            permit.permit.forget();
+            queue.room += room;
+            queue.batch.take_from(batch);
+        }
+        let idle = std::mem::take(&mut queue.idle);
+        drop(queue);
+        if idle {
+            shared.wake_writer.notify_one();
+        }
+        Position::new(shared.options.node, last)
+    }
+
+    /// The last durable entry.
+    pub fn durable(&self) -> Position {
+        self.inner.shared.watermark.borrow().durable
+    }
+
+    /// Tells of every change of the watermark, once for each group commit.
+    pub fn subscribe(&self) -> watch::Receiver<Watermark> {
+        self.inner.shared.watermark.subscribe()
+    }
+
+    /// Why nothing is written any more.
+    pub fn failed(&self) -> Option<Arc<Failure>> {
+        self.inner.shared.failure.get().cloned()
+    }
+
+    /// Is there no space for the next segment, so that no permits are given?
+    pub fn is_stalled(&self) -> bool {
+        self.inner.shared.stalled.load(Ordering::Acquire)
+    }
+
+    /// What opening cut.
+    pub fn opened(&self) -> segment::Opened {
+        self.inner.shared.opened
+    }
+
+    /// Its segments.
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.shared.catalog
+    }
+
+    /// The file system it lies on.
+    pub fn files(&self) -> &Arc<dyn Files> {
+        &self.inner.shared.files
+    }
+
+    /// Numbers about it.
+    pub fn stats(&self) -> &Stats {
+        &self.inner.shared.stats
+    }
+
+    /// Bytes of entries that wait to be written.
+    pub fn queue_bytes(&self) -> usize {
+        QUEUE_BYTES_MAX.saturating_sub(self.inner.shared.room.available_permits())
+    }
+
+    /// The last entry in the ledger's counters.
+    pub fn checkpointed(&self) -> Position {
+        Position::from_raw(self.inner.shared.saved.load(Ordering::Acquire))
+    }
+
+    /// Stores a checkpoint of everything posted now, statistics too; waits for it. Control does it
+    /// before it forgets what entries may name.
+    pub fn checkpoint(&self) -> Result<Position, LedgerError> {
+        self.inner.shared.checkpoint(true)
+    }
+
+    /// Totals of an account and its branch by `period`, those rows that begin in `from_s..to_s`,
+    /// oldest first; as exact as the posted numbers.
+    pub fn statistics(
+        &self,
+        account: AccountId,
+        period: Period,
+        from_s: i64,
+        to_s: i64,
+    ) -> Result<Vec<(i64, Totals)>, StatisticsError> {
+        let shared = &self.inner.shared;
+        // the ledger first, as the checkpoint does: rows are in one of the two
+        let mut ledger = lock(&shared.ledger);
+        let rows = ledger
+            .statistics(account, period, from_s, to_s)
+            .map_err(StatisticsError)?;
+        let unsaved = lock(&shared.unsaved);
+        Ok(unsaved
+            .statistics
+            .add_to(account, period, from_s, to_s, rows))
+    }
+
+    /// Makes everything durable that was appended, and a last checkpoint; no permits are given any
+    /// more. Blocks.
+    pub fn shutdown(&self) {
+        self.inner.shutdown();
+    }
+}
+
+impl Inner {
+    fn shutdown(&self) {
+        self.shared.room.close();
+        self.shared.unstalled.notify_waiters();
+        lock(&self.shared.queue).closing = true;
+        self.shared.wake_writer.notify_one();
+        let threads = lock(&self.threads).take();
+        if let Some((writer, keeper)) = threads {
+            // a thread that panicked has said so; there is nothing left to wait for
+            drop(writer.join());
+            lock(&self.shared.keeper).closing = true;
+            self.shared.wake_keeper.notify_one();
+            drop(keeper.join());
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// Folds what the checkpoint does not hold, and shows the newest part to `replay`.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of opening, with all it opens"
+)]
+fn restore(
+    log: &SegmentLog,
+    files: &dyn Files,
+    options: Options,
+    tree: &Tree,
+    clock: &dyn Clock,
+    stats: &Stats,
+    unsaved: &mut Unsaved,
+    replay: &mut dyn FnMut(Position, EntryRef<'_>),
+) -> Result<(), OpenError> {
+    let position = |sequence| Position::new(options.node, sequence);
+    let segments = log.catalog().segments();
+    let first = segments
+        .first()
+        .map_or(log.next(), |segment| segment.first());
+    let counted = unsaved.watermark.sequence();
+    let in_statistics = unsaved.statistics_saved.sequence();
+    if counted.max(in_statistics) >= log.next() {
+        return Err(OpenError::Behind {
+            watermark: unsaved.watermark.max(unsaved.statistics_saved),
+            end: position(log.next() - 1),
+        });
+    }
+    let behind = counted.min(in_statistics);
+    if behind + 1 < first {
+        return Err(OpenError::Gap {
+            watermark: position(behind),
+            first: position(first),
+        });
+    }
+
+    // where the newest part begins: whole segments, so that nothing is searched for
+    let mut bytes = 0;
+    let mut shown = segments
+        .iter()
+        .rposition(|segment| {
+            bytes += segment.end();
+            bytes >= options.replay_bytes
+        })
+        .unwrap_or(0);
+    // and all of the newest minute, because its use is counted again
+    while shown > 0 && begins_in_newest_minute(files, &segments[shown..])? {
+        shown -= 1;
+    }
+    let folded = segments
+        .iter()
+        .position(|segment| segment.next() > behind + 1)
+        .unwrap_or(segments.len());
+
+    let mut counters = Fold::new();
+    let mut rows = Fold::new();
+    let mut newest = NewestMinute::default();
+    for (index, segment) in segments.iter().enumerate() {
+        if index < shown && index < folded {
+            continue;
+        }
+        let io = |error| OpenError::Io {
+            what: format!("reading {}", segment.path().display()),
+            error,
+        };
+        let mut entries = segment.entries(files, 0).map_err(io)?;
+        loop {
+            let at = entries.offset();
+            let entry = match entries.next() {
+                Ok(None) => break,
+                Ok(Some((_, entry))) => entry,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Err(segment::OpenError::Corrupt {
+                        path: segment.path().to_owned(),
+                        offset: at,
+                        what: error.to_string(),
+                    }
+                    .into());
+                }
+                Err(error) => return Err(io(error)),
+            };
+            let sequence = entry.sequence;
+            let Some(read) = EntryRef::read(entry.kind, entry.version, entry.content) else {
+                return Err(OpenError::Newer {
+                    position: position(sequence),
+                    kind: entry.kind,
+                    version: entry.version,
+                });
+            };
+            unsaved.at_us = unsaved.at_us.max(read.at_us());
+            if sequence > counted {
+                counters.add(&read);
+                note_block(unsaved, &read);
+            }
+            if sequence > in_statistics {
+                rows.add(&read);
+            }
+            if index >= shown {
+                newest.add(&read);
+                replay(position(sequence), read);
+            }
+        }
+    }
+    for ((_, id), deltas) in counters.take(tree) {
+        if let Some(account) = tree.account(id) {
+            account.post(&deltas);
+            unsaved.accounts.insert(id, account.posted());
+        }
+    }
+    for ((minute, id), deltas) in rows.take(tree) {
+        unsaved.statistics.add(minute, id, deltas);
+    }
+    stats::add(&stats.unknown_accounts, counters.unknown);
+    unsaved.changed = counted + 1 < log.next() || in_statistics + 1 < log.next();
+    unsaved.watermark = position(log.next() - 1);
+    clock.at_least(unsaved.at_us);
+    let now_us = clock.now_us();
+    newest.restore(tree, now_us);
+    for (&(id, dimension), &until_us) in &unsaved.blocked {
+        if until_us > now_us
+            && let Some(account) = tree.account(id)
+            && let Some(dimension) = Dimension::from_number(dimension)
+        {
+            account.block(dimension, until_us);
+        }
+    }
+    Ok(())
+}
+
+/// Does the first of `segments` begin in the minute in which the last of them begins, or later?
+fn begins_in_newest_minute(
+    files: &dyn Files,
+    segments: &[Arc<segment::Segment>],
+) -> Result<bool, OpenError> {
+    let first_minute = |segment: &segment::Segment| -> Result<Option<u32>, OpenError> {
+        let io = |error| OpenError::Io {
+            what: format!("reading {}", segment.path().display()),
+            error,
+        };
+        let mut entries = segment.entries(files, 0).map_err(io)?;
+        Ok(entries
+            .next()
+            .map_err(io)?
+            .and_then(|(_, entry)| EntryRef::read(entry.kind, entry.version, entry.content))
+            .map(|entry| minute_of(entry.at_us())))
+    };
+    let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
+        return Ok(false);
+    };
+    match (first_minute(first)?, first_minute(last)?) {
+        (Some(first), Some(last)) => Ok(first >= last),
+        // an empty last segment says nothing: one further back is enough
+        _ => Ok(segments.len() == 1),
+    }
+}
+
+fn note_block(unsaved: &mut Unsaved, entry: &EntryRef<'_>) {
+    if let EntryRef::Blocked {
+        account,
+        dimension,
+        until_us,
+        ..
+    } = entry
+    {
+        if *until_us == 0 {
+            unsaved.blocked.remove(&(*account, *dimension));
+        } else {
+            unsaved.blocked.insert((*account, *dimension), *until_us);
+        }
+    }
+}
+
+fn room_of(bytes: usize) -> u32 {
+    u32::try_from(bytes.min(QUEUE_BYTES_MAX)).expect("the queue is far smaller than 4 GiB")
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,333 @@
+//! The two threads: the writer (group commit, posting, watermark) and the keeper (checkpoints and
+//! whatever else may take its time).
+
+use super::entry::EntryRef;
+use super::fold::Fold;
+use super::ledger::{BlockedUntil, Checkpoint, LedgerError};
+use super::{Failure, Shared, Watermark, lock, note_block, stats};
+use crate::ids::Position;
+use crate::segment::{AppendError, Batch, Place, SegmentLog};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Memory of a buffer that is kept behind a burst.
+const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
+
+#[derive(Default)]
+pub(super) struct KeeperState {
+    pub(super) closing: bool,
+}
+
+/// Starts both threads.
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    log: SegmentLog,
+) -> io::Result<(JoinHandle<()>, JoinHandle<()>)> {
+    let keeper = {
+        let shared = Arc::clone(shared);
+        thread::Builder::new()
+            .name("journal-keeper".to_owned())
+            .spawn(move || shared.keep())?
+    };
+    let writer = {
+        let shared = Arc::clone(shared);
+        thread::Builder::new()
+            .name("journal-writer".to_owned())
+            .spawn(move || {
+                Writer {
+                    shared,
+                    log,
+                    fold: Fold::new(),
+                    spare_tried: None,
+                }
+                .run();
+            })?
+    };
+    Ok((writer, keeper))
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    log: SegmentLog,
+    fold: Fold,
+    spare_tried: Option<Instant>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let _guard = Panicked(Arc::clone(&self.shared));
+        let mut batch = Batch::new();
+        while let Some(room) = self.next_batch(&mut batch) {
+            let begun = Instant::now();
+            let place = match self.write(&mut batch) {
+                Ok(Some(place)) => place,
+                Ok(None) => return,
+                Err((what, error)) => {
+                    self.fail(what, error);
+                    return;
+                }
+            };
+            self.count(&batch, &place, begun.elapsed());
+            self.post(&batch);
+            batch.clear();
+            batch.shrink_to(BUFFER_BYTES_KEPT);
+            self.shared.room.add_permits(room);
+            self.keep_spare();
+        }
+    }
+
+    /// Waits for entries and takes all there are; `None` at the end.
+    fn next_batch(&self, batch: &mut Batch) -> Option<usize> {
+        let shared = &self.shared;
+        let mut queue = lock(&shared.queue);
+        while queue.batch.is_empty() {
+            if queue.closing {
+                return None;
+            }
+            queue.idle = true;
+            queue = shared
+                .wake_writer
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.idle = false;
+        std::mem::swap(&mut queue.batch, batch);
+        Some(std::mem::take(&mut queue.room))
+    }
+
+    /// Writes the batch, waiting for space if it has to; `None`: shut down while there was none.
+    fn write(&mut self, batch: &mut Batch) -> Result<Option<Place>, (&'static str, io::Error)> {
+        loop {
+            match self.log.append(batch) {
+                Ok(place) => {
+                    if self.shared.stalled.swap(false, Ordering::AcqRel) {
+                        tracing::warn!("there is space for the journal again");
+                        self.shared.unstalled.notify_waiters();
+                    }
+                    return Ok(Some(place));
+                }
+                Err(AppendError::NoSpace(error)) => {
+                    if !self.shared.stalled.swap(true, Ordering::AcqRel) {
+                        stats::add(&self.shared.stats.stalls, 1);
+                        tracing::error!(%error, "no space for the journal; nothing is acked");
+                    }
+                }
+                Err(AppendError::Failed { what, error }) => return Err((what, error)),
+            }
+            let queue = lock(&self.shared.queue);
+            if queue.closing {
+                return Ok(None);
+            }
+            drop(
+                self.shared
+                    .wake_writer
+                    .wait_timeout(queue, self.shared.options.retry)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        }
+    }
+
+    /// Step 2 of the order on disk: counters, then the watermark.
+    fn post(&mut self, batch: &Batch) {
+        let shared = &self.shared;
+        let mut newest_us = i64::MIN;
+        let mut blocks = false;
+        for (kind, version, content) in batch.contents() {
+            if let Some(entry) = EntryRef::read(kind, version, content) {
+                newest_us = newest_us.max(entry.at_us());
+                blocks |= matches!(entry, EntryRef::Blocked { .. });
+                self.fold.add(&entry);
+            }
+        }
+        let durable = Position::new(shared.options.node, self.log.next() - 1);
+        let deltas = self.fold.take(&shared.tree);
+        let unknown = std::mem::take(&mut self.fold.unknown);
+        if unknown > 0 {
+            stats::add(&shared.stats.unknown_accounts, unknown);
+        }
+        {
+            let mut unsaved = lock(&shared.unsaved);
+            {
+                let _publishing = shared.tree.publishing();
+                for ((minute, id), deltas) in deltas {
+                    let Some(account) = shared.tree.account(id) else {
+                        continue;
+                    };
+                    account.post(&deltas);
+                    unsaved.accounts.insert(id, account.posted());
+                    unsaved.statistics.add(minute, id, deltas);
+                }
+            }
+            if blocks {
+                for (kind, version, content) in batch.contents() {
+                    if let Some(entry) = EntryRef::read(kind, version, content) {
+                        note_block(&mut unsaved, &entry);
+                    }
+                }
+            }
+            unsaved.at_us = unsaved.at_us.max(newest_us);
+            unsaved.watermark = durable;
+            unsaved.changed = true;
+        }
+        shared.watermark.send_replace(Watermark {
+            durable,
+            failed: false,
+        });
+    }
+
+    fn count(&self, batch: &Batch, place: &Place, took: Duration) {
+        let stats = &self.shared.stats;
+        stats::add(&stats.entries, u64::from(batch.count()));
+        stats::add(&stats.bytes, batch.len() as u64);
+        stats::add(&stats.segments, u64::from(place.rotated));
+        stats.group_entries.record(u64::from(batch.count()));
+        stats.group_bytes.record(batch.len() as u64);
+        stats.commit_us.record(us(took));
+        if place.rotated {
+            self.shared.wake_keeper.notify_one();
+        }
+    }
+
+    fn keep_spare(&mut self) {
+        let due = self
+            .spare_tried
+            .is_none_or(|at| at.elapsed() >= self.shared.options.retry);
+        if !self.log.has_spare() && due {
+            self.spare_tried = Some(Instant::now());
+            if let Err(error) = self.log.keep_spare() {
+                tracing::warn!(%error, "no space for a spare segment of the journal");
+            }
+        }
+    }
+
+    fn fail(&self, what: &'static str, error: io::Error) {
+        self.shared.fail(what, error);
+    }
+}
+
+/// A bug in the writer ends acking as a bad disk does: nobody waits for ever.
+struct Panicked(Arc<Shared>);
+
+impl Drop for Panicked {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0
+                .fail("the writer", io::Error::other("stopped by a bug"));
+        }
+    }
+}
+
+impl Shared {
+    fn fail(&self, what: &'static str, error: io::Error) {
+        tracing::error!(%error, what, "the journal failed; nothing is acked any more");
+        let failure = Failure {
+            what,
+            error,
+            at_us: self.clock.now_us(),
+        };
+        // the writer alone fails, and once
+        drop(self.failure.set(Arc::new(failure)));
+        self.room.close();
+        self.unstalled.notify_waiters();
+        self.watermark
+            .send_modify(|watermark| watermark.failed = true);
+    }
+
+    /// The keeper's life.
+    fn keep(&self) {
+        let mut statistics_at = Instant::now();
+        loop {
+            let state = lock(&self.keeper);
+            let closing = state.closing || {
+                let (state, _) = self
+                    .wake_keeper
+                    .wait_timeout(state, self.options.checkpoint)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state.closing
+            };
+            let with_statistics =
+                closing || statistics_at.elapsed() >= self.options.statistics_flush;
+            if with_statistics {
+                statistics_at = Instant::now();
+            }
+            // behind a failed write the disk is left alone; the start folds what is missing
+            if self.failure.get().is_none()
+                && let Err(error) = self.checkpoint(with_statistics)
+            {
+                tracing::error!(%error, "the checkpoint failed; it is tried again");
+            }
+            if closing {
+                return;
+            }
+        }
+    }
+
+    /// Step 4 of the order on disk.
+    pub(super) fn checkpoint(&self, with_statistics: bool) -> Result<Position, LedgerError> {
+        // the ledger is taken first and kept: what is in neither of the two is seen by nobody
+        let mut ledger = lock(&self.ledger);
+        let begun = Instant::now();
+        let mut unsaved = lock(&self.unsaved);
+        let watermark = unsaved.watermark;
+        if !unsaved.changed && (!with_statistics || unsaved.statistics.is_empty()) {
+            return Ok(watermark);
+        }
+        unsaved.changed = false;
+        let now_us = self.clock.now_us();
+        unsaved.blocked.retain(|_, until_us| *until_us > now_us);
+        let mut accounts: Vec<_> = std::mem::take(&mut unsaved.accounts).into_iter().collect();
+        let saved_before = unsaved.statistics_saved;
+        let statistics = with_statistics.then(|| {
+            unsaved.statistics_saved = watermark;
+            unsaved.statistics.take()
+        });
+        let mut checkpoint = Checkpoint {
+            watermark,
+            at_us: unsaved.at_us,
+            accounts: Vec::new(),
+            blocked: unsaved
+                .blocked
+                .iter()
+                .map(|(&(account, dimension), &until_us)| BlockedUntil {
+                    account,
+                    dimension,
+                    until_us,
+                })
+                .collect(),
+            statistics_watermark: unsaved.statistics_saved,
+            statistics: Vec::new(),
+        };
+        drop(unsaved);
+        accounts.sort_unstable_by_key(|(id, _)| *id);
+        checkpoint.accounts = accounts;
+        checkpoint.statistics = statistics
+            .as_ref()
+            .map(super::statistics::Unsaved::rows)
+            .unwrap_or_default();
+        let stored = ledger.store(&checkpoint);
+        self.stats.checkpoint_us.record(us(begun.elapsed()));
+        if let Err(error) = stored {
+            stats::add(&self.stats.checkpoint_errors, 1);
+            let mut unsaved = lock(&self.unsaved);
+            for (id, totals) in checkpoint.accounts {
+                unsaved.accounts.entry(id).or_insert(totals);
+            }
+            if let Some(statistics) = statistics {
+                unsaved.statistics.put_back(statistics);
+                unsaved.statistics_saved = saved_before;
+            }
+            unsaved.changed = true;
+            return Err(error);
+        }
+        stats::add(&self.stats.checkpoints, 1);
+        self.saved.store(watermark.raw(), Ordering::Release);
+        Ok(watermark)
+    }
+}
+
+fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

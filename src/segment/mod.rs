@@ -1,0 +1,34 @@
+//! Append-only files of checked entries: rotation, opening after a crash, and the file trait
+//! through which faults are injected. Journal and events use it.
+//!
+//! It knows nothing of what is in the entries, keeps no thread, and never retries a failed write.
+//!
+//! # Order on disk
+//!
+//! 1. [`SegmentLog::append`], when the segment in use is full: footer, cut to length, `fdatasync`.
+//! 2. New segment: temporary name, `fallocate` (the spare has both already), header, `fdatasync`,
+//!    rename, sync of the folder. Only then is it written to.
+//! 3. Batch: one `pwrite`, one `fdatasync`, only then is it seen by readers. One is in flight.
+//!
+//! What each crash point leaves: during 1 a last segment without a footer, scanned and continued;
+//! after 1 a sealed last segment, behind which a new one is begun; during 2 a temporary file, that
+//! is removed; during 3 a torn tail, that is cut. In every case at most the last segment has no
+//! footer.
+//!
+//! # Opening
+//!
+//! Sealed segments are taken by header and footer. The last one without a footer is read: up to
+//! the first bad entry it counts, and that part is copied into a new file, synced and renamed over
+//! the old one, because after a failed `fdatasync` or a `kill -9` the page cache may show what the
+//! disk does not have. A bad entry with a good one of a later batch behind it
+//! (see [`mod@format`]) was durable once: that is corruption, and opening refuses.
+
+pub mod files;
+pub mod format;
+mod log;
+
+pub use files::{FileOps, Files, OsFiles};
+pub use format::{Batch, Entry, Header};
+pub use log::{
+    AppendError, Catalog, OpenError, Opened, Options, Place, Segment, SegmentEntries, SegmentLog,
+};
