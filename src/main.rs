@@ -16,6 +16,7 @@ struct Tollgate {
 #[derive(Subcommand)]
 enum Command {
     Decode(cli::decode::Args),
+    Replay(cli::replay::Args),
 }
 
 fn main() -> ExitCode {
@@ -25,5 +26,6 @@ fn main() -> ExitCode {
     };
     cli::report(match arguments.command {
         Command::Decode(args) => cli::decode::run(&args),
+        Command::Replay(args) => cli::replay::run(&args),
     })
 }

@@ -53,7 +53,7 @@ pub(super) struct DeviceArgs {
     ident: Option<String>,
     /// A setting of the device: model, password, format or time_zone. May be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
-    set: Vec<(String, String)>,
+    pub(super) set: Vec<(String, String)>,
 }
 
 impl DeviceArgs {

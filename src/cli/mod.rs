@@ -9,6 +9,7 @@
 
 pub mod decode;
 mod nearest;
+pub mod replay;
 
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write as _};

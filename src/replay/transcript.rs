@@ -1,7 +1,9 @@
 //! One connection's bytes in, the decoder's events out as JSON lines.
 
+use super::{Conversation, From};
 use protocols::{
-    Env, Event, Ident, Lookup, Output, Protocol, Reject, Reply, Session, Settings, event_line,
+    Env, Event, Ident, Lookup, Output, PROTOCOLS, Probe, Protocol, Reject, Reply, Session,
+    Settings, event_line,
 };
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
@@ -32,6 +34,36 @@ impl Lookup for Known {
 
 /// Takes one event as JSON, and its reply if it is one. An error of it ends the reading.
 pub type Line<'a, E> = &'a mut dyn FnMut(Json, Option<&Reply>) -> Result<(), E>;
+
+/// The protocol that `conversation` speaks, by its first bytes, and by the port that was called
+/// where several or none of them say so.
+pub fn protocol_of(conversation: &Conversation) -> Option<&'static Protocol> {
+    let mut head = Vec::new();
+    for turn in conversation
+        .turns
+        .iter()
+        .filter(|turn| turn.from == From::Client)
+    {
+        head.extend_from_slice(&turn.bytes);
+        if head.len() >= HEAD_BYTES {
+            break;
+        }
+    }
+    let port = conversation.server.port();
+    let likely: Vec<_> = PROTOCOLS
+        .iter()
+        .filter(|protocol| (protocol.probe)(&head) == Probe::Yes)
+        .collect();
+    let by_port = |protocol: &&&'static Protocol| protocol.info.port == port && port != 0;
+    match likely.as_slice() {
+        [only] => Some(only),
+        [] => PROTOCOLS.iter().find(|protocol| by_port(&protocol)),
+        several => several.iter().find(by_port).copied(),
+    }
+}
+
+/// So many first bytes tell a protocol, or none do.
+const HEAD_BYTES: usize = 64;
 
 /// A decoder listening to one connection. After a fatal error it hears nothing more: the gateway
 /// would have closed the connection.
