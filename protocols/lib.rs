@@ -13,6 +13,7 @@
 pub mod contract;
 pub mod kit;
 
+mod h02;
 mod teltonika;
 
 pub use contract::*;
@@ -32,6 +33,7 @@ macro_rules! table {
 }
 
 table! {
+    3 h02,
     1 teltonika,
 }
 

@@ -261,6 +261,7 @@ dictionary! {
     126 GSM_LAC_N "gsm.lac.N" Number "" "area code of neighbour cell N";
     127 GSM_CELLID_N "gsm.cellid.N" Number "" "cell id of neighbour cell N";
     128 GSM_SIGNAL_DBM_N "gsm.signal.dbm.N" Number "dBm" "signal of neighbour cell N";
+    750 GSM_SIGNAL_ENUM_N "gsm.signal.enum.N" Number "" "signal step of neighbour cell N, the wire's own number";
     129 GSM_OPERATOR_CODE "gsm.operator.code" Text "" "MCC and MNC as text";
     130 GSM_OPERATOR_NAME "gsm.operator.name" Text "" "the operator's name";
     131 GSM_NETWORK_TYPE "gsm.network.type" Text "" "network type";

@@ -1,6 +1,7 @@
 //! Tricks that more than one protocol needs: the second time one appears, it moves here.
 
 pub mod bcd;
+pub mod cells;
 pub mod checksum;
 pub mod framing;
 pub mod hex;

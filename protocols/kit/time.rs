@@ -57,6 +57,43 @@ impl Civil {
     }
 }
 
+impl Civil {
+    /// The date and time in UTC at `ms`.
+    pub fn at(ms: i64) -> Self {
+        let (days, in_day) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS) / 1000);
+        // by years of 366 days a guess that is never too late, then forward
+        let mut year = 1970 + days.div_euclid(366);
+        while days_from_epoch(year + 1, 1, 1) <= days {
+            year += 1;
+        }
+        let mut month = 1;
+        while month < 12 && days_from_epoch(year, month + 1, 1) <= days {
+            month += 1;
+        }
+        Self {
+            year,
+            month,
+            day: days - days_from_epoch(year, month, 1) + 1,
+            hour: in_day / 3600,
+            minute: in_day / 60 % 60,
+            second: in_day % 60,
+        }
+    }
+
+    /// `YYYYMMDDHHMMSS`
+    pub fn compact(self) -> String {
+        let Self {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+        } = self;
+        format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+    }
+}
+
 /// A date and time with a two-digit year (00 to 79 is 2000 to 2079, else 1980 to 1999).
 pub fn two_digit(y: i64, month: i64, day: i64, hour: i64, minute: i64, second: i64) -> Civil {
     let year = if (0..80).contains(&y) {
@@ -141,6 +178,21 @@ mod tests {
             Some(two_digit(22, 1, 28, 10, 57, 59))
         );
         assert_eq!(digits("28012210575x", "dmyHMS"), None);
+    }
+
+    #[test]
+    fn a_time_is_written_as_it_was_read() {
+        for ms in [
+            0,
+            951_782_399_000,
+            951_782_400_000,
+            1_643_367_479_000,
+            1_735_689_599_000,
+            4_102_444_799_000,
+        ] {
+            assert_eq!(Civil::at(ms).utc_ms(), Some(ms));
+        }
+        assert_eq!(Civil::at(1_643_367_479_000).compact(), "20220128105759");
     }
 
     #[test]

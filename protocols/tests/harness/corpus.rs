@@ -29,6 +29,8 @@ const NOW_MS: i64 = 1_795_477_360_000;
 const CLOCKS: usize = 3;
 /// A connection is changed before it has carried so many idents.
 const IDENTS_MAX: usize = 100;
+/// The most cell towers of a record.
+const CELLS_MAX: usize = 64;
 
 /// The folder of all fixtures.
 pub(crate) fn fixtures() -> PathBuf {
@@ -541,22 +543,40 @@ impl Vector {
                 &mut verdict.differences,
             );
         }
-        let tower = &theirs.get("network").unwrap_or(&Json::Null)["cellTowers"][0];
-        for (key, name) in [
+        compare_cells(theirs, ours, verdict);
+    }
+}
+
+/// The reference's towers are a set, so its first one must be among ours: the serving cell or a
+/// neighbour. It fills in a country and network of its configuration when the wire has none.
+fn compare_cells(theirs: &Map<String, Json>, ours: &Map<String, Json>, verdict: &mut Verdict) {
+    let tower = &theirs.get("network").unwrap_or(&Json::Null)["cellTowers"][0];
+    if !tower.is_object() {
+        return;
+    }
+    let is_ours = |number: usize| {
+        [
             ("mobileCountryCode", "gsm.mcc"),
             ("mobileNetworkCode", "gsm.mnc"),
             ("locationAreaCode", "gsm.lac"),
             ("cellId", "gsm.cellid"),
-        ] {
-            // the reference fills in a country and network of its configuration when the wire has none
-            let filled = key.starts_with("mobile") && ours.get(name).is_none();
-            if let Some(expected) = tower[key].as_i64().filter(|_| !filled)
-                && ours.get(name).and_then(Json::as_i64) != Some(expected)
-            {
-                let actual = ours.get(name).map_or("nothing".into(), Json::to_string);
-                verdict.differs("cell", format!("{name} {expected}, ours is {actual}"));
-            }
-        }
+        ]
+        .iter()
+        .all(|(key, name)| {
+            let numbered = format!("{name}.{number}");
+            let name = if number == 0 { name } else { &*numbered };
+            let actual = ours.get(name).and_then(Json::as_i64);
+            let filled = key.starts_with("mobile") && actual.is_none();
+            filled
+                || tower[key]
+                    .as_i64()
+                    .is_none_or(|expected| actual == Some(expected))
+        })
+    };
+    if !(0..=CELLS_MAX).any(is_ours) {
+        let cells = ours.iter().filter(|(name, _)| name.starts_with("gsm."));
+        let cells: Map<String, Json> = cells.map(|(n, v)| (n.clone(), v.clone())).collect();
+        verdict.differs("cell", format!("{tower}, ours are {}", Json::from(cells)));
     }
 }
 
