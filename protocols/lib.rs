@@ -15,6 +15,7 @@ pub mod kit;
 
 mod h02;
 mod teltonika;
+mod wialon;
 
 pub use contract::*;
 
@@ -35,6 +36,7 @@ macro_rules! table {
 table! {
     3 h02,
     1 teltonika,
+    4 wialon,
 }
 
 /// The protocol of that name.
