@@ -1,13 +1,13 @@
 //! `tollgate replay` and the reading of captures, on captures that are made here: packets with
 //! real headers, of every kind of link and file that is read.
 
-use etherparse::{PacketBuilder, VlanId};
+use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice, VlanId};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
-use tollgate::replay::{CaptureError, Ended, From, Recording};
+use tollgate::replay::{CaptureError, Ended, From, Known, Recording, Transcript, protocol_of};
 
 const LOGIN: &[u8] = b"\x00\x0f356307042441013";
 const FRAME: &str = "000000000000003608010000016B40D8EA30010000000000000000000000000000000105021503010101425E0F01F10000601A014E0000000000000000010000C7CF";
@@ -384,6 +384,102 @@ fn a_dialogue_is_extracted_in_the_form_of_the_fixtures_and_overwrites_none() {
     assert_eq!(lines[2], r#"{"login":"356307042441013"}"#);
     assert_eq!(lines.len(), 7);
     assert_eq!(replay(&file, &args).status.code(), Some(74));
+}
+
+/// The captures that are committed, with their names.
+fn captures() -> Vec<(String, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/_pcap");
+    let files = std::fs::read_dir(folder).expect("the folder is there");
+    let paths = files.map(|file| file.expect("it can be read").path());
+    let mut captures: Vec<_> = paths
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "pcap")
+        })
+        .map(|path| {
+            let name = path.file_stem().expect("it has one").to_string_lossy();
+            (name.into_owned(), path)
+        })
+        .collect();
+    captures.sort();
+    assert!(!captures.is_empty());
+    captures
+}
+
+#[test]
+fn every_packet_of_the_committed_captures_has_right_checksums() {
+    for (name, path) in captures() {
+        let file = std::fs::read(&path).expect("it can be read");
+        assert!(file.len() < 200_000, "{name} is small");
+        let mut rest = &file[24..];
+        while let Some((head, after)) = rest.split_first_chunk::<16>() {
+            let length = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+            let (packet, after) = after.split_at(usize::try_from(length).expect("small"));
+            rest = after;
+            let sliced = SlicedPacket::from_ethernet(packet).expect("a whole packet");
+            let Some(NetSlice::Ipv4(ip)) = sliced.net else {
+                panic!("{name}: IPv4 is meant");
+            };
+            let header = ip.header().to_header();
+            assert_eq!(
+                header.calc_header_checksum(),
+                header.header_checksum,
+                "{name}"
+            );
+            let Some(TransportSlice::Tcp(tcp)) = sliced.transport else {
+                panic!("{name}: TCP is meant");
+            };
+            let (from, to) = (header.source, header.destination);
+            let sum = tcp.calc_checksum_ipv4(from, to).expect("it is short");
+            assert_eq!(sum, tcp.checksum(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_committed_captures_are_whole_and_hold_the_answers_of_their_decoder() {
+    for (name, path) in captures() {
+        let recording = Recording::open(&path, None).expect("it is a capture");
+        assert!(
+            recording.broken.is_none() && recording.unreadable == 0,
+            "{name}"
+        );
+        let protocol = protocols::find(&name).expect("named after its protocol");
+        let mut messages = 0;
+        for one in &recording.conversations {
+            assert_eq!(
+                (one.gaps, one.ended, one.from_start),
+                (0, Ended::Closed, true),
+                "{name}"
+            );
+            assert_eq!(
+                protocol_of(one).map(|found| found.info.name),
+                Some(name.as_str())
+            );
+            let mut transcript = Transcript::open(protocol, Known::default()).expect("no ident");
+            let mut replies = Vec::new();
+            for turn in one.turns.iter().filter(|turn| turn.from == From::Client) {
+                let read = transcript.read(&turn.bytes, turn.at_us / 1000, &mut |line, reply| {
+                    messages += usize::from(line.get("message").is_some());
+                    replies.extend(reply.iter().flat_map(|reply| reply.accepted.to_vec()));
+                    let amiss = line.get("rejected").or(line.get("fatal")).cloned();
+                    amiss.map_or(Ok(()), Err)
+                });
+                assert_eq!(read, Ok(()), "{name}");
+            }
+            let recorded: Vec<u8> = one
+                .turns
+                .iter()
+                .filter(|turn| turn.from == From::Server)
+                .flat_map(|turn| turn.bytes.clone())
+                .collect();
+            assert_eq!(
+                replies, recorded,
+                "{name}: run `cargo xtask captures` again"
+            );
+        }
+        assert!(messages >= 20, "{name}: {messages} messages");
+    }
 }
 
 /// Hears one connection to its end and gives the recorded answers.

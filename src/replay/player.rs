@@ -8,14 +8,15 @@
 //! that was recorded.
 
 use super::{Conversation, From};
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -97,16 +98,26 @@ pub async fn play(
     let first_us = conversations.iter().map(|one| one.opened_us).min();
     let start = Instant::now();
     let mut playing = JoinSet::new();
-    for (index, conversation) in conversations.iter().enumerate() {
+    let mut over: Vec<watch::Receiver<bool>> = Vec::new();
+    let before = predecessors(&conversations);
+    for ((index, conversation), before) in conversations.iter().enumerate().zip(before) {
         let since_us = conversation.opened_us.saturating_sub(first_us.unwrap_or(0));
         let due = start + plan.pace(since_us);
         let (conversations, seats) = (Arc::clone(&conversations), Arc::clone(&seats));
+        let before = before.and_then(|before| over.get(before)).cloned();
+        let (ends, ended) = watch::channel(false);
+        over.push(ended);
         playing.spawn(async move {
             sleep_until(due).await;
+            if let Some(mut before) = before {
+                // That it is gone is an end as well.
+                drop(before.wait_for(|over| *over).await);
+            }
             let seat = seats.acquire_owned().await;
             let conversation = conversations.get(index)?;
             let played = Player::new(index, plan).play(conversation).await;
             drop(seat);
+            ends.send_replace(true);
             Some(played)
         });
     }
@@ -120,6 +131,31 @@ pub async fn play(
     all.sort_by_key(|played| played.index);
     all
 }
+
+/// For each conversation the one that has to end before it begins: the last of the same client's
+/// address that had ended before it was opened. A tracker speaks to one server at a time: played
+/// faster than it was recorded, its second connection must not overtake its first.
+fn predecessors(conversations: &[Conversation]) -> Vec<Option<usize>> {
+    let end_us = |one: &Conversation| one.turns.last().map_or(one.opened_us, |turn| turn.at_us);
+    let mut of_address: HashMap<IpAddr, Vec<usize>> = HashMap::new();
+    let mut before = Vec::with_capacity(conversations.len());
+    for (index, conversation) in conversations.iter().enumerate() {
+        let earlier = of_address.entry(conversation.client.ip()).or_default();
+        // Only the latest few: behind one address there may be a whole network.
+        let latest = earlier.iter().rev().take(PREDECESSORS_TRIED_MAX).copied();
+        before.push(
+            latest
+                .filter_map(|index| Some((end_us(conversations.get(index)?), index)))
+                .filter(|(end_us, _)| *end_us <= conversation.opened_us)
+                .max()
+                .map(|(_, index)| index),
+        );
+        earlier.push(index);
+    }
+    before
+}
+
+const PREDECESSORS_TRIED_MAX: usize = 64;
 
 impl Plan {
     /// A stretch of recorded time at the pace of the plan.
@@ -485,6 +521,28 @@ mod tests {
         assert_eq!(heard[1], b"logindata");
         assert_eq!(played.called_again, 1);
         assert_eq!(played.outcome, Outcome::Done);
+    }
+
+    #[test]
+    fn a_tracker_speaks_to_one_server_at_a_time() {
+        let one = |client: &str, opened_us: i64, end_us: i64| Conversation {
+            client: client.parse().unwrap(),
+            opened_us,
+            turns: vec![Turn {
+                at_us: end_us,
+                from: From::Client,
+                bytes: vec![1],
+            }],
+            ..recorded(SMALL)[0].clone()
+        };
+        let all = [
+            one("10.0.0.7:1", 0, 10),
+            one("10.0.0.8:1", 5, 6),
+            one("10.0.0.7:2", 8, 30),
+            one("10.0.0.7:3", 20, 25),
+            one("10.0.0.7:4", 40, 50),
+        ];
+        assert_eq!(predecessors(&all), [None, None, None, Some(0), Some(2)]);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! The project's chores, in Rust: `cargo xtask help` lists them.
 
+mod captures;
 mod conformance;
 mod corpus;
 #[expect(dead_code, reason = "the dialogues' half is for the fixtures' test")]
@@ -13,6 +14,7 @@ const HELP: &str = "\
 cargo xtask CHORE
 
   import-corpus [PROTOCOL..]   shared/corpus, in a folder above this -> fixtures/<protocol>/_corpus.jsonl
+  captures [PROTOCOL..]        the corpus' frames as TCP conversations -> fixtures/_pcap/<protocol>.pcap
   conformance                  the corpus through every decoder -> docs/conformance.md
 ";
 
@@ -22,6 +24,7 @@ fn main() -> Result<()> {
     match arguments.split_first() {
         Some((chore, rest)) => match chore.as_str() {
             "import-corpus" => corpus::import(&root, &beside(&root)?, rest),
+            "captures" => captures::write(&root, rest),
             "conformance" => conformance::write(&root),
             "help" | "--help" => {
                 say(HELP);
