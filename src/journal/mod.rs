@@ -31,9 +31,12 @@
 //! | a group commit | what waits, so the same | |
 //! | changed counters, unsaved statistics | one for each used account and minute | while the ledger fails they grow with the accounts that are in use |
 
+pub mod audit;
 pub mod entry;
 mod fold;
+mod index;
 mod ledger;
+mod read;
 pub mod statistics;
 mod stats;
 #[cfg(test)]
@@ -41,8 +44,10 @@ mod tests;
 mod writer;
 
 pub use crate::segment::Batch;
+pub use audit::{Audit, AuditError, Difference};
 pub use entry::{ConnectionWas, EntryRef, FrameMeta, FrameWriter, Note, PartMeta};
 pub use ledger::{BlockedUntil, Checkpoint, Ledger, LedgerError, MemoryLedger};
+pub use read::{DeviceNames, Follow, Messages, Range, StoredMessage};
 pub use statistics::{Period, Row, StatisticsError};
 pub use stats::{BUCKETS, Histogram, Stats};
 
@@ -208,6 +213,7 @@ struct Unsaved {
 }
 
 struct Shared {
+    dir: std::path::PathBuf,
     options: Options,
     tree: Arc<Tree>,
     clock: Arc<dyn Clock>,
@@ -222,6 +228,7 @@ struct Shared {
     watermark: watch::Sender<Watermark>,
     failure: OnceLock<Arc<Failure>>,
     unsaved: Mutex<Unsaved>,
+    indexes: read::Indexes,
     ledger: Mutex<Box<dyn Ledger>>,
     saved: AtomicU64,
     keeper: Mutex<writer::KeeperState>,
@@ -303,7 +310,13 @@ impl Journal {
             replay,
         )?;
         let durable = Position::new(options.node, log.next() - 1);
+        let names = files.list(dir).map_err(|error| OpenError::Io {
+            what: format!("reading {}", dir.display()),
+            error,
+        })?;
         let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            indexes: read::Indexes::with_sidecars(&names),
             options,
             tree,
             clock,

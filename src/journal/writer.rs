@@ -253,6 +253,7 @@ impl Shared {
             if with_statistics {
                 statistics_at = Instant::now();
             }
+            self.keep_indexes();
             // behind a failed write the disk is left alone; the start folds what is missing
             if self.failure.get().is_none()
                 && let Err(error) = self.checkpoint(with_statistics)

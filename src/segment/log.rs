@@ -158,6 +158,11 @@ impl SegmentEntries {
         self.offset
     }
 
+    /// More of the segment has become durable.
+    pub fn extend(&mut self, end: u64) {
+        self.end = self.end.max(end);
+    }
+
     /// Goes to the entry at `offset`.
     pub fn seek(&mut self, offset: u64) {
         let ahead = offset.wrapping_sub(self.offset);

@@ -1,0 +1,320 @@
+//! The recount: every account's totals once more, from the segment files, by the shortest code.
+//!
+//! It shares nothing with the journal but the account's numbers: it reads the files by itself,
+//! takes the entries apart by the table in [`super::entry`] and adds them up one by one. Two
+//! programs that agree to the byte are not wrong in the same way.
+
+use super::{Journal, LedgerError, Period, lock};
+use crate::account::Totals;
+use crate::ids::{AccountId, Position};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Why a recount is not possible.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// A file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// An entry is not what it was.
+    #[error("{} at byte {offset}: {what}", path.display())]
+    Bad {
+        /// In which file.
+        path: PathBuf,
+        /// Where.
+        offset: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The statistics cannot be read.
+    #[error("reading the ledger: {0}")]
+    Ledger(#[source] LedgerError),
+}
+
+/// A number that is not what the recount says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Whose.
+    pub account: AccountId,
+    /// Where it stands: `counters` or `statistics`.
+    pub place: &'static str,
+    /// Which number.
+    pub field: &'static str,
+    /// What stands there.
+    pub counted: u64,
+    /// What it should be.
+    pub recounted: u64,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "account {}: {} in the {} is {}, the journal says {}",
+            self.account, self.field, self.place, self.counted, self.recounted
+        )
+    }
+}
+
+/// What a recount found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Entries that were read.
+    pub entries: u64,
+    /// Bytes of the files that were read.
+    pub bytes: u64,
+    /// The last entry that counted.
+    pub position: Position,
+    /// What each account should have.
+    pub accounts: BTreeMap<AccountId, Totals>,
+    /// Where the counters, or the statistics, say something else. Empty: all is well.
+    pub differences: Vec<Difference>,
+}
+
+impl Audit {
+    /// Compares with numbers that stand somewhere.
+    pub fn compare(&mut self, place: &'static str, counted: &BTreeMap<AccountId, Totals>) {
+        let accounts: std::collections::BTreeSet<_> =
+            counted.keys().chain(self.accounts.keys()).collect();
+        for account in accounts {
+            let has = counted.get(account).copied().unwrap_or_default().to_array();
+            let should = self
+                .accounts
+                .get(account)
+                .copied()
+                .unwrap_or_default()
+                .to_array();
+            for ((field, counted), recounted) in Totals::NAMES.iter().zip(has).zip(should) {
+                if counted != recounted {
+                    self.differences.push(Difference {
+                        account: *account,
+                        place,
+                        field,
+                        counted,
+                        recounted,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Recounts the segments in `dir` up to the entry `last`; `parents` has the parent of every
+/// account, the deleted ones too.
+pub fn recount(
+    dir: &Path,
+    parents: &BTreeMap<AccountId, AccountId>,
+    last: Position,
+) -> Result<Audit, AuditError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| AuditError::Io { path, error }
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io(dir))? {
+        let path = entry.map_err(io(dir))?.path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+
+    let mut audit = Audit::default();
+    let mut expected = None;
+    for path in paths {
+        let bytes = std::fs::read(&path).map_err(io(&path))?;
+        let bad = |offset, what| AuditError::Bad {
+            path: path.clone(),
+            offset,
+            what,
+        };
+        let epoch = bytes.get(8..16).ok_or_else(|| bad(0, "no header"))?;
+        let mut at = 32;
+        while let Some(head) = bytes.get(at..at + 22) {
+            let kind = head[20];
+            let sequence = number(&head[8..16]);
+            if kind == 0 || kind == 0xff || sequence > last.sequence() {
+                break;
+            }
+            let length = usize::try_from(number(&head[..4])).unwrap_or(usize::MAX);
+            let content = at
+                .checked_add(22)
+                .and_then(|from| bytes.get(from..from.checked_add(length)?))
+                .ok_or_else(|| bad(at, "an entry goes beyond its file"))?;
+            let content_crc = crc32fast::hash(content).to_le_bytes();
+            let checked = [epoch, &head[..4], &content_crc, &head[8..]].concat();
+            if u64::from(crc32fast::hash(&checked)) != number(&head[4..8]) {
+                return Err(bad(at, "a checksum is wrong"));
+            }
+            if expected.is_some_and(|expected| expected != sequence) {
+                return Err(bad(at, "an entry is missing before this one"));
+            }
+            expected = Some(sequence + 1);
+            count(kind, content, parents, &mut audit.accounts)
+                .ok_or_else(|| bad(at, "an entry is not what its kind says"))?;
+            audit.entries += 1;
+            audit.position = Position::new(last.node(), sequence);
+            at += 22 + length;
+        }
+        audit.bytes += at as u64;
+    }
+    Ok(audit)
+}
+
+/// Adds what one entry says.
+fn count(
+    kind: u8,
+    content: &[u8],
+    parents: &BTreeMap<AccountId, AccountId>,
+    accounts: &mut BTreeMap<AccountId, Totals>,
+) -> Option<()> {
+    let field = |at: usize, length: usize| Some(number(content.get(at..at + length)?));
+    let mut pay = |account: u64, totals: Totals| {
+        let mut account = AccountId(account);
+        while account.is_some() {
+            *accounts.entry(account).or_default() += totals;
+            account = parents.get(&account).copied().unwrap_or(AccountId::NONE);
+        }
+    };
+    match kind {
+        1 => {
+            let bytes_in = field(28, 4)?;
+            let bytes_out = field(32, 4)?;
+            let parts = field(37, 2)?;
+            let mut at = 39 + if content.get(39)? == &4 { 7 } else { 19 };
+            for part in 0..parts {
+                // each login pays the same share, the first what is left over
+                let share = |whole: u64| whole / parts + if part == 0 { whole % parts } else { 0 };
+                pay(
+                    field(at + 8, 8)?,
+                    Totals {
+                        bytes_in: share(bytes_in),
+                        bytes_out: share(bytes_out),
+                        frames: share(1),
+                        duplicates: field(at + 20, 4)?,
+                        messages: field(at + 24, 4)?,
+                        ..Totals::default()
+                    },
+                );
+                let records = usize::try_from(field(at + 28, 4)?).ok()?;
+                let ident = usize::from(*content.get(at + 32)?);
+                at += 33 + ident + records;
+            }
+        }
+        2 => {
+            let mut numbers = Totals::default().to_array();
+            let mut at = 17;
+            for slot in 0..usize::from(*content.get(16)?) {
+                let mut value = 0;
+                for shift in (0..).step_by(7) {
+                    let byte = *content.get(at)?;
+                    at += 1;
+                    value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+                    if byte < 0x80 {
+                        break;
+                    }
+                }
+                if let Some(number) = numbers.get_mut(slot) {
+                    *number = value;
+                }
+            }
+            pay(field(8, 8)?, Totals::from_array(numbers));
+        }
+        3 => {
+            let account = field(32, 8)?;
+            let peer = if content.get(40)? == &4 { 7 } else { 19 };
+            let ident = usize::from(*content.get(40 + peer)?);
+            let opened = *content.get(41 + peer + ident)? == 0;
+            if opened {
+                pay(
+                    account,
+                    Totals {
+                        connections: 1,
+                        ..Totals::default()
+                    },
+                );
+            }
+        }
+        4 => pay(
+            field(32, 8)?,
+            Totals {
+                bytes_in: field(40, 4)?,
+                ..Totals::default()
+            },
+        ),
+        5 => pay(
+            field(24, 8)?,
+            Totals {
+                dropped_bytes: field(32, 4)? + field(36, 4)?,
+                dropped_messages: field(40, 4)?,
+                ..Totals::default()
+            },
+        ),
+        6 | 7 => {}
+        _ => return None,
+    }
+    Some(())
+}
+
+/// A little endian number of up to eight bytes.
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+impl Journal {
+    /// Recounts everything and compares it with the posted counters and with the months of the
+    /// statistics, as they are together at one moment. It reads all segments.
+    pub fn audit(&self) -> Result<Audit, AuditError> {
+        let shared = &self.inner.shared;
+        let (last, counters, months) = {
+            // in the order of a checkpoint; the writer posts under the second one
+            let mut ledger = lock(&shared.ledger);
+            let unsaved = lock(&shared.unsaved);
+            let counters: BTreeMap<_, _> = shared
+                .tree
+                .statement()
+                .into_iter()
+                .map(|(account, totals)| (account.id(), totals))
+                .collect();
+            let mut months = BTreeMap::new();
+            for id in counters.keys() {
+                let (from, to) = (i64::MIN, i64::MAX);
+                let rows = ledger
+                    .statistics(*id, Period::Month, from, to)
+                    .map_err(AuditError::Ledger)?;
+                let rows = unsaved
+                    .statistics
+                    .add_to(*id, Period::Month, from, to, rows);
+                let sum = rows
+                    .into_iter()
+                    .fold(Totals::default(), |sum, (_, totals)| sum + totals);
+                months.insert(*id, sum);
+            }
+            (unsaved.watermark, counters, months)
+        };
+        let parents = shared
+            .tree
+            .accounts()
+            .iter()
+            .map(|account| {
+                let parent = account
+                    .parent()
+                    .map_or(AccountId::NONE, |parent| parent.id());
+                (account.id(), parent)
+            })
+            .collect();
+        let mut audit = recount(&shared.dir, &parents, last)?;
+        audit.compare("counters", &counters);
+        audit.compare("statistics", &months);
+        Ok(audit)
+    }
+}

@@ -1,0 +1,348 @@
+//! Where the messages of a segment are: by device and device time, by channel and server time.
+//!
+//! The index of the segment in use is in memory, made by whoever needs it and by the keeper,
+//! never by the writer. That of a sealed segment is its sidecar, a file of rows and postings, each
+//! with a CRC of its own: what is read is checked, and what is wrong is made again from the
+//! segment. A late record widens only its own device's row.
+//!
+//! | sidecar, little endian | bytes |
+//! |---|---|
+//! | magic `TGIDX\0`, version, 0 | 8 |
+//! | epoch and end of the segment | 8 + 8 |
+//! | number of device rows, of channel rows | 4 + 4 |
+//! | zero, CRC of the above | 4 + 4 |
+//! | device rows, then channel rows, each sorted by id | 48 each |
+//! | postings of the rows, in their order, each row's sorted | 16 each |
+//!
+//! A row is: id 8, first and last key 8 + 8, bytes 8, number of postings 4, number of postings
+//! before them 4, their CRC 4, CRC of the row 4. A posting is: key 8 (device time in ms, or server
+//! time in us), place of the entry 4, which message of the entry (of a channel: how many) 4.
+
+use super::entry::EntryRef;
+use crate::ids::{ChannelId, DeviceId};
+use crate::segment::files::{self, TEMPORARY, read_exact_at};
+use crate::segment::{FileOps, Files, Segment};
+use protocols::Record;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const MAGIC: [u8; 6] = *b"TGIDX\0";
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 40;
+const ROW_BYTES: usize = 48;
+const POSTING_BYTES: usize = 16;
+const EXTENSION: &str = "idx";
+
+/// Whose messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// A device's, by device time (ms).
+    Device(DeviceId),
+    /// A channel's, by server time (us).
+    Channel(ChannelId),
+}
+
+/// Where one message is, or the messages of one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Posting {
+    /// Its time.
+    pub(super) key: i64,
+    /// Where its entry begins.
+    pub(super) offset: u32,
+    /// Which message of the entry; in a channel's index how many there are.
+    pub(super) number: u32,
+}
+
+/// What an index says of one device or channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    id: u64,
+    pub(super) first: i64,
+    pub(super) last: i64,
+    bytes: u64,
+    count: u32,
+    start: u32,
+    crc: u32,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    bytes: u64,
+    postings: Vec<Posting>,
+    sorted: bool,
+}
+
+impl List {
+    fn push(&mut self, posting: Posting, bytes: usize) {
+        self.sorted = self.postings.is_empty()
+            || self.sorted && self.postings.last().is_some_and(|last| *last <= posting);
+        self.postings.push(posting);
+        self.bytes += bytes as u64;
+    }
+
+    fn sort(&mut self) {
+        if !self.sorted {
+            self.postings.sort_unstable();
+            self.sorted = true;
+        }
+    }
+}
+
+/// The index of a segment in memory.
+#[derive(Debug, Default)]
+pub(super) struct MemoryIndex {
+    devices: BTreeMap<u64, List>,
+    channels: BTreeMap<u64, List>,
+    /// What is behind it is not in the index yet.
+    indexed: u64,
+}
+
+impl MemoryIndex {
+    /// Takes in what is durable and not in it yet.
+    pub(super) fn catch_up(&mut self, segment: &Segment, files: &dyn Files) -> io::Result<()> {
+        if self.indexed >= segment.end() {
+            return Ok(());
+        }
+        let mut entries = segment.entries(files, self.indexed)?;
+        while let Some((offset, entry)) = entries.next()? {
+            let after = offset + entry.bytes() as u64;
+            if let Some(EntryRef::Frame(frame)) =
+                EntryRef::read(entry.kind, entry.version, entry.content)
+            {
+                let offset = u32::try_from(offset).map_err(io::Error::other)?;
+                let mut number = 0;
+                for part in frame.parts() {
+                    for record in part.records() {
+                        if part.device.is_some()
+                            && let Some(read) = Record::read(record)
+                        {
+                            let posting = Posting {
+                                key: read.timestamp_ms(),
+                                offset,
+                                number,
+                            };
+                            let list = self.devices.entry(part.device.0).or_default();
+                            list.push(posting, record.len());
+                        }
+                        number += 1;
+                    }
+                }
+                if number > 0 {
+                    let posting = Posting {
+                        key: frame.meta.at_us,
+                        offset,
+                        number,
+                    };
+                    let list = self.channels.entry(frame.meta.channel.0).or_default();
+                    list.push(posting, entry.content.len());
+                }
+            }
+            self.indexed = after;
+        }
+        Ok(())
+    }
+
+    /// First and last key of what it has.
+    pub(super) fn range(&mut self, of: Of) -> Option<(i64, i64)> {
+        let postings = self.postings(of);
+        Some((postings.first()?.key, postings.last()?.key))
+    }
+
+    /// What it has, sorted.
+    pub(super) fn postings(&mut self, of: Of) -> &[Posting] {
+        let list = match of {
+            Of::Device(id) => self.devices.get_mut(&id.0),
+            Of::Channel(id) => self.channels.get_mut(&id.0),
+        };
+        list.map_or(&[], |list| {
+            list.sort();
+            &list.postings
+        })
+    }
+
+    /// Writes the sidecar of its segment.
+    pub(super) fn write_sidecar(&mut self, segment: &Segment, files: &dyn Files) -> io::Result<()> {
+        let path = path_of(segment);
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let content = self.encode(segment)?;
+        files::replace(files, dir, &name.to_string_lossy(), &content)
+    }
+
+    fn encode(&mut self, segment: &Segment) -> io::Result<Vec<u8>> {
+        let count = |count: usize| u32::try_from(count).map_err(io::Error::other);
+        let mut out = Vec::new();
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&[VERSION, 0]);
+        out.extend_from_slice(&segment.header().epoch.to_le_bytes());
+        out.extend_from_slice(&segment.end().to_le_bytes());
+        out.extend_from_slice(&count(self.devices.len())?.to_le_bytes());
+        out.extend_from_slice(&count(self.channels.len())?.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        let mut postings = Vec::new();
+        for (id, list) in self.devices.iter_mut().chain(self.channels.iter_mut()) {
+            list.sort();
+            let begin = postings.len();
+            for posting in &list.postings {
+                postings.extend_from_slice(&posting.key.to_le_bytes());
+                postings.extend_from_slice(&posting.offset.to_le_bytes());
+                postings.extend_from_slice(&posting.number.to_le_bytes());
+            }
+            let row = Row {
+                id: *id,
+                first: list.postings.first().map_or(0, |posting| posting.key),
+                last: list.postings.last().map_or(0, |posting| posting.key),
+                bytes: list.bytes,
+                count: count(list.postings.len())?,
+                start: count(begin / POSTING_BYTES)?,
+                crc: crc32fast::hash(&postings[begin..]),
+            };
+            out.extend_from_slice(&row.encode());
+        }
+        out.extend_from_slice(&postings);
+        Ok(out)
+    }
+}
+
+impl Row {
+    fn encode(&self) -> [u8; ROW_BYTES] {
+        let mut bytes = [0; ROW_BYTES];
+        bytes[..8].copy_from_slice(&self.id.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.first.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.last.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.bytes.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.count.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.start.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.crc.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..44]);
+        bytes[44..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> io::Result<Self> {
+        let bytes: &[u8; ROW_BYTES] = bytes.first_chunk().ok_or_else(bad)?;
+        if crc32fast::hash(&bytes[..44]) != u32_at(bytes, 44) {
+            return Err(bad());
+        }
+        Ok(Self {
+            id: u64_at(bytes, 0),
+            first: u64_at(bytes, 8).cast_signed(),
+            last: u64_at(bytes, 16).cast_signed(),
+            bytes: u64_at(bytes, 24),
+            count: u32_at(bytes, 32),
+            start: u32_at(bytes, 36),
+            crc: u32_at(bytes, 40),
+        })
+    }
+}
+
+/// A sealed segment's index on disk.
+pub(super) struct Sidecar {
+    file: Box<dyn FileOps>,
+    devices: u32,
+    channels: u32,
+}
+
+impl Sidecar {
+    /// Opens the sidecar of a segment; an error of kind `InvalidData`: it is not this segment's,
+    /// or damaged.
+    pub(super) fn open(segment: &Segment, files: &dyn Files) -> io::Result<Self> {
+        let file = files.open(&path_of(segment))?;
+        let head = read_exact_at(file.as_ref(), 0, HEADER_BYTES)?;
+        let fits = head[..6] == MAGIC
+            && head[6] == VERSION
+            && crc32fast::hash(&head[..36]) == u32_at(&head, 36)
+            && u64_at(&head, 8) == segment.header().epoch
+            && u64_at(&head, 16) == segment.end();
+        if !fits {
+            return Err(bad());
+        }
+        Ok(Self {
+            file,
+            devices: u32_at(&head, 24),
+            channels: u32_at(&head, 28),
+        })
+    }
+
+    /// The row of a device or channel, by bisection.
+    pub(super) fn row(&self, of: Of) -> io::Result<Option<Row>> {
+        let (id, mut low, mut high) = match of {
+            Of::Device(id) => (id.0, 0, self.devices),
+            Of::Channel(id) => (
+                id.0,
+                self.devices,
+                self.devices.saturating_add(self.channels),
+            ),
+        };
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let at = HEADER_BYTES as u64 + u64::from(middle) * ROW_BYTES as u64;
+            let row = Row::decode(&read_exact_at(self.file.as_ref(), at, ROW_BYTES)?)?;
+            match row.id.cmp(&id) {
+                std::cmp::Ordering::Equal => return Ok(Some(row)),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The postings of a row, sorted.
+    pub(super) fn postings(&self, row: &Row) -> io::Result<Vec<Posting>> {
+        let rows = u64::from(self.devices) + u64::from(self.channels);
+        let at = HEADER_BYTES as u64
+            + rows * ROW_BYTES as u64
+            + u64::from(row.start) * POSTING_BYTES as u64;
+        let length = usize::try_from(row.count)
+            .ok()
+            .and_then(|count| count.checked_mul(POSTING_BYTES))
+            .ok_or_else(bad)?;
+        let bytes = read_exact_at(self.file.as_ref(), at, length)?;
+        if crc32fast::hash(&bytes) != row.crc {
+            return Err(bad());
+        }
+        Ok(bytes
+            .chunks_exact(POSTING_BYTES)
+            .map(|posting| Posting {
+                key: u64_at(posting, 0).cast_signed(),
+                offset: u32_at(posting, 8),
+                number: u32_at(posting, 12),
+            })
+            .collect())
+    }
+}
+
+/// Where the sidecar of a segment is.
+pub(super) fn path_of(segment: &Segment) -> PathBuf {
+    segment.path().with_extension(EXTENSION)
+}
+
+/// Does the folder's listing have the sidecar of a segment?
+pub(super) fn is_sidecar(name: &str) -> bool {
+    !name.ends_with(TEMPORARY)
+        && Path::new(name)
+            .extension()
+            .is_some_and(|ext| ext == EXTENSION)
+}
+
+fn bad() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a damaged sidecar index")
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |chunk| u32::from_le_bytes(*chunk))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
