@@ -16,6 +16,7 @@
 //! | [`api`] | REST under flespi's paths and conventions |
 //! | [`channel`] | listeners, the connection driver, the reply queue |
 //! | [`cli`] | the command line: one file per subcommand |
+//! | [`config`] | the configuration file: read, checked, all its mistakes at once |
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
 //! | [`journal`] | the durable log of frames and charges: group commit, watermark, checkpoints, reads |
 //! | [`metrics`] | every metric name and label; the page that Prometheus scrapes |
@@ -32,6 +33,7 @@ pub mod account;
 pub mod api;
 pub mod channel;
 pub mod cli;
+pub mod config;
 pub mod ids;
 pub mod journal;
 pub mod metrics;

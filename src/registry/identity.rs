@@ -29,7 +29,7 @@ pub struct Claim<'a> {
 }
 
 /// What identity needs to know of a channel.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Post<'a> {
     /// The account that owns it.
     pub owner: AccountId,
@@ -80,6 +80,11 @@ impl Places {
             .get(&(account, protocol))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Does `account` own a channel of `protocol`?
+    pub fn stands(&self, account: AccountId, protocol: u16) -> bool {
+        self.at(account, protocol).channels > 0
     }
 
     /// The owners whose channels of `protocol` serve a device with this path, nearest first.

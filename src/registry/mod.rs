@@ -5,6 +5,9 @@
 //! from (protocol, ident) to the few devices that hold it. [`Registry::resolve`] answers a login
 //! from memory alone; nothing on the wire reads the store.
 //!
+//! A write is one value ([`Write`]) on its way through [`Registry::check`], [`Write::stage`] (into
+//! the store's transaction) and [`Registry::publish`].
+//!
 //! It refuses to do anything: it says whether a write would break a rule and what would be served
 //! differently after it, and publishes what [`crate::control`] has made durable. It writes no
 //! file, closes no connection, and asks no clock.
@@ -22,22 +25,34 @@
 //! `control` checks and publishes; `channel` resolves and uses the handles; `api` lists.
 
 mod channel;
+mod check;
 mod device;
 pub mod identity;
 pub mod items;
+mod load;
 mod publish;
 mod recent;
 mod telemetry;
+pub mod types;
 mod unknown;
+mod validate;
+mod write;
 
 pub use channel::{ChannelHandle, ChannelState, Connected};
+pub use check::{DOUBLES_LISTED_MAX, Effect, Published, Refused, Rerouted};
 pub use device::{DeviceHandle, DeviceState};
+pub use load::LoadError;
 pub use publish::{Lift, Lifted, PublishError};
 pub use recent::{Budget, RECENT_BYTES_MAX, RECORDS_BEFORE_MAX, Recent, RecordKey};
 pub use telemetry::{AHEAD_MS_MAX, BYTES_MAX, Newest, PARAMS_MAX, Telemetry};
 pub use unknown::{
     UNKNOWN_FRAME_BYTES_MAX, UNKNOWN_IDENTS_MAX, UNKNOWN_RECORD_BYTES_MAX, Unknown, UnknownList,
 };
+
+pub use validate::{
+    FieldError, METADATA_BYTES_MAX, NAME_BYTES_MAX, PARK_MS_LIMIT, PREFIXES_MAX, validate,
+};
+pub use write::{Item, ItemId, Write};
 
 use crate::account::Tree;
 use crate::ids::{AccountId, ChannelId, DeviceId, Ident, LimitId, TokenId};
@@ -196,3 +211,6 @@ impl Registry {
         self.budget.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests;

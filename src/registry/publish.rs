@@ -53,7 +53,7 @@ impl Registry {
         self.listed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn owner(
+    pub(super) fn owner(
         &self,
         what: &'static str,
         id: u64,
