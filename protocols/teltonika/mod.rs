@@ -8,9 +8,9 @@
 //! |---|---|---|
 //! | 4 | preamble | 00 00 00 00 |
 //! | 4 | length | from codec to the second count |
-//! | 1 | codec | 08, 8E, 10: records; 0C, 0D, 0E: messages of the GPRS command channel |
-//! | 1 | count | records |
-//! | ... | records | see `records` |
+//! | 1 | codec | 08, 8E, 10: `records`; 07: `legacy`; 0C to 0F: `commands` |
+//! | 1 | count | records, or messages |
+//! | ... | records | |
 //! | 1 | count | again |
 //! | 4 | CRC | CRC-16/IBM from codec to the second count |
 //!
@@ -21,19 +21,121 @@
 //! login, answered 01 (00: refused) -> data, answered with the number of records taken as 4 bytes
 //! (0: none, the tracker sends the packet again).
 //!
+//! A frame whose checksum or counts are wrong is not answered: the tracker sends it again. The
+//! command channel is not answered either.
+//!
+//! # Quirks
+//!
+//! - The same element id means different things in the families FMB, FMx64x/65x and TAT/TMT/GH;
+//!   where the number of bytes does not tell them apart the device's setting `model` must.
+//! - With 0 satellites the place is the last known one: `position.valid` is false. 0,0 is no place.
+//! - Element 24 of the FMB family is the speed again, and newer than the record's own.
+//! - GSM signal comes in steps of 0 to 5 and is given as percentage.
+//!
 //! # Source
 //!
 //! Teltonika Telematics wiki, "Teltonika Data Sending Protocols" and "FMB AVL ID".
 
+mod beacons;
+mod commands;
+mod elements;
+mod legacy;
 mod records;
 
-use crate::contract::{Acks, Context, Cut, Decode, Fatal, Info, Login, Probe, Reject, Reply};
+use crate::contract::{
+    Acks, Command, CommandError, Context, Cut, Decode, Delivery, Fatal, Info, Login, Model, Probe,
+    Reject, Reply, Setting,
+};
+use crate::kit::parse::whole;
 use crate::kit::{checksum, framing};
 
 const KEEP_ALIVE: u8 = 0xff;
 const HEADER_BYTES: usize = 8;
 const CRC_BYTES: usize = 4;
 const IMEI_BYTES_MAX: usize = 32;
+const CODEC_7: u8 = 0x07;
+/// The longest text of a command.
+const COMMAND_BYTES_MAX: usize = 1024;
+
+// Numbers are append-only.
+const MODELS: &[Model] = &[
+    model(1, "FMB001"),
+    model(2, "FMB003"),
+    model(3, "FMB010"),
+    model(4, "FMB020"),
+    model(5, "FMB110"),
+    model(6, "FMB120"),
+    model(7, "FMB122"),
+    model(8, "FMB125"),
+    model(9, "FMB130"),
+    model(10, "FMB140"),
+    model(11, "FMB150"),
+    model(12, "FMB202"),
+    model(13, "FMB204"),
+    model(14, "FMB206"),
+    model(15, "FMB208"),
+    model(16, "FMB209"),
+    model(17, "FMB225"),
+    model(18, "FMB640"),
+    model(19, "FMB641"),
+    model(20, "FMB900"),
+    model(21, "FMB910"),
+    model(22, "FMB920"),
+    model(23, "FMB962"),
+    model(24, "FMB964"),
+    model(25, "FMB965"),
+    model(26, "FMC001"),
+    model(27, "FMC003"),
+    model(28, "FMC125"),
+    model(29, "FMC130"),
+    model(30, "FMC150"),
+    model(31, "FMC225"),
+    model(32, "FMC230"),
+    model(33, "FMC234"),
+    model(34, "FMC250"),
+    model(35, "FMC640"),
+    model(36, "FMC650"),
+    model(37, "FMC800"),
+    model(38, "FMC880"),
+    model(39, "FMC920"),
+    model(40, "FMM001"),
+    model(41, "FMM003"),
+    model(42, "FMM125"),
+    model(43, "FMM130"),
+    model(44, "FMM150"),
+    model(45, "FMM230"),
+    model(46, "FMM250"),
+    model(47, "FMM640"),
+    model(48, "FMM650"),
+    model(49, "FMM800"),
+    model(50, "FMM880"),
+    model(51, "FMM920"),
+    model(52, "FMP100"),
+    model(53, "FMT100"),
+    model(54, "FMU125"),
+    model(55, "FMU126"),
+    model(56, "FMU130"),
+    model(57, "FM3001"),
+    model(58, "MTB100"),
+    model(59, "MSP500"),
+    model(60, "TAT100"),
+    model(61, "TAT140"),
+    model(62, "TAT141"),
+    model(63, "TAT240"),
+    model(64, "TFT100"),
+    model(65, "TMT250"),
+    model(66, "TST100"),
+    model(67, "GH5200"),
+    model(68, "GH3000"),
+];
+
+const fn model(number: u16, name: &'static str) -> Model {
+    Model {
+        number,
+        vendor: "Teltonika",
+        name,
+    }
+}
 
 /// The session state: none beyond the engine's.
 #[derive(Default)]
@@ -47,6 +149,10 @@ impl Decode for Decoder {
         port: 5027,
         frame_bytes_max: 16 * 1024,
         acks: Acks::Frame,
+        version: 2,
+        settings: &[Setting::Model],
+        models: MODELS,
+        commands: &["custom"],
         ..Info::DEFAULT
     };
 
@@ -87,6 +193,25 @@ impl Decode for Decoder {
         }
     }
 
+    /// `custom` with the property `payload`: any command text of the device, in codec 12.
+    fn encode(
+        &mut self,
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Delivery, CommandError> {
+        if command.name != "custom" {
+            return Err(CommandError::Unsupported);
+        }
+        let text = command
+            .properties
+            .get("payload")
+            .and_then(serde_json::Value::as_str)
+            .filter(|text| (1..=COMMAND_BYTES_MAX).contains(&text.len()))
+            .ok_or(CommandError::BadProperties)?;
+        commands::write(text, out).ok_or(CommandError::BadProperties)?;
+        Ok(Delivery::Answered(None))
+    }
+
     fn probe(head: &[u8]) -> Probe {
         match head {
             [0, 15, rest @ ..] if rest.iter().take(15).all(u8::is_ascii_digit) => {
@@ -123,8 +248,31 @@ fn data(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
             frame.len() - CRC_BYTES,
         ));
     }
-    let count = records::read(body, cx)?;
-    let taken = u32::from(count).to_be_bytes();
+    if cx.ident().is_none() {
+        return Err(Reject::new("login", "data before a login", 0));
+    }
+    let [codec, count, inner @ .., again] = body else {
+        return Err(short);
+    };
+    if count != again {
+        return Err(Reject::new("data", "the two counts differ", HEADER_BYTES));
+    }
+    match *codec {
+        records::CODEC_8 | records::CODEC_8E | records::CODEC_16 => {
+            records::read(*codec, *count, inner, cx)?;
+        }
+        CODEC_7 => whole("records", inner, |mut rest| {
+            for _ in 0..*count {
+                rest = legacy::record(rest, cx)?.0;
+            }
+            Ok((rest, ()))
+        })?,
+        commands::CODEC_12 | commands::CODEC_13 | commands::CODEC_14 | commands::CODEC_15 => {
+            return commands::read(*codec, *count, inner, cx);
+        }
+        _ => return Err(Reject::new("codec", "not known", HEADER_BYTES)),
+    }
+    let taken = u32::from(*count).to_be_bytes();
     cx.reply(Reply::stored(taken.to_vec()).or(&[0, 0, 0, 0][..]));
     Ok(())
 }

@@ -59,3 +59,6 @@ pub use refusal::{Refusal, Seen, SeenAt};
 pub use rules::{Caps, NO_CAP, PARK_MS_MAX_DEFAULT, Policy, Rules};
 pub use totals::Totals;
 pub use tree::{ACCOUNTS_MAX, Account, Blocked, LEVELS_MAX, Lifted, Publishing, Tree, TreeError};
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,300 @@
-//! Channels.
+//! Channels: listeners, the connection driver, the reply queue.
+//!
+//! Trackers connect to a channel's port. Here a socket becomes a connection, its bytes become frames
+//! (by the protocol's session), frames become entries of the journal, and a tracker is answered when
+//! what it is answered for is durable and paid for. The room refuses to decide anything about items:
+//! who owns what is the registry's, what a limit says is the account tree's, what happens when an
+//! item changes is control's, which reaches connections through the router.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | [`gate`] | the reply queue of a connection: pure |
+//! | [`wheel`] | deadlines without timers: pure |
+//! | `frames` | the events of a read, told apart by frame: pure |
+//! | `logins` | the idents of a connection and the decoder's look at the registry |
+//! | `settle` | what becomes of decoded frames: judge, charge, append, answer, wait |
+//! | `connection` | the driver: one task per connection, over any byte stream |
+//! | `worker` | what the connections of one thread share |
+//! | `listen` | listening sockets and accept loops |
+//! | `notes` | what is journaled beside frames, added up |
+//! | [`events`] | what happened to connections, for the log of it |
+//! | [`bounds`] | every bound, with its policy |
+//!
+//! # What holds
+//!
+//! - No reply behind [`protocols::Gate::Stored`] leaves before the watermark has passed everything
+//!   this connection appended before it; none leaves after the journal has failed.
+//! - A frame is charged and appended with no await between the two, or neither.
+//! - Nothing behind a parked frame is read or acked.
+//! - A takeover follows admission and secret; the older connection is told within one wake.
+//! - An idle connection owns no buffer, and no timer.
+//! - One thread resolves the gates of its own connections: one wake across threads per group commit.
+//!
+//! # One worker per core
+//!
+//! Each worker is a current-thread runtime on its own thread with its own listening socket per
+//! channel (`SO_REUSEPORT` where there are several). Connections never change threads.
+
+pub mod bounds;
+mod connection;
+pub mod events;
+mod frames;
 pub mod gate;
+mod listen;
+mod logins;
+mod notes;
+mod series;
+mod settle;
+mod sources;
+mod tally;
+#[cfg(test)]
+mod tests;
 pub mod wheel;
+mod worker;
+
+pub use bounds::Bounds;
+pub use connection::Wire;
+pub use events::{ConnectionEvent, EventQueue, EventSink, Happened, NoEvents, Who};
+pub use listen::OpenError;
+pub use series::{AccountSeries, JournalSeries};
+pub use worker::Deps;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use crate::ids::ChannelId;
+use crate::registry::ChannelHandle;
+use crate::registry::items::ChannelItem;
+use crate::router::CloseCode;
+
+use bounds::COMMANDS_QUEUED_MAX;
+use series::RoomSeries;
+use worker::{Room, Worker};
+
+/// What a worker is told.
+enum Command {
+    Open {
+        channel: Arc<ChannelHandle>,
+        listener: std::net::TcpListener,
+    },
+    Close(ChannelId),
+    Drain {
+        until_ms: i64,
+        drained: oneshot::Sender<usize>,
+    },
+}
+
+struct Hand {
+    commands: mpsc::Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// All channels of a gateway and the threads that serve them.
+pub struct Channels {
+    room: Arc<Room>,
+    hands: Vec<Hand>,
+    open: Mutex<BTreeMap<ChannelId, SocketAddr>>,
+}
+
+impl Channels {
+    /// Starts the workers: as many threads, at least one. No channel is open yet.
+    pub fn start(workers: usize, deps: Deps) -> io::Result<Self> {
+        let metrics = Arc::clone(&deps.metrics);
+        let room = Room::new(deps);
+        metrics.add_source(Arc::new(RoomSeries(Arc::downgrade(&room))));
+        let hands = (0..workers.max(1))
+            .map(|number| {
+                let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                let room = Arc::clone(&room);
+                let thread = std::thread::Builder::new()
+                    .name(format!("channels-{number}"))
+                    .spawn(move || work(&runtime, room, receiver))?;
+                Ok(Hand {
+                    commands,
+                    thread: Some(thread),
+                })
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Self {
+            room,
+            hands,
+            open: Mutex::default(),
+        })
+    }
+
+    fn opened(&self) -> std::sync::MutexGuard<'_, BTreeMap<ChannelId, SocketAddr>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Listens for a channel that is in the registry. Gives back where: with port 0 the system has
+    /// chosen one.
+    pub fn open(&self, channel: &ChannelItem) -> Result<SocketAddr, OpenError> {
+        let handle = self
+            .room
+            .deps
+            .registry
+            .channel(channel.id)
+            .ok_or(OpenError::NoChannel)?;
+        let mut open = self.opened();
+        if open.contains_key(&channel.id) {
+            return Err(OpenError::Open);
+        }
+        let at = listen::address(&channel.host, channel.port);
+        let receive_buffer_bytes = self.room.deps.bounds.receive_buffer_bytes;
+        let bind = |error| OpenError::Bind { at, error };
+        let listeners = listen::bind(at, self.hands.len(), receive_buffer_bytes).map_err(bind)?;
+        let at = listeners
+            .first()
+            .map_or(Ok(at), std::net::TcpListener::local_addr)
+            .map_err(bind)?;
+        for (hand, listener) in self.hands.iter().zip(listeners) {
+            let order = Command::Open {
+                channel: Arc::clone(&handle),
+                listener,
+            };
+            if hand.commands.try_send(order).is_err() {
+                self.stop_listening(channel.id);
+                return Err(OpenError::Busy);
+            }
+        }
+        open.insert(channel.id, at);
+        Ok(at)
+    }
+
+    /// Where a channel listens, if it does.
+    pub fn address(&self, channel: ChannelId) -> Option<SocketAddr> {
+        self.opened().get(&channel).copied()
+    }
+
+    fn stop_listening(&self, channel: ChannelId) {
+        for hand in &self.hands {
+            if hand.commands.try_send(Command::Close(channel)).is_err() {
+                tracing::warn!(%channel, "a worker does not take the order to stop listening");
+            }
+        }
+    }
+
+    /// Stops listening for a channel and closes its connections. Says how many there were.
+    pub fn close(&self, channel: ChannelId, code: CloseCode) -> usize {
+        self.opened().remove(&channel);
+        self.stop_listening(channel);
+        self.room.deps.router.close_channel(channel, code)
+    }
+
+    /// No new connections; every connection sends the replies that it owes, once their data is
+    /// durable, and ends. Gives back how many had to be cut off at the deadline.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.opened().clear();
+        let deadline_ms = i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX);
+        let until_ms = self.room.deps.clock.now_ms().saturating_add(deadline_ms);
+        let mut left = 0;
+        let mut waiting = Vec::new();
+        for hand in &self.hands {
+            let (drained, done) = oneshot::channel();
+            let order = Command::Drain { until_ms, drained };
+            if hand.commands.send(order).await.is_ok() {
+                waiting.push(done);
+            }
+        }
+        // a worker that is stuck does not hold up the others or the end of the process
+        let limit = tokio::time::Instant::now() + deadline + Duration::from_secs(2);
+        for done in waiting {
+            left += match tokio::time::timeout_at(limit, done).await {
+                Ok(Ok(left)) => left,
+                _ => 1,
+            };
+        }
+        left
+    }
+}
+
+impl Drop for Channels {
+    fn drop(&mut self) {
+        for hand in self.hands.drain(..) {
+            drop(hand.commands);
+            if let Some(thread) = hand.thread
+                && thread.join().is_err()
+            {
+                tracing::error!("a worker of the channels panicked");
+            }
+        }
+    }
+}
+
+/// A worker's thread.
+fn work(runtime: &tokio::runtime::Runtime, room: Arc<Room>, mut commands: mpsc::Receiver<Command>) {
+    let local = LocalSet::new();
+    let worker = Worker::new(room);
+    let serving = {
+        let worker = Rc::clone(&worker);
+        async move {
+            tokio::task::spawn_local(Rc::clone(&worker).keep_time());
+            tokio::task::spawn_local(Rc::clone(&worker).follow_journal());
+            let mut listeners = BTreeMap::new();
+            while let Some(command) = commands.recv().await {
+                match command {
+                    Command::Open { channel, listener } => {
+                        match tokio::net::TcpListener::from_std(listener) {
+                            Ok(listener) => {
+                                let id = channel.id;
+                                let accepting =
+                                    listen::accept(Rc::clone(&worker), channel, listener);
+                                listeners.insert(id, tokio::task::spawn_local(accepting));
+                            }
+                            Err(error) => tracing::error!(%error, "cannot listen"),
+                        }
+                    }
+                    Command::Close(channel) => {
+                        if let Some(accepting) = listeners.remove(&channel) {
+                            accepting.abort();
+                        }
+                    }
+                    Command::Drain { until_ms, drained } => {
+                        for accepting in std::mem::take(&mut listeners).into_values() {
+                            accepting.abort();
+                        }
+                        let left = drain(&worker, until_ms).await;
+                        // whoever asked may have gone; the drain is done all the same
+                        _ = drained.send(left);
+                    }
+                }
+            }
+        }
+    };
+    local.block_on(runtime, serving);
+    drop(local);
+    worker.hand_in(worker.now_us(), true);
+}
+
+/// Waits until all connections of a worker have ended, and its notes are handed over.
+async fn drain(worker: &Rc<Worker>, until_ms: i64) -> usize {
+    const LOOK: Duration = Duration::from_millis(10);
+    worker.begin_drain(until_ms);
+    let started = tokio::time::Instant::now();
+    let wait = u64::try_from(until_ms - worker.deps().clock.now_ms()).unwrap_or(0);
+    // the clock may be a test's, which stands still
+    let limit = started + Duration::from_millis(wait);
+    while worker.live() > 0 && tokio::time::Instant::now() < limit {
+        tokio::time::sleep(LOOK).await;
+    }
+    worker.hand_in(worker.now_us(), true);
+    while !worker.notes.borrow().is_empty()
+        && !worker.mark().failed
+        && tokio::time::Instant::now() < limit
+    {
+        tokio::time::sleep(LOOK).await;
+        worker.hand_in(worker.now_us(), true);
+    }
+    worker.live()
+}

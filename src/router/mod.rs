@@ -169,7 +169,7 @@ impl Router {
 
     /// How many are parked.
     pub fn parked_count(&self) -> usize {
-        self.parked.load(Ordering::Relaxed)
+        self.parked.load(Ordering::SeqCst)
     }
 
     /// Is it alive?
@@ -332,7 +332,7 @@ impl ConnectionHandle {
     pub fn set_parked(&self, parked: bool) {
         let was = std::mem::replace(&mut self.shared.mailbox().parked, parked);
         match (was, parked) {
-            (false, true) => _ = self.router.parked.fetch_add(1, Ordering::Relaxed),
+            (false, true) => _ = self.router.parked.fetch_add(1, Ordering::SeqCst),
             (true, false) => _ = self.router.parked.fetch_sub(1, Ordering::Relaxed),
             _ => {}
         }

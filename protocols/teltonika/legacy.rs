@@ -1,0 +1,85 @@
+//! The records of codec 7: GH3000, whose fields are there or not by masks.
+//!
+//! | part | bytes | meaning |
+//! |---|---|---|
+//! | time | 4 | priority (2 bits), seconds since 2007-01-01 |
+//! | mask | 1 | 1 GNSS; 2, 4, 8: elements of 1, 2, 4 bytes |
+//! | GNSS mask | 1 | 1 latitude and longitude (floats), 2 altitude, 4 direction (256 a turn), 8 speed, 10 satellites, 20 LAC and cell, 40 signal, 80 operator |
+
+use super::elements::{self, Family};
+use crate::contract::{Context, RecordBuilder, Time, fields};
+use crate::kit::units;
+use nom::bytes::complete::take;
+use nom::combinator::cond;
+use nom::number::complete::{be_f32, be_i16, be_u8, be_u16, be_u32};
+use nom::{IResult, Parser};
+
+/// 2007-01-01, unix seconds.
+const EPOCH_S: i64 = 1_167_609_600;
+
+pub(super) fn record<'a>(input: &'a [u8], cx: &mut Context<'_>) -> IResult<&'a [u8], ()> {
+    let (rest, (time, mask)) = (be_u32, be_u8).parse(input)?;
+    let family = Family::of(cx.settings());
+    let failed = || nom::Err::Failure(nom::error::Error::new(input, nom::error::ErrorKind::Verify));
+    let ms = (EPOCH_S + i64::from(time & 0x3fff_ffff)) * 1000;
+    let mut message = cx.message(Time::Device(ms)).map_err(|_| failed())?;
+    message.push(fields::EVENT_PRIORITY_ENUM, time >> 30);
+    let mut rest = rest;
+    if mask & 1 != 0 {
+        rest = gnss(rest, family, &mut message)?.0;
+    }
+    for (bit, width) in [(2, 1usize), (4, 2), (8, 4)] {
+        if mask & bit != 0 {
+            let (after, count) = be_u8(rest)?;
+            rest = after;
+            for _ in 0..count {
+                let (after, id) = be_u8(rest)?;
+                let (after, value) = take(width)(after)?;
+                elements::push(u16::from(id), value, family, &mut message);
+                rest = after;
+            }
+        }
+    }
+    Ok((rest, ()))
+}
+
+fn gnss<'a>(
+    input: &'a [u8],
+    family: Family,
+    message: &mut RecordBuilder<'_>,
+) -> IResult<&'a [u8], ()> {
+    let (rest, mask) = be_u8(input)?;
+    let has = |bit: u8| mask & bit != 0;
+    let (rest, place) = cond(has(1), (be_f32, be_f32)).parse(rest)?;
+    let (rest, altitude) = cond(has(2), be_i16).parse(rest)?;
+    let (rest, direction) = cond(has(4), be_u8).parse(rest)?;
+    let (rest, speed) = cond(has(8), be_u8).parse(rest)?;
+    let (rest, satellites) = cond(has(0x10), be_u8).parse(rest)?;
+    let (rest, cell) = cond(has(0x20), (be_u16, be_u16)).parse(rest)?;
+    let (rest, signal) = cond(has(0x40), be_u8).parse(rest)?;
+    let (rest, operator) = cond(has(0x80), be_u32).parse(rest)?;
+    if let Some((latitude, longitude)) = place {
+        let (latitude, longitude) = (f64::from(latitude), f64::from(longitude));
+        if latitude != 0.0 || longitude != 0.0 {
+            message.push(fields::POSITION_LATITUDE, units::round(latitude, 6));
+            message.push(fields::POSITION_LONGITUDE, units::round(longitude, 6));
+        }
+        message.push(fields::POSITION_VALID, satellites.is_none_or(|n| n > 0));
+    }
+    message.push_some(fields::POSITION_ALTITUDE, altitude);
+    message.push_some(
+        fields::POSITION_DIRECTION,
+        direction.map(|turn| units::round(f64::from(turn) * 360.0 / 256.0, 2)),
+    );
+    message.push_some(fields::POSITION_SPEED, speed);
+    message.push_some(fields::POSITION_SATELLITES, satellites);
+    if let Some((lac, cell)) = cell {
+        message.push(fields::GSM_LAC, lac);
+        message.push(fields::GSM_CELLID, cell);
+    }
+    message.push_some(fields::GSM_SIGNAL_ENUM, signal);
+    if let Some(operator) = operator {
+        elements::push(241, &operator.to_be_bytes(), family, message);
+    }
+    Ok((rest, ()))
+}

@@ -1,0 +1,7 @@
+//! The rules as tables, and the tree against a slow model.
+
+mod language;
+mod model;
+mod storm;
+mod tables;
+mod words;

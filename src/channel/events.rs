@@ -1,0 +1,157 @@
+//! What happened to connections, told to whoever keeps the log of it.
+//!
+//! Telling never waits: a listener that cannot keep up loses events (and counts them), an ack never
+//! waits for one.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use crate::account::Dimension;
+use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Ident};
+use crate::router::CloseCode;
+
+/// Something that happened, by flespi's event codes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionEvent {
+    /// When, unix us.
+    pub at_us: i64,
+    /// On which channel.
+    pub channel: ChannelId,
+    /// On which connection.
+    pub connection: ConnectionId,
+    /// From where.
+    pub peer: SocketAddr,
+    /// What.
+    pub what: Happened,
+}
+
+/// A device as an event names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// The name it gave itself.
+    pub ident: Ident,
+    /// The device; `NONE` if nobody has registered it.
+    pub device: DeviceId,
+    /// Its account; `NONE` if nobody has registered it.
+    pub account: AccountId,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happened {
+    /// 100: a connection was accepted.
+    Accepted,
+    /// 101: a device was admitted on it.
+    Identified(Who),
+    /// 102: it ended.
+    Closed {
+        /// The device that was admitted last, if any.
+        who: Option<Who>,
+        /// Why.
+        code: CloseCode,
+        /// Messages that came over it.
+        messages: u64,
+        /// Bytes received.
+        received: u64,
+        /// Bytes sent.
+        sent: u64,
+        /// How long it lasted.
+        duration_us: i64,
+    },
+    /// 20: an account exceeded a limit and is blocked.
+    Blocked {
+        /// The device whose frame did not fit.
+        who: Who,
+        /// The account that is blocked.
+        account: AccountId,
+        /// For what.
+        dimension: Dimension,
+        /// Until when, unix us.
+        until_us: i64,
+    },
+    /// A frame costs more than a whole limit: it can never be admitted.
+    TooLarge {
+        /// Whose frame.
+        who: Who,
+        /// The account that refused.
+        account: AccountId,
+        /// In what.
+        dimension: Dimension,
+        /// What the frame costs there.
+        asked: u64,
+        /// The limit there.
+        cap: i64,
+    },
+    /// A device came on a second connection; the first is closed.
+    TakenOver {
+        /// Which device.
+        who: Who,
+        /// The connection that it was on.
+        from: ConnectionId,
+    },
+}
+
+impl Happened {
+    /// flespi's event code; `TooLarge` and `TakenOver` have none there.
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::Accepted => 100,
+            Self::Identified(_) => 101,
+            Self::Closed { .. } => 102,
+            Self::Blocked { .. } => 20,
+            Self::TooLarge { .. } => 1020,
+            Self::TakenOver { .. } => 1101,
+        }
+    }
+}
+
+/// Who hears of events. Called from the workers' threads: it must not wait.
+pub trait EventSink: Send + Sync + 'static {
+    /// Something happened. Says whether it was taken.
+    fn tell(&self, event: ConnectionEvent) -> bool;
+}
+
+/// Nobody listens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoEvents;
+
+impl EventSink for NoEvents {
+    fn tell(&self, _: ConnectionEvent) -> bool {
+        true
+    }
+}
+
+/// So many events wait in an [`EventQueue`]; later ones are lost and counted.
+pub const EVENTS_QUEUED_MAX: usize = 16 * 1024;
+
+/// A bounded queue between the workers and a thread that writes events down.
+#[derive(Debug)]
+pub struct EventQueue {
+    queue: SyncSender<ConnectionEvent>,
+    lost: AtomicU64,
+}
+
+impl EventQueue {
+    /// A queue and its other end.
+    pub fn new() -> (Self, Receiver<ConnectionEvent>) {
+        let (queue, receiver) = sync_channel(EVENTS_QUEUED_MAX);
+        let lost = AtomicU64::new(0);
+        (Self { queue, lost }, receiver)
+    }
+
+    /// How many events it has lost.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl EventSink for EventQueue {
+    fn tell(&self, event: ConnectionEvent) -> bool {
+        let taken = self.queue.try_send(event).is_ok();
+        if !taken {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+}

@@ -1,0 +1,191 @@
+//! Listening sockets: bound once, one per worker, and the loops that accept from them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::metrics::names;
+use crate::registry::ChannelHandle;
+
+use super::bounds::{ACCEPT_PAUSE, LISTEN_BACKLOG};
+use super::connection::{Connection, Place};
+use super::worker::Worker;
+
+/// Why a channel has no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The registry does not have it.
+    #[error("the channel does not exist")]
+    NoChannel,
+    /// It listens already.
+    #[error("the channel is open already")]
+    Open,
+    /// Its host is no address that can be listened on.
+    #[error("{0:?} is no IP address to listen on")]
+    Host(String),
+    /// The system refuses.
+    #[error("cannot listen on {at}: {error}")]
+    Bind {
+        /// Where.
+        at: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The workers have too much to do, or are gone.
+    #[error("the workers do not take orders")]
+    Busy,
+}
+
+/// Where a channel with this host and port listens. An empty host or a name stands for every
+/// address: the public host of a channel need not be this machine's.
+pub(super) fn address(host: &str, port: u16) -> SocketAddr {
+    let ip = host
+        .trim_matches(['[', ']'])
+        .parse()
+        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    SocketAddr::new(ip, port)
+}
+
+/// Binds `count` sockets to one address. With several the kernel spreads connections over them.
+pub(super) fn bind(
+    at: SocketAddr,
+    count: usize,
+    receive_buffer_bytes: usize,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    // SO_REUSEPORT would let two gateways of one user share a port unnoticed: a socket without it
+    // finds out first, and holds the port if the system was to choose one
+    let probe = socket(at, false, 0)?;
+    probe.bind(&at.into())?;
+    if count > 1 {
+        probe.listen(1)?;
+    }
+    let at = probe
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::other("the socket has no address"))?;
+    drop(probe);
+    (0..count)
+        .map(|_| {
+            let socket = socket(at, count > 1, receive_buffer_bytes)?;
+            socket.bind(&at.into())?;
+            socket.listen(LISTEN_BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(at: SocketAddr, shared: bool, receive_buffer_bytes: usize) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    if receive_buffer_bytes > 0 {
+        // inherited by accepted sockets; it must be set before listen
+        socket.set_recv_buffer_size(receive_buffer_bytes)?;
+    }
+    Ok(socket)
+}
+
+/// What is wrong with accepting: a label.
+fn error_label(error: &io::Error) -> &'static str {
+    match error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error)
+    {
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => "files",
+        Some(rustix::io::Errno::NOBUFS | rustix::io::Errno::NOMEM) => "memory",
+        Some(rustix::io::Errno::CONNABORTED) => "aborted",
+        _ => "other",
+    }
+}
+
+/// Accepts connections of a channel until it is aborted.
+pub(super) async fn accept(worker: Rc<Worker>, channel: Arc<ChannelHandle>, listener: TcpListener) {
+    let (shortest, longest) = ACCEPT_PAUSE;
+    let mut pause = shortest;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                pause = shortest;
+                admit(&worker, &channel, stream, peer);
+            }
+            Err(error) => {
+                let label = error_label(&error);
+                worker.count(&names::ACCEPT_ERRORS, label, "");
+                if label != "aborted" {
+                    tracing::warn!(channel = %channel.id, %error, "cannot accept");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(longest);
+                }
+            }
+        }
+    }
+}
+
+/// Takes an accepted socket in, within the bounds.
+fn admit(worker: &Rc<Worker>, channel: &Arc<ChannelHandle>, stream: TcpStream, peer: SocketAddr) {
+    let room = &worker.room;
+    let bounds = &room.deps.bounds;
+    // counted first and given back by the guard: so two workers cannot both take the last place
+    let open = room.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let place = Place(Arc::clone(room));
+    let of_channel = usize::try_from(channel.connections()).unwrap_or(usize::MAX);
+    let bound = if open > bounds.connections_max {
+        "global"
+    } else if of_channel >= bounds.channel_connections_max {
+        "channel"
+    } else {
+        match room.sources.enter(peer, bounds.unidentified_per_source_max) {
+            None => "source",
+            Some(source) => {
+                // a late ack is no ack: replies are small and are not collected
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%peer, %error, "TCP_NODELAY");
+                }
+                tokio::task::spawn_local(Connection::new(
+                    Rc::clone(worker),
+                    Arc::clone(channel),
+                    stream,
+                    peer,
+                    place,
+                    source,
+                ));
+                return;
+            }
+        }
+    };
+    worker.count(&names::CONNECTIONS_REFUSED, bound, "");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_refused_even_if_he_shares() {
+        let at = SocketAddr::from(([127, 0, 0, 1], 0));
+        let first = bind(at, 2, 4096).expect("a free port");
+        let taken = first[0].local_addr().expect("an address");
+        assert_ne!(taken.port(), 0);
+        assert_eq!(first[1].local_addr().expect("an address"), taken);
+        let error = bind(taken, 2, 0).expect_err("in use");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        bind(taken, 1, 0).expect("free again");
+    }
+
+    #[test]
+    fn a_host_that_is_no_address_means_every_address() {
+        assert_eq!(address("", 5).to_string(), "0.0.0.0:5");
+        assert_eq!(address("gw.example.com", 5).to_string(), "0.0.0.0:5");
+        assert_eq!(address("127.0.0.1", 5).to_string(), "127.0.0.1:5");
+        assert_eq!(address("[::1]", 5).to_string(), "[::1]:5");
+    }
+}

@@ -1,0 +1,166 @@
+//! What other rooms have counted already, put on the metrics page at the scrape.
+
+use std::sync::{Arc, Weak};
+
+use crate::account::{Dimension, Tree};
+use crate::ids::{Clock, minute_of};
+use crate::journal::Journal;
+use crate::metrics::{ACCOUNT_SERIES_MAX, Counted, Page, Source, names};
+
+use super::worker::Room;
+
+/// The series of accounts, from the tree's own numbers; of [`ACCOUNT_SERIES_MAX`] accounts at most,
+/// those with the lowest ids. An account's numbers contain its branch's, so nothing is missing from
+/// the sums of those above.
+pub struct AccountSeries {
+    tree: Arc<Tree>,
+    clock: Arc<dyn Clock>,
+}
+
+impl AccountSeries {
+    /// The series of the accounts of `tree`.
+    pub const fn new(tree: Arc<Tree>, clock: Arc<dyn Clock>) -> Self {
+        Self { tree, clock }
+    }
+}
+
+/// The dimensions that change with traffic; the counts of items are in the API.
+const SHOWN: [Dimension; 5] = [
+    Dimension::ChannelTraffic,
+    Dimension::ChannelMessages,
+    Dimension::ChannelConnections,
+    Dimension::ChannelStorage,
+    Dimension::DeviceStorage,
+];
+
+impl Source for AccountSeries {
+    fn write(&self, page: &mut Page) {
+        let now_us = self.clock.now_us();
+        let mut accounts = self.tree.accounts();
+        accounts.retain(|account| !account.is_gone());
+        let blocked = accounts
+            .iter()
+            .filter(|account| {
+                account
+                    .blocked(now_us)
+                    .is_some_and(|blocked| !blocked.inherited)
+            })
+            .count();
+        page.single(&names::ACCOUNTS_BLOCKED, blocked);
+        let unlisted = accounts.len().saturating_sub(ACCOUNT_SERIES_MAX);
+        page.single(&names::ACCOUNTS_UNLISTED, unlisted);
+        accounts.truncate(ACCOUNT_SERIES_MAX);
+        let posted: Vec<_> = accounts
+            .iter()
+            .map(|account| (account.id(), account.posted()))
+            .collect();
+        page.begin(&names::ACCOUNT_BYTES);
+        for (id, totals) in &posted {
+            page.sample(&names::ACCOUNT_BYTES, &[id, &"in"], totals.bytes_in);
+            page.sample(&names::ACCOUNT_BYTES, &[id, &"out"], totals.bytes_out);
+            page.sample(&names::ACCOUNT_BYTES, &[id, &"usage"], totals.usage_bytes);
+        }
+        page.begin(&names::ACCOUNT_MESSAGES);
+        for (id, totals) in &posted {
+            page.sample(&names::ACCOUNT_MESSAGES, &[id], totals.messages);
+        }
+        page.begin(&names::ACCOUNT_REFUSED_BYTES);
+        for (id, totals) in &posted {
+            page.sample(&names::ACCOUNT_REFUSED_BYTES, &[id], totals.refused_bytes);
+        }
+        page.begin(&names::ACCOUNT_ADMITTED);
+        for account in &accounts {
+            for dimension in SHOWN {
+                let used = account.admitted(dimension, minute_of(now_us));
+                let labels: [&dyn std::fmt::Display; 2] = [&account.id(), &dimension.name()];
+                page.sample(&names::ACCOUNT_ADMITTED, &labels, used);
+            }
+        }
+    }
+}
+
+/// The series of the journal.
+pub struct JournalSeries {
+    journal: Journal,
+}
+
+impl JournalSeries {
+    /// The series of `journal`.
+    pub const fn new(journal: Journal) -> Self {
+        Self { journal }
+    }
+}
+
+impl Source for JournalSeries {
+    fn write(&self, page: &mut Page) {
+        let stats = self.journal.stats();
+        let seconds = counted(&stats.commit_us, &COMMIT_SECONDS, 1e6);
+        page.histogram(&names::JOURNAL_COMMIT_SECONDS, &seconds);
+        let entries = counted(&stats.group_entries, &COMMIT_ENTRIES, 1.0);
+        page.histogram(&names::JOURNAL_COMMIT_ENTRIES, &entries);
+        page.single(&names::JOURNAL_COMMIT_BYTES, stats.group_bytes.sum());
+        page.single(&names::JOURNAL_DURABLE, self.journal.durable().sequence());
+        let failed = u8::from(self.journal.failed().is_some());
+        page.single(&names::JOURNAL_FAILED, failed);
+    }
+}
+
+/// The journal counts by powers of two; some of those are shown. In its own unit: microseconds.
+static COMMIT_SECONDS: [f64; 10] = [
+    0.000_064, 0.000_256, 0.000_512, 0.001_024, 0.002_048, 0.004_096, 0.016_384, 0.065_536,
+    0.262_144, 1.048_576,
+];
+static COMMIT_ENTRIES: [f64; 8] = [2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+
+fn counted(histogram: &crate::journal::Histogram, bounds: &'static [f64], units: f64) -> Counted {
+    let cumulative = histogram.cumulative();
+    let all = histogram.count();
+    let mut counts = Vec::with_capacity(bounds.len() + 1);
+    let mut below = 0;
+    for bound in bounds {
+        // "below 2^index" is as good as "at most" for numbers of this size
+        let index = (bound * units).log2().round();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a logarithm of the table above"
+        )]
+        let upto = cumulative.get(index as usize).copied().unwrap_or(all);
+        counts.push(upto.saturating_sub(below));
+        below = upto.max(below);
+    }
+    counts.push(all.saturating_sub(below));
+    Counted {
+        bounds,
+        counts,
+        sum: histogram.sum() as f64 / units,
+    }
+}
+
+/// The gauges of this room.
+pub(super) struct RoomSeries(pub(super) Weak<Room>);
+
+impl Source for RoomSeries {
+    fn write(&self, page: &mut Page) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let Some(room) = self.0.upgrade() else { return };
+        let deps = &room.deps;
+        page.begin(&names::CONNECTIONS);
+        let mut others = 0;
+        for channel in deps.registry.channels() {
+            let label = deps.metrics.channel_label(channel.id);
+            if label == "other" {
+                others += channel.connections();
+            } else {
+                page.sample(&names::CONNECTIONS, &[&label], channel.connections());
+            }
+        }
+        if others > 0 {
+            page.sample(&names::CONNECTIONS, &[&"other"], others);
+        }
+        let strangers = room.unidentified.load(Relaxed);
+        page.single(&names::CONNECTIONS_UNIDENTIFIED, strangers);
+        page.single(&names::CONNECTIONS_PARKED, deps.router.parked_count());
+        page.single(&names::PARKED_BYTES, room.parked_bytes.load(Relaxed));
+    }
+}

@@ -1,0 +1,457 @@
+//! What the connections of one thread share: buffers, wheel, acks, counts.
+//!
+//! A worker is one current-thread runtime on a thread of its own, so all of this is plain cells. It
+//! follows the journal's watermark with one task and resolves the gates of its own connections: one
+//! wake across threads per group commit, never one per frame.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use protocols::Output;
+
+use crate::ids::{ChannelId, Clock, ConnectionId, Position};
+use crate::journal::{Batch, Journal};
+use crate::metrics::{Counter, LocalBuckets, Metrics, SECONDS, names};
+use crate::registry::{RecordKey, Registry};
+use crate::router::{CloseCode, Router};
+
+use super::bounds::{Bounds, READ_BYTES_MAX};
+use super::events::{ConnectionEvent, EventSink};
+use super::frames::Span;
+use super::gate::Mark;
+use super::notes::Notes;
+use super::sources::Sources;
+use super::tally::Tally;
+use super::wheel::{TICK_MS, Wheel};
+
+/// What the room stands on.
+#[derive(Clone)]
+pub struct Deps {
+    /// Channels and devices.
+    pub registry: Arc<Registry>,
+    /// Where frames become durable.
+    pub journal: Journal,
+    /// The live connections.
+    pub router: Arc<Router>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who hears of events.
+    pub events: Arc<dyn EventSink>,
+    /// The bounds that an operator may set.
+    pub bounds: Bounds,
+}
+
+/// What all workers share.
+pub(super) struct Room {
+    pub(super) deps: Deps,
+    pub(super) connections: AtomicUsize,
+    pub(super) unidentified: AtomicUsize,
+    pub(super) parked_bytes: AtomicUsize,
+    pub(super) sources: Arc<Sources>,
+    next_connection: AtomicU64,
+    commands: RefusalCounters,
+}
+
+/// Counters of what happens seldom.
+pub(super) struct RefusalCounters {
+    pub(super) takeovers: Counter,
+    pub(super) stalls: Counter,
+    pub(super) events_lost: Counter,
+    pub(super) notes_lost: Counter,
+}
+
+impl Room {
+    pub(super) fn new(deps: Deps) -> Arc<Self> {
+        let counter = |metric| deps.metrics.counter(metric, &[]);
+        let commands = RefusalCounters {
+            takeovers: counter(&names::TAKEOVERS),
+            stalls: counter(&names::STALLS),
+            events_lost: counter(&names::EVENTS_LOST),
+            notes_lost: counter(&names::CONNECTION_ENTRIES_LOST),
+        };
+        // microseconds since 1970: later than every id of an earlier run, which took less than one
+        // per microsecond
+        let first = u64::try_from(deps.clock.now_us()).unwrap_or(1).max(1);
+        Arc::new(Self {
+            connections: AtomicUsize::new(0),
+            unidentified: AtomicUsize::new(0),
+            parked_bytes: AtomicUsize::new(0),
+            sources: Arc::default(),
+            next_connection: AtomicU64::new(first),
+            commands,
+            deps,
+        })
+    }
+
+    pub(super) fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn seldom(&self) -> &RefusalCounters {
+        &self.commands
+    }
+
+    /// Takes of the memory for parked frames, if there is so much left.
+    pub(super) fn take_parking(&self, bytes: usize) -> bool {
+        let most = self.deps.bounds.parked_bytes_max;
+        self.parked_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                held.checked_add(bytes).filter(|sum| *sum <= most)
+            })
+            .is_ok()
+    }
+
+    pub(super) fn leave_parking(&self, bytes: usize) {
+        self.parked_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Names a task of this worker. One whose task is gone names nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Token {
+    index: usize,
+    generation: u32,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    waker: Option<Waker>,
+}
+
+/// The worker's tasks, so that wheel and acks need not own wakers (which keep a task's memory).
+#[derive(Default)]
+pub(super) struct Tasks {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    live: usize,
+}
+
+impl Tasks {
+    fn insert(&mut self, waker: &Waker) -> Token {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        self.live += 1;
+        let generation = self.slots.get_mut(index).map_or(0, |slot| {
+            slot.waker = Some(waker.clone());
+            slot.generation
+        });
+        Token { index, generation }
+    }
+
+    fn slot(&mut self, token: Token) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(token.index)
+            .filter(|slot| slot.generation == token.generation)
+    }
+
+    fn remove(&mut self, token: Token) {
+        if let Some(slot) = self.slot(token) {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.waker = None;
+            self.live -= 1;
+            self.free.push(token.index);
+        }
+    }
+
+    fn wake(&mut self, token: Token) {
+        if let Some(Some(waker)) = self.slot(token).map(|slot| &slot.waker) {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// What [`super::settle`] needs while it works, reused.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Records seen in this batch, by login.
+    pub(super) seen: HashSet<(u16, i64, u64), foldhash::fast::RandomState>,
+    /// Those to be remembered, by login.
+    pub(super) keys: Vec<(u16, RecordKey)>,
+    /// The keys of one device.
+    pub(super) of_device: Vec<RecordKey>,
+    /// For each frame of the batch, how many entries were written behind it.
+    pub(super) entries: Vec<u32>,
+}
+
+/// What one thread's connections share.
+pub(super) struct Worker {
+    pub(super) room: Arc<Room>,
+    pub(super) buffer: RefCell<Vec<u8>>,
+    pub(super) output: RefCell<Output>,
+    pub(super) spans: RefCell<Vec<Span>>,
+    pub(super) batch: RefCell<Batch>,
+    pub(super) out: RefCell<Vec<u8>>,
+    pub(super) scratch: RefCell<Scratch>,
+    pub(super) notes: RefCell<Notes>,
+    pub(super) latency: RefCell<LocalBuckets>,
+    mark: Cell<Mark>,
+    drain_until_ms: Cell<Option<i64>>,
+    tasks: RefCell<Tasks>,
+    wheel: RefCell<Wheel<Token>>,
+    due: RefCell<Vec<Token>>,
+    acks: RefCell<VecDeque<(Position, Token)>>,
+    tallies: RefCell<BTreeMap<ChannelId, Rc<Tally>>>,
+    counters: RefCell<BTreeMap<(&'static str, &'static str, &'static str), Counter>>,
+    closes: RefCell<BTreeMap<CloseCode, Counter>>,
+    events_lost: Cell<u64>,
+}
+
+impl Worker {
+    pub(super) fn new(room: Arc<Room>) -> Rc<Self> {
+        let now_ms = room.deps.clock.now_ms();
+        let watermark = *room.deps.journal.subscribe().borrow();
+        Rc::new(Self {
+            room,
+            buffer: RefCell::new(vec![0; READ_BYTES_MAX]),
+            output: RefCell::default(),
+            spans: RefCell::default(),
+            batch: RefCell::default(),
+            out: RefCell::default(),
+            scratch: RefCell::default(),
+            notes: RefCell::default(),
+            latency: RefCell::new(LocalBuckets::new(SECONDS)),
+            mark: Cell::new(Mark {
+                durable: watermark.durable,
+                failed: watermark.failed,
+            }),
+            drain_until_ms: Cell::new(None),
+            tasks: RefCell::default(),
+            wheel: RefCell::new(Wheel::new(now_ms)),
+            due: RefCell::default(),
+            acks: RefCell::default(),
+            tallies: RefCell::default(),
+            counters: RefCell::default(),
+            closes: RefCell::default(),
+            events_lost: Cell::new(0),
+        })
+    }
+
+    pub(super) fn deps(&self) -> &Deps {
+        &self.room.deps
+    }
+
+    pub(super) fn now_us(&self) -> i64 {
+        self.room.deps.clock.now_us()
+    }
+
+    /// How far the journal is durable, as this thread has heard.
+    pub(super) fn mark(&self) -> Mark {
+        self.mark.get()
+    }
+
+    /// Until when connections may send their last replies, once the gateway stops.
+    pub(super) fn drain_until_ms(&self) -> Option<i64> {
+        self.drain_until_ms.get()
+    }
+
+    pub(super) fn enter(&self, waker: &Waker) -> Token {
+        self.tasks.borrow_mut().insert(waker)
+    }
+
+    pub(super) fn renew(&self, token: Token, waker: &Waker) {
+        if let Some(slot) = self.tasks.borrow_mut().slot(token)
+            && !slot
+                .waker
+                .as_ref()
+                .is_some_and(|known| known.will_wake(waker))
+        {
+            slot.waker = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn leave(&self, token: Token) {
+        self.tasks.borrow_mut().remove(token);
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.tasks.borrow().live
+    }
+
+    /// Wakes the task once `at_ms` has come.
+    pub(super) fn arm(&self, at_ms: i64, token: Token) {
+        self.wheel.borrow_mut().arm(at_ms, token);
+    }
+
+    /// Wakes the task once `position` is durable.
+    pub(super) fn await_durable(&self, position: Position, token: Token) {
+        let mut acks = self.acks.borrow_mut();
+        // nearly always at the end: positions rise
+        let mut at = acks.len();
+        while at > 0
+            && acks
+                .get(at - 1)
+                .is_some_and(|(before, _)| *before > position)
+        {
+            at -= 1;
+        }
+        acks.insert(at, (position, token));
+    }
+
+    /// The watermark has moved: wakes whose replies may leave.
+    pub(super) fn advance(&self, mark: Mark) {
+        self.mark.set(mark);
+        let mut acks = self.acks.borrow_mut();
+        let mut tasks = self.tasks.borrow_mut();
+        while let Some((position, token)) = acks.front().copied() {
+            if position > mark.durable && !mark.failed {
+                return;
+            }
+            acks.pop_front();
+            tasks.wake(token);
+        }
+        if acks.capacity() > 65_536 {
+            *acks = VecDeque::new();
+        }
+    }
+
+    /// One turn of the wheel, and what is handed in with it.
+    pub(super) fn turn(&self) {
+        let now_us = self.now_us();
+        let mut due = self.due.take();
+        self.wheel
+            .borrow_mut()
+            .turn(now_us.div_euclid(1_000), &mut due);
+        {
+            let mut tasks = self.tasks.borrow_mut();
+            for token in due.drain(..) {
+                tasks.wake(token);
+            }
+        }
+        self.due.replace(due);
+        self.hand_in(now_us, false);
+    }
+
+    /// Hands in counts and notes; `all`: also what is not due yet.
+    pub(super) fn hand_in(&self, now_us: i64, all: bool) {
+        let mut notes = self.notes.borrow_mut();
+        notes.hand_over(&self.deps().journal, now_us, all);
+        let seldom = self.room.seldom();
+        seldom.notes_lost.increment(std::mem::take(&mut notes.lost));
+        seldom.events_lost.increment(self.events_lost.take());
+        for tally in self.tallies.borrow().values() {
+            tally.hand_in();
+        }
+        let latency = &mut self.latency.borrow_mut();
+        self.deps().metrics.ack_latency().take_in(latency);
+    }
+
+    /// No more reading: every connection sends what it owes and ends.
+    pub(super) fn begin_drain(&self, until_ms: i64) {
+        self.drain_until_ms.set(Some(until_ms));
+        for slot in &self.tasks.borrow().slots {
+            if let Some(waker) = &slot.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// This worker's counts of a channel.
+    pub(super) fn tally(&self, channel: ChannelId) -> Rc<Tally> {
+        let mut tallies = self.tallies.borrow_mut();
+        let tally = tallies
+            .entry(channel)
+            .or_insert_with(|| Rc::new(Tally::new(&self.deps().metrics, channel)));
+        Rc::clone(tally)
+    }
+
+    /// Counts one in a metric with labels from closed sets.
+    pub(super) fn count(
+        &self,
+        metric: &'static crate::metrics::Metric,
+        first: &'static str,
+        second: &'static str,
+    ) {
+        let mut counters = self.counters.borrow_mut();
+        let counter = counters
+            .entry((metric.name, first, second))
+            .or_insert_with(|| {
+                let both = [first, second];
+                let values = both.get(..metric.labels.len()).unwrap_or(&both);
+                self.deps().metrics.counter(metric, values)
+            });
+        counter.increment(1);
+    }
+
+    pub(super) fn count_close(&self, code: CloseCode) {
+        let mut closes = self.closes.borrow_mut();
+        let counter = closes.entry(code).or_insert_with(|| {
+            let number = code.number().to_string();
+            self.deps()
+                .metrics
+                .counter(&names::CONNECTIONS_CLOSED, &[&number])
+        });
+        counter.increment(1);
+    }
+
+    pub(super) fn tell(&self, event: ConnectionEvent) {
+        if !self.deps().events.tell(event) {
+            self.events_lost.set(self.events_lost.get() + 1);
+        }
+    }
+
+    /// Turns the wheel for ever.
+    pub(super) async fn keep_time(self: Rc<Self>) {
+        let tick = Duration::from_millis(u64::try_from(TICK_MS).unwrap_or(100));
+        let mut ticks = tokio::time::interval(tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.turn();
+        }
+    }
+
+    /// Follows the journal's watermark for as long as there is a journal.
+    pub(super) async fn follow_journal(self: Rc<Self>) {
+        let mut watermarks = self.deps().journal.subscribe();
+        loop {
+            let watermark = *watermarks.borrow_and_update();
+            self.advance(Mark {
+                durable: watermark.durable,
+                failed: watermark.failed,
+            });
+            if watermarks.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    struct Flag(AtomicBool);
+
+    impl std::task::Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_token_of_a_task_that_is_gone_wakes_nobody() {
+        let mut tasks = Tasks::default();
+        let flag = Arc::new(Flag(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&flag));
+        let old = tasks.insert(&waker);
+        tasks.remove(old);
+        tasks.remove(old);
+        let new = tasks.insert(&waker);
+        assert_eq!((old.index, tasks.live), (new.index, 1));
+        tasks.wake(old);
+        assert!(!flag.0.load(Ordering::SeqCst));
+        tasks.wake(new);
+        assert!(flag.0.load(Ordering::SeqCst));
+    }
+}
