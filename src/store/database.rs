@@ -73,6 +73,9 @@ pub enum StoreError {
         /// Its version byte.
         newer: u8,
     },
+    /// A checkpoint cannot be read.
+    #[error("the checkpoint at rest cannot be read: {0}")]
+    Checkpoint(String),
     /// A record is there that must not be, or is missing.
     #[error("{kind:?} {id} was changed meanwhile")]
     Changed {
@@ -163,6 +166,24 @@ impl Database {
         self.db
             .scan_prefix(prefix)
             .map(move |row| row.map_err(|error| refine(&path, error)))
+    }
+
+    /// All rows from the key `from` up to and without `to`, in the order of the keys.
+    pub(super) fn range(
+        &self,
+        from: Vec<u8>,
+        to: Vec<u8>,
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> + use<> {
+        let path = self.path.clone();
+        self.db
+            .range(from..to)
+            .map(move |row| row.map_err(|error| refine(&path, error)))
+    }
+
+    /// Takes away one row, by itself and not yet on disk.
+    pub(super) fn forget(&self, key: &[u8]) -> Result<(), StoreError> {
+        let gone = self.db.remove(key);
+        gone.map(drop).map_err(|error| refine(&self.path, error))
     }
 
     /// All that `writes` writes, or nothing. It may be called again.

@@ -16,12 +16,15 @@
 //!
 //! # Who calls
 //!
-//! `control` writes items and reads them at start. Every call blocks (disk): from an owner thread or `spawn_blocking`,
+//! `control` writes items and reads them at start; the journal's writer thread stores checkpoints
+//! through [`SledLedger`]. Every call blocks (disk): from an owner thread or `spawn_blocking`,
 //! never on a runtime's thread.
 
 mod database;
+mod ledger;
 
 pub use database::StoreError;
+pub use ledger::SledLedger;
 
 use database::{Abort, Database};
 use serde::Serialize;
