@@ -216,6 +216,23 @@ impl Account {
         }
     }
 
+    /// Counts again, behind a start, what the journal says of a rate in a minute, whatever the caps
+    /// are now. Frames have [`Account::restore`].
+    pub fn restore_rate(&self, dimension: Dimension, minute: u32, amount: u64) {
+        debug_assert_eq!(dimension.kind(), Kind::Rate, "a level is occupied");
+        let (bytes, messages) = match dimension {
+            Dimension::ChannelTraffic => (amount, 0),
+            Dimension::ChannelMessages => (0, amount),
+            _ => {
+                let (steps, len) = self.steps(());
+                return walk_unasked(minute, &steps[..len], |node, minute| {
+                    node.meter(dimension).add_unasked(minute, amount)
+                });
+            }
+        };
+        self.restore(minute, Cost { bytes, messages });
+    }
+
     fn charge_meter(&self, dimension: Dimension, minute: u32, amount: u64) -> Result<(), Refusal> {
         let (steps, len) = self.steps(amount);
         walk(

@@ -168,6 +168,11 @@ impl World {
                         .charge_rate(dimension(name), number(minute), number(amount));
                 self.refused(outcome)
             }
+            ["restore", "rate", id, "at", minute, name, amount] => {
+                let account = self.account(id);
+                account.restore_rate(dimension(name), number(minute), number(amount));
+                "ok".to_owned()
+            }
             ["acquire", guard, id, name, amount] => {
                 let held = self.account(id).acquire(dimension(name), number(amount));
                 let outcome = held.map(|held| {

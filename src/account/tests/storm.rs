@@ -408,6 +408,53 @@ fn of_many_creations_at_once_exactly_the_cap_succeed() {
 }
 
 #[test]
+fn accounts_are_inserted_while_others_are_charged() {
+    const INSERTED: u64 = 2_000;
+    let tree = Tree::new();
+    tree.insert(AccountId(1), AccountId::NONE).unwrap();
+    let over = AtomicBool::new(false);
+    let told: u64 = thread::scope(|scope| {
+        let _over = Over(&over);
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                let (tree, over) = (&tree, &over);
+                scope.spawn(move || {
+                    let mut random = Random(thread + 1);
+                    let mut told = 0;
+                    while !over.load(Ordering::Acquire) {
+                        let id = AccountId(random.below(2_100) as u64 + 1);
+                        let Some(account) = tree.account(id) else {
+                            continue;
+                        };
+                        let cost = Cost {
+                            bytes: 1,
+                            messages: 0,
+                        };
+                        account.charge(9, cost).expect("no cap is set");
+                        told += 1;
+                    }
+                    told
+                })
+            })
+            .collect();
+        let mut random = Random(99);
+        for id in 2..=INSERTED {
+            let parent = AccountId(random.below(usize::try_from(id - 1).unwrap()) as u64 + 1);
+            let deepest = usize::from(tree.account(parent).unwrap().level()) + 1 == LEVELS_MAX;
+            let parent = if deepest { AccountId(1) } else { parent };
+            tree.insert(AccountId(id), parent).unwrap();
+        }
+        over.store(true, Ordering::Release);
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    assert_eq!(tree.accounts().len() as u64, INSERTED);
+    assert_eq!(tree.account(AccountId(1)).unwrap().admitted(BYTES, 9), told);
+}
+
+#[test]
 fn a_statement_shows_whole_batches() {
     let forest = grow();
     let totals = crate::account::Totals {

@@ -280,7 +280,15 @@ fn what_was_admitted_before_a_start_counts_again() {
          reading 1 channel_traffic at 9   => 120 and 0 of 100, 0 left, 20 over
          used channel_messages at 9 1 2   => 3 3
          charge 2 at 9 bytes=1            => refused channel_traffic by 1 level 0, 120 of 100 used, resets 10
-         charge 2 at 10 bytes=1           => ok",
+         charge 2 at 10 bytes=1           => ok
+         limit 2 api_calls=5              => ok
+         restore rate 2 at 9 api_calls 7  => ok
+         restore rate 2 at 10 channel_traffic 2  => ok
+         restore rate 2 at 10 channel_messages 4 => ok
+         used api_calls at 9 1 2          => 7 7
+         used channel_traffic at 10 1 2   => 3 3
+         used channel_messages at 10 1 2  => 4 4
+         rate 2 at 9 api_calls 1          => refused api_calls by 2 level 1, 7 of 5 used, resets 10",
     );
 }
 

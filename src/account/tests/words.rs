@@ -9,6 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 #[test]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn a_word_is_exchanged_without_a_lock() {
+    assert!(portable_atomic::AtomicU128::is_lock_free());
+}
+
+#[test]
 fn an_undo_leaves_the_next_window_alone() {
     let window = FrameWindow::new();
     window.add(5, 70, 7).unwrap();
