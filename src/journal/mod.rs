@@ -280,6 +280,13 @@ impl Journal {
                 node: options.node,
             },
         )?;
+        if opened.cut_bytes > 0 {
+            tracing::warn!(
+                bytes = opened.cut_bytes,
+                at = opened.cut_at,
+                "cut a torn tail of the journal; nothing of it was acked"
+            );
+        }
         let mut unsaved = Unsaved {
             watermark: checkpoint.watermark,
             at_us: checkpoint.at_us,

@@ -529,3 +529,260 @@ fn a_start_counts_again_what_the_running_minute_had_admitted() {
     assert_eq!(master.admitted(Dimension::ChannelTraffic, minute), 104);
     assert_eq!(master.admitted(Dimension::ChannelMessages, minute), 2);
 }
+
+/// The machine's files, until a test says that something fails.
+#[derive(Default)]
+struct Faults {
+    no_space: AtomicBool,
+    bad_write: AtomicBool,
+    bad_sync: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Faulty(Arc<Faults>);
+
+struct FaultyFile {
+    file: Box<dyn segment::FileOps>,
+    faults: Arc<Faults>,
+}
+
+fn fail_if(flag: &AtomicBool, kind: io::ErrorKind) -> io::Result<()> {
+    if flag.load(Ordering::SeqCst) {
+        Err(kind.into())
+    } else {
+        Ok(())
+    }
+}
+
+impl Faulty {
+    fn wrap(&self, file: Box<dyn segment::FileOps>) -> Box<dyn segment::FileOps> {
+        Box::new(FaultyFile {
+            file,
+            faults: Arc::clone(&self.0),
+        })
+    }
+}
+
+impl Files for Faulty {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn segment::FileOps>> {
+        OsFiles.create(path).map(|file| self.wrap(file))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn segment::FileOps>> {
+        OsFiles.open(path).map(|file| self.wrap(file))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsFiles.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        OsFiles.unlink(path)
+    }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFiles.create_dir(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFiles.sync_dir(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsFiles.list(dir)
+    }
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        OsFiles.free_space(dir)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        OsFiles.lock(path)
+    }
+}
+
+impl segment::FileOps for FaultyFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        fail_if(&self.faults.bad_write, io::ErrorKind::Other)?;
+        self.file.write_at(bytes, offset)
+    }
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        fail_if(&self.faults.no_space, io::ErrorKind::StorageFull)?;
+        self.file.allocate(length)
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.truncate(length)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        fail_if(&self.faults.bad_sync, io::ErrorKind::Other)?;
+        self.file.sync_data()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}
+
+fn one_message(journal: &Journal, step: i64) -> Position {
+    let mut batch = Batch::new();
+    frame(&mut batch, T0_US + step, &[(1, 3, &[step])], 10);
+    append(journal, &mut batch)
+}
+
+#[test]
+fn no_space_for_a_segment_stops_permits_and_heals() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let faults = Arc::new(Faults::default());
+    let ledger = MemoryLedger::default();
+    let files: Arc<dyn Files> = Arc::new(Faulty(Arc::clone(&faults)));
+    let opened = open_with(dir.path(), quick(), &ledger, files).expect("opens");
+    let journal = &opened.journal;
+    let last = one_message(journal, 0);
+    wait_for(journal, last);
+    faults.no_space.store(true, Ordering::SeqCst);
+    let mut step = 1;
+    while !journal.is_stalled() {
+        if let Some(permit) = journal.try_permit(200) {
+            let mut batch = Batch::new();
+            frame(&mut batch, T0_US + step, &[(1, 3, &[step])], 10);
+            journal.append(permit, &mut batch);
+            step += 1;
+        }
+        std::thread::yield_now();
+    }
+    assert!(journal.try_permit(1).is_none());
+    assert!(journal.failed().is_none());
+    let waiting = journal.queue_bytes();
+    let acked = journal.durable();
+    assert!(waiting > 0 && waiting <= QUEUE_BYTES_MAX);
+    assert!(acked.sequence() < step.cast_unsigned());
+    let seen = journal.read_device(DeviceId(1), Range::default()).count() as u64;
+    assert_eq!(seen, acked.sequence(), "reads go on, of what is durable");
+
+    faults.no_space.store(false, Ordering::SeqCst);
+    let last = Position::new(0, step.cast_unsigned());
+    let now = wait_for(journal, last);
+    assert!(!now.failed);
+    let last = one_message(journal, step);
+    wait_for(journal, last);
+    assert_eq!(journal.stats().stalls(), 1);
+    let count = journal.read_device(DeviceId(1), Range::default()).count();
+    assert_eq!(count as u64, last.sequence());
+}
+
+fn a_fault_is_final(break_it: impl Fn(&Faults, bool)) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let faults = Arc::new(Faults::default());
+    let ledger = MemoryLedger::default();
+    let files: Arc<dyn Files> = Arc::new(Faulty(Arc::clone(&faults)));
+    let opened = open_with(dir.path(), quick(), &ledger, files).expect("opens");
+    let journal = &opened.journal;
+    let acked = one_message(journal, 0);
+    assert!(!wait_for(journal, acked).failed);
+    break_it(&faults, true);
+    let lost = one_message(journal, 1);
+    let now = wait_for(journal, lost);
+    assert_eq!((now.durable, now.failed), (acked, true));
+    assert!(
+        journal
+            .failed()
+            .expect("it failed")
+            .to_string()
+            .contains("journal")
+    );
+    assert!(journal.try_permit(1).is_none());
+    // the disk is well again, but what it has is unknown
+    break_it(&faults, false);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(journal.durable(), acked);
+    assert!(journal.try_permit(1).is_none());
+    assert_eq!(
+        journal.read_device(DeviceId(1), Range::default()).count(),
+        1
+    );
+    assert_eq!(totals(&opened.tree, 1).messages, 1);
+    drop(opened);
+
+    let again = open(dir.path(), &ledger);
+    let kept = again
+        .journal
+        .read_device(DeviceId(1), Range::default())
+        .count();
+    assert!(kept >= 1, "what was acked is there");
+    assert_eq!(totals(&again.tree, 1).messages, kept as u64);
+    assert_eq!(again.journal.audit().expect("readable").differences, []);
+}
+
+#[test]
+fn a_failed_sync_is_final() {
+    a_fault_is_final(|faults, broken| faults.bad_sync.store(broken, Ordering::SeqCst));
+}
+
+#[test]
+fn a_failed_write_is_final() {
+    a_fault_is_final(|faults, broken| faults.bad_write.store(broken, Ordering::SeqCst));
+}
+
+#[test]
+fn the_queue_is_bounded_and_shutdown_drains_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let ledger = MemoryLedger::default();
+    let opened = open(dir.path(), &ledger);
+    let journal = opened.journal.clone();
+    let all = journal
+        .try_permit(QUEUE_BYTES_MAX * 2)
+        .expect("the whole queue");
+    assert_eq!(all.bytes(), QUEUE_BYTES_MAX);
+    assert!(journal.try_permit(1).is_none());
+    drop(all);
+    let mut last = Position::ZERO;
+    for step in 0..500 {
+        last = one_message(&journal, step);
+    }
+    journal.shutdown();
+    assert_eq!(journal.durable(), last);
+    assert_eq!(journal.checkpointed(), last);
+    assert!(journal.try_permit(1).is_none());
+    let refused = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(journal.permit(1));
+    assert!(refused.is_none());
+}
+
+#[test]
+fn a_journal_that_ends_before_its_ledger_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let ledger = MemoryLedger::default();
+    let opened = open(dir.path(), &ledger);
+    let last = one_message(&opened.journal, 0);
+    wait_for(&opened.journal, last);
+    drop(opened);
+    let other = tempfile::tempdir().expect("a folder");
+    let refused = open_with(other.path(), quick(), &ledger, Arc::new(OsFiles))
+        .err()
+        .expect("entries are missing");
+    assert!(matches!(refused, OpenError::Behind { .. }));
+    assert!(refused.to_string().contains("journal files are missing"));
+}
+
+#[test]
+fn a_block_survives_a_restart_until_it_ends() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let ledger = MemoryLedger::default();
+    let opened = open(dir.path(), &ledger);
+    let mut batch = Batch::new();
+    for (account, until_us) in [(2, T0_US + 60_000_000), (4, T0_US + 60_000_000), (4, 0)] {
+        Note::Blocked {
+            at_us: T0_US,
+            account: AccountId(account),
+            dimension: Dimension::ChannelTraffic.number(),
+            until_us,
+        }
+        .write(&mut batch);
+    }
+    let last = append(&opened.journal, &mut batch);
+    wait_for(&opened.journal, last);
+    drop(opened);
+    let again = open(dir.path(), &ledger);
+    let blocked = |id| {
+        let account = again.tree.account(AccountId(id)).expect("inserted");
+        account.blocked(T0_US).map(|blocked| blocked.until_us)
+    };
+    assert_eq!(blocked(2), Some(T0_US + 60_000_000));
+    assert_eq!(blocked(4), None);
+}

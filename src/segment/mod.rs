@@ -26,6 +26,8 @@
 pub mod files;
 pub mod format;
 mod log;
+#[cfg(test)]
+mod tests;
 
 pub use files::{FileOps, Files, OsFiles};
 pub use format::{Batch, Entry, Header};
