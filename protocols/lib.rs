@@ -13,6 +13,7 @@
 pub mod contract;
 pub mod kit;
 
+mod gt06;
 mod h02;
 mod teltonika;
 mod wialon;
@@ -34,6 +35,7 @@ macro_rules! table {
 }
 
 table! {
+    2 gt06,
     3 h02,
     1 teltonika,
     4 wialon,

@@ -154,6 +154,7 @@ dictionary! {
     23 GNSS_ANTENNA_STATUS "gnss.antenna.status" Boolean "" "the antenna is connected";
     24 GNSS_ANTENNA_CUT_STATUS "gnss.antenna.cut.status" Boolean "" "the antenna is cut";
     25 GNSS_SIGNAL_LEVEL "gnss.signal.level" Number "" "GNSS signal, the wire's own number";
+    600 GNSS_SATELLITES_VISIBLE "gnss.satellites.visible" Number "" "satellites in view, used or not";
     26 GPS_VEHICLE_MILEAGE "gps.vehicle.mileage" Number "km" "distance counted from GNSS fixes";
     // Power
     27 BATTERY_VOLTAGE "battery.voltage" Number "volts" "internal battery";
@@ -164,6 +165,7 @@ dictionary! {
     32 BATTERY_LOW_STATUS "battery.low.status" Boolean "" "the internal battery is low";
     33 BATTERY_HEALTH "battery.health" Number "percentage" "health of the internal battery";
     34 BATTERY_LEVEL_ENUM "battery.level.enum" Number "" "battery step, the wire's own number";
+    601 BATTERY_CYCLE_COUNT "battery.cycle.count" Number "" "charging cycles of the battery";
     35 EXTERNAL_POWERSOURCE_VOLTAGE "external.powersource.voltage" Number "volts" "supply that the device is wired to";
     36 EXTERNAL_POWERSOURCE_STATUS "external.powersource.status" Boolean "" "the supply is connected";
     37 EXTERNAL_POWERSOURCE_LOW_STATUS "external.powersource.low.status" Boolean "" "the supply's voltage is low";
@@ -288,6 +290,8 @@ dictionary! {
     133 GSM_JAMMING_ALARM_STATUS "gsm.jamming.alarm.status" Boolean "" "jamming is noticed";
     134 GSM_JAMMING_EVENT_TRIGGER "gsm.jamming.event.trigger" Boolean "" "jamming began";
     135 GSM_SIM_STATUS "gsm.sim.status" Boolean "" "a SIM card is present";
+    603 GSM_SIM_CHANGED_EVENT_TRIGGER "gsm.sim.changed.event.trigger" Boolean "" "another SIM card was put in";
+    604 GSM_FAKE_CELL_EVENT_TRIGGER "gsm.fake.cell.event.trigger" Boolean "" "a rogue base station was noticed";
     136 GSM_SIM_ICCID "gsm.sim.iccid" Text "" "the SIM card's number";
     137 GSM_SIM_IMSI "gsm.sim.imsi" Text "" "the subscriber's number";
     138 GSM_PHONE "gsm.phone" Text "" "telephone number";
@@ -355,12 +359,17 @@ dictionary! {
     196 EXTERNAL_POWERSOURCE_LOW_EVENT_TRIGGER "external.powersource.low.event.trigger" Boolean "" "the supply's voltage became low";
     197 FUEL_THEFT_EVENT_TRIGGER "fuel.theft.event.trigger" Boolean "" "fuel left the tank at once";
     198 TEMPERATURE_EVENT_TRIGGER "temperature.event.trigger" Boolean "" "a temperature left its bounds";
+    607 SOUND_EVENT_TRIGGER "sound.event.trigger" Boolean "" "noise or a voice was heard";
+    608 SLEEP_EVENT_TRIGGER "sleep.event.trigger" Boolean "" "the device went to sleep";
+    609 UNPLUGGED_EVENT_TRIGGER "unplugged.event.trigger" Boolean "" "the device was pulled out of its socket";
     199 FATIGUE_EVENT_TRIGGER "fatigue.event.trigger" Boolean "" "the driver is tired";
     200 IDLE_EVENT_TRIGGER "idle.event.trigger" Boolean "" "standing with the engine running for too long";
     201 IGNITION_ON_EVENT_TRIGGER "ignition.on.event.trigger" Boolean "" "ignition switched on";
     202 IGNITION_OFF_EVENT_TRIGGER "ignition.off.event.trigger" Boolean "" "ignition switched off";
     203 DOOR_EVENT_TRIGGER "door.event.trigger" Boolean "" "a door was opened";
     204 GNSS_ANTENNA_CUT_EVENT_TRIGGER "gnss.antenna.cut.event.trigger" Boolean "" "the antenna was cut";
+    605 GNSS_LOST_EVENT_TRIGGER "gnss.lost.event.trigger" Boolean "" "the fix was lost";
+    606 GNSS_FOUND_EVENT_TRIGGER "gnss.found.event.trigger" Boolean "" "a fix was found";
     205 FAULT_EVENT_TRIGGER "fault.event.trigger" Boolean "" "the device reports a fault";
     206 GEOFENCE_EVENT_ENTER "geofence.event.enter" Boolean "" "a geofence of the device was entered";
     207 GEOFENCE_EVENT_EXIT "geofence.event.exit" Boolean "" "a geofence of the device was left";
@@ -522,6 +531,7 @@ dictionary! {
     325 ERROR_TYPE_DESCRIPTION "error.type.description" Text "" "error, in words";
     326 MEMORY_USAGE_LEVEL "memory.usage.level" Number "percentage" "of the device's memory";
     327 UPTIME "uptime" Number "seconds" "since the device started";
+    610 BOOT_REASON_ENUM "boot.reason.enum" Number "" "why the device started, the wire's own number";
     328 NETWORK_IP "network.ip" Text "" "address of the device";
     329 FRAME_SEQNUM "frame.seqnum" Number "" "serial number of the frame: changes when the same record is sent again";
     330 MEDIA_IMAGE "media.image" Any "" "picture";

@@ -10,6 +10,15 @@ pub fn encode(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// A hardware address as people write it: `dc:9f:db:1c:1d:76`.
+pub fn mac(address: [u8; 6]) -> String {
+    let mut text = encode(&address);
+    for at in [10, 8, 6, 4, 2] {
+        text.insert(at, ':');
+    }
+    text
+}
+
 /// The bytes of a text of digits of either case, blanks between them allowed; `None` if there is
 /// anything else, or half a byte.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
@@ -33,6 +42,7 @@ mod tests {
     fn hex_goes_there_and_back() {
         assert_eq!(encode(&[0, 0x7f, 0xff]), "007fff");
         assert_eq!(decode("00 7F\tff"), Some(vec![0, 0x7f, 0xff]));
+        assert_eq!(mac([0xdc, 0, 1, 2, 3, 0xff]), "dc:00:01:02:03:ff");
         assert_eq!(decode("0"), None);
         assert_eq!(decode("zz"), None);
     }

@@ -3,6 +3,7 @@
 pub mod bcd;
 pub mod cells;
 pub mod checksum;
+pub mod cursor;
 pub mod framing;
 pub mod hex;
 pub mod parse;

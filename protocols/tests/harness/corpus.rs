@@ -201,6 +201,10 @@ impl Corpus {
                     continue;
                 }
                 runner = runner.filter(|runner| !runner.closed() && runner.idents() < IDENTS_MAX);
+                if self.by_login && vector.login_is_missing(protocol, ident.as_deref()) {
+                    runner = None;
+                    ident = None;
+                }
                 let changed = runner
                     .as_ref()
                     .is_none_or(|runner| runner.lookup.settings != Some(settings.clone()));
@@ -339,6 +343,14 @@ impl Vector {
             }
         }
         Arc::new(settings)
+    }
+
+    /// Does it stand under another ident than the connection's, though it names none? Then its
+    /// login is among the vectors that were kept back.
+    fn login_is_missing(&self, protocol: &Protocol, ident: Option<&str>) -> bool {
+        let canonical = |text: &str| protocol.ident(text).map(|ident| ident.to_string()).ok();
+        let under = self.positions.iter().find_map(|p| p["ident"].as_str());
+        self.idents.is_empty() && under.is_some_and(|under| canonical(under).as_deref() != ident)
     }
 
     /// A vector of kind `frame`: the frames cut are those, give or take the marks around them.
@@ -556,7 +568,8 @@ impl Vector {
 /// neighbour. It fills in a country and network of its configuration when the wire has none.
 fn compare_cells(theirs: &Map<String, Json>, ours: &Map<String, Json>, verdict: &mut Verdict) {
     let tower = &theirs.get("network").unwrap_or(&Json::Null)["cellTowers"][0];
-    if !tower.is_object() {
+    // zeros are no cell
+    if !tower.is_object() || tower["cellId"] == 0 && tower["locationAreaCode"] == 0 {
         return;
     }
     let is_ours = |number: usize| {

@@ -1,0 +1,108 @@
+//! Heartbeats, and the strength of satellites.
+
+use super::Frame;
+use super::parts::{self, Make, SHORT};
+use super::{alarms, parts::hundredths};
+use crate::contract::{Context, RecordBuilder, Reject, Value, fields};
+use crate::kit::cursor::Cursor;
+
+/// The length of a heartbeat with battery voltage and level (asset trackers).
+const ASSET_BYTES_MIN: usize = 14;
+
+/// Reads one; is it answered?
+pub(super) fn read(frame: &Frame<'_>, cx: &mut Context<'_>, make: Make) -> Result<bool, Reject> {
+    let mut body = Cursor::new(frame.body);
+    let time = parts::received(cx);
+    let mut message = cx.message(time)?;
+    let read = match (frame.kind, make, body.left()) {
+        (0x14, ..) => satellites(&mut body, &mut message),
+        (0x23, ..) => with_voltage(&mut body, &mut message),
+        (_, _, ASSET_BYTES_MIN..) => asset(&mut body, &mut message),
+        (_, Make::Seeworld, 5) => small_voltage(&mut body, &mut message),
+        (_, Make::R11, 5) => r11(&mut body, &mut message),
+        _ => usual(&mut body, &mut message, make),
+    };
+    read.ok_or(SHORT)?;
+    parts::leftover(&mut message, frame.kind, body.rest());
+    Ok(true)
+}
+
+/// Status, battery step, signal, and a word whose second byte is the language.
+fn usual(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>, make: Make) -> Option<()> {
+    parts::terminal(message, body.u8()?);
+    parts::battery(message, body.u8()?);
+    parts::signal(message, body.u8()?);
+    if let Some(extension) = body.u16() {
+        let [high, _language] = extension.to_be_bytes();
+        alarms::push(message, high, make);
+    }
+    Some(())
+}
+
+/// Status, voltage, signal, language.
+fn with_voltage(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+    parts::terminal(message, body.u8()?);
+    let volts = hundredths(body.u16()?);
+    message.push(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts);
+    if body.left() > 3 {
+        parts::battery(message, body.u8()?);
+    }
+    parts::signal(message, body.u8()?);
+    let _language = body.u16();
+    Some(())
+}
+
+/// Seeworld: the supply in one byte of volts.
+fn small_voltage(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+    parts::terminal(message, body.u8()?);
+    parts::battery(message, body.u8()?);
+    parts::signal(message, body.u8()?);
+    message.push(fields::EXTERNAL_POWERSOURCE_VOLTAGE, body.u8()?);
+    let _language = body.u8()?;
+    Some(())
+}
+
+/// R11: the supply in hundredths of volts in the place of the battery.
+fn r11(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+    parts::terminal(message, body.u8()?);
+    let volts = hundredths(body.u16()?);
+    message.push(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts);
+    parts::signal(message, body.u8()?);
+    let _language = body.u8()?;
+    Some(())
+}
+
+/// Asset trackers: status, satellites, signal, two bytes, battery in percent, one byte, its
+/// voltage, and what is not known.
+fn asset(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+    parts::terminal(message, body.u8()?);
+    message.push(fields::POSITION_SATELLITES, body.u8()? & 0x7f);
+    parts::signal(message, body.u8()?);
+    let _unknown = body.take(2)?;
+    message.push(fields::BATTERY_LEVEL, body.u8()?);
+    let _unknown = body.u8()?;
+    message.push(fields::BATTERY_VOLTAGE, hundredths(body.u16()?));
+    Some(())
+}
+
+/// Number of satellites and the strength of each.
+fn satellites(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+    let count = body.u8()?;
+    message.push(fields::GNSS_SATELLITES_VISIBLE, count);
+    let strengths = body.take(usize::from(count).min(body.left()))?;
+    strengths_list(message, strengths);
+    Some(())
+}
+
+/// Strengths as a list under the kind's own name.
+pub(super) fn strengths_list(message: &mut RecordBuilder<'_>, strengths: &[u8]) {
+    let mut values = [Value::Int(0); 64];
+    let count = strengths.len().min(values.len());
+    for (value, strength) in values.iter_mut().zip(strengths) {
+        *value = Value::Int(i64::from(*strength));
+    }
+    let values = values.get(..count).unwrap_or_default();
+    if !values.is_empty() {
+        message.name("satellites.strength", Value::List(values));
+    }
+}
