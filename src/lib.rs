@@ -17,6 +17,7 @@
 //! | [`channel`] | listeners, the connection driver, the reply queue |
 //! | [`cli`] | the command line: one file per subcommand |
 //! | [`config`] | the configuration file: read, checked, all its mistakes at once |
+//! | [`events`] | the log of what happened, by code, in segments of its own |
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
 //! | [`journal`] | the durable log of frames and charges: group commit, watermark, checkpoints, reads |
 //! | [`metrics`] | every metric name and label; the page that Prometheus scrapes |
@@ -34,6 +35,7 @@ pub mod api;
 pub mod channel;
 pub mod cli;
 pub mod config;
+pub mod events;
 pub mod ids;
 pub mod journal;
 pub mod metrics;

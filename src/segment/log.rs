@@ -255,6 +255,12 @@ impl Catalog {
         segments.push(segment);
         self.segments.store(Arc::new(segments));
     }
+
+    fn drop_oldest(&self) {
+        let segments = self.segments.load();
+        self.segments
+            .store(Arc::new(segments.iter().skip(1).cloned().collect()));
+    }
 }
 
 struct Active {
@@ -382,6 +388,19 @@ impl SegmentLog {
             first,
             rotated,
         })
+    }
+
+    /// Unlinks the oldest segment, unless it is the last one: what is in it is gone. Readers that
+    /// have it open read on. Whether anybody still needs it is the caller's to know.
+    pub fn remove_oldest(&mut self) -> io::Result<()> {
+        let segments = self.catalog.segments();
+        let [oldest, _, ..] = segments.as_slice() else {
+            return Ok(());
+        };
+        self.files.unlink(oldest.path())?;
+        self.files.sync_dir(&self.dir)?;
+        self.catalog.drop_oldest();
+        Ok(())
     }
 
     /// Allocates the spare if there is none; no space for it is no error yet.

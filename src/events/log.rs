@@ -1,0 +1,440 @@
+//! The queue, the thread that writes, and reading back.
+
+use super::code::{Code, Origin, OriginKind};
+use crate::ids::{AccountId, Clock};
+use crate::segment::{AppendError, Batch, Catalog, Files, Options, Segment, SegmentLog};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use crate::segment::OpenError;
+
+/// The most events that wait for the writer; what comes on top is lost and counted.
+pub const QUEUED_MAX: usize = 16 * 1024;
+/// What is kept on disk at most.
+pub const KEPT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How long it is kept at most, in us: 30 days.
+pub const KEPT_US_MAX: i64 = 30 * 86_400 * 1_000_000;
+
+const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+/// What comes within this time is written by one sync.
+const PACE: Duration = Duration::from_millis(100);
+const KIND: u8 = 1;
+const VERSION: u8 = 1;
+/// Time, code, kind, id, account.
+const HEAD_BYTES: usize = 8 + 2 + 1 + 8 + 8;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When, unix us.
+    pub at_us: i64,
+    /// What.
+    pub code: Code,
+    /// To what.
+    pub origin: Origin,
+    /// The account whose event it is: it and those above it may read it.
+    pub account: AccountId,
+    /// What else there is to say: a JSON object's fields.
+    pub data: Map<String, Value>,
+}
+
+impl Event {
+    /// An event without further data.
+    pub fn new(at_us: i64, code: Code, origin: Origin, account: AccountId) -> Self {
+        Self {
+            at_us,
+            code,
+            origin,
+            account,
+            data: Map::new(),
+        }
+    }
+
+    /// With one more field.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.data.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// As flespi's logs have it.
+    pub fn json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("timestamp".into(), json!(self.at_us as f64 / 1e6));
+        object.insert("event_code".into(), self.code.number().into());
+        object.insert("event_origin".into(), self.origin.path().into());
+        object.insert("origin_id".into(), self.origin.id.into());
+        object.insert("origin_type".into(), self.origin.kind.item_type().into());
+        object.insert("cid".into(), self.account.0.into());
+        object.extend(self.data.clone());
+        Value::Object(object)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.at_us.to_le_bytes());
+        out.extend_from_slice(&self.code.number().to_le_bytes());
+        out.push(self.origin.kind.number());
+        out.extend_from_slice(&self.origin.id.to_le_bytes());
+        out.extend_from_slice(&self.account.0.to_le_bytes());
+        if !self.data.is_empty() {
+            serde_json::to_writer(&mut *out, &self.data).expect("a JSON object can be written");
+        }
+    }
+
+    fn read(content: &[u8]) -> Option<Self> {
+        let (head, data) = content.split_first_chunk::<HEAD_BYTES>()?;
+        let u64_at = |at: usize| {
+            head.get(at..)?
+                .first_chunk()
+                .map(|b| u64::from_le_bytes(*b))
+        };
+        let data = if data.is_empty() {
+            Map::new()
+        } else {
+            serde_json::from_slice(data).ok()?
+        };
+        Some(Self {
+            at_us: u64_at(0)?.cast_signed(),
+            code: Code::from_number(u16::from_le_bytes([head[8], head[9]]))?,
+            origin: Origin {
+                kind: OriginKind::from_number(head[10])?,
+                id: u64_at(11)?,
+            },
+            account: AccountId(u64_at(19)?),
+            data,
+        })
+    }
+}
+
+/// What to read back.
+pub struct Query<'a> {
+    /// From this time on, unix us.
+    pub from_us: i64,
+    /// Up to and with this time, unix us.
+    pub to_us: i64,
+    /// So many at the most.
+    pub count: usize,
+    /// The newest first.
+    pub reverse: bool,
+    /// Which of them: asked for origin and account before anything else is read.
+    pub wanted: &'a dyn Fn(Origin, AccountId) -> bool,
+    /// Which of those.
+    pub fits: &'a dyn Fn(&Event) -> bool,
+}
+
+/// The log. One per gateway, shared by reference count.
+pub struct Events {
+    queue: Mutex<Option<SyncSender<Event>>>,
+    lost: Arc<AtomicU64>,
+    catalog: Catalog,
+    files: Arc<dyn Files>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Events {
+    /// Opens the log in `dir` and starts its writer.
+    pub fn open(
+        files: Arc<dyn Files>,
+        dir: &Path,
+        node: u16,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let options = Options {
+            segment_bytes: SEGMENT_BYTES,
+            node,
+        };
+        let (log, _) = SegmentLog::open(Arc::clone(&files), dir, options)?;
+        let catalog = log.catalog().clone();
+        let (queue, queued) = sync_channel(QUEUED_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            log,
+            queued,
+            lost: Arc::clone(&lost),
+            files: Arc::clone(&files),
+            clock: Arc::clone(&clock),
+        };
+        let thread = std::thread::Builder::new()
+            .name("events".into())
+            .spawn(move || writer.run())
+            .map_err(|error| OpenError::Io {
+                path: dir.to_owned(),
+                error,
+            })?;
+        Ok(Self {
+            queue: Mutex::new(Some(queue)),
+            lost,
+            catalog,
+            files,
+            writer: Mutex::new(Some(thread)),
+            clock,
+        })
+    }
+
+    /// Notes that something happened. Never waits: what does not fit the queue is lost and counted.
+    pub fn log(&self, event: Event) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = match queue.as_ref() {
+            Some(queue) => queue.try_send(event),
+            None => Err(TrySendError::Disconnected(event)),
+        };
+        if sent.is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that something happened now.
+    pub fn log_now(
+        &self,
+        code: Code,
+        origin: Origin,
+        account: AccountId,
+        data: Map<String, Value>,
+    ) {
+        self.log(Event {
+            at_us: self.clock.now_us(),
+            code,
+            origin,
+            account,
+            data,
+        });
+    }
+
+    /// How many were lost since the start.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is queued and ends the writer. What is logged afterwards is lost.
+    pub fn shutdown(&self) {
+        drop(
+            self.queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer of the event log panicked");
+        }
+    }
+
+    /// Reads back what was written. Blocks on the disk; costs one pass over the segments of the
+    /// time asked for.
+    pub fn read(&self, query: &Query<'_>) -> std::io::Result<Vec<Event>> {
+        let segments = self.catalog.segments();
+        let mut found: Vec<Event> = Vec::new();
+        let in_order: Box<dyn Iterator<Item = &Arc<Segment>>> = if query.reverse {
+            Box::new(segments.iter().rev())
+        } else {
+            Box::new(segments.iter())
+        };
+        for segment in in_order {
+            let mut here = Vec::new();
+            let mut entries = match segment.entries(self.files.as_ref(), 0) {
+                Ok(entries) => entries,
+                // retention took it meanwhile
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            while let Some((_, entry)) = entries.next()? {
+                if entry.kind != KIND || !wanted(entry.content, query) {
+                    continue;
+                }
+                if let Some(event) = Event::read(entry.content)
+                    && (query.fits)(&event)
+                {
+                    here.push(event);
+                    if !query.reverse && found.len() + here.len() >= query.count {
+                        break;
+                    }
+                }
+            }
+            if query.reverse {
+                here.reverse();
+            }
+            found.append(&mut here);
+            if found.len() >= query.count {
+                break;
+            }
+        }
+        found.truncate(query.count);
+        Ok(found)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// The cheap questions, before any JSON is read.
+fn wanted(content: &[u8], query: &Query<'_>) -> bool {
+    let Some(head) = content.first_chunk::<HEAD_BYTES>() else {
+        return false;
+    };
+    let number = |at: usize| {
+        head.get(at..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |b| u64::from_le_bytes(*b))
+    };
+    let at_us = number(0).cast_signed();
+    let Some(kind) = OriginKind::from_number(head[10]) else {
+        return false;
+    };
+    (query.from_us..=query.to_us).contains(&at_us)
+        && (query.wanted)(
+            Origin {
+                kind,
+                id: number(11),
+            },
+            AccountId(number(19)),
+        )
+}
+
+struct Writer {
+    log: SegmentLog,
+    queued: Receiver<Event>,
+    lost: Arc<AtomicU64>,
+    files: Arc<dyn Files>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut batch = Batch::new();
+        let mut failed = false;
+        while let Ok(first) = self.queued.recv() {
+            batch.push(KIND, VERSION, |out| first.write(out));
+            self.gather(&mut batch);
+            let count = u64::from(batch.count());
+            if failed {
+                self.lost.fetch_add(count, Ordering::Relaxed);
+                batch.clear();
+                continue;
+            }
+            match self.log.append(&mut batch) {
+                Ok(place) if place.rotated => self.forget(),
+                Ok(_) => {}
+                Err(AppendError::NoSpace(_)) => {
+                    self.lost.fetch_add(count, Ordering::Relaxed);
+                    self.forget();
+                }
+                Err(error) => {
+                    self.lost.fetch_add(count, Ordering::Relaxed);
+                    failed = true;
+                    tracing::error!(%error, "the event log is lost until the next start");
+                }
+            }
+            batch.clear();
+        }
+    }
+
+    /// Takes what comes within the pace, as far as the queue is long.
+    fn gather(&self, batch: &mut Batch) {
+        let until = std::time::Instant::now() + PACE;
+        while (batch.count() as usize) < QUEUED_MAX {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            match self.queued.recv_timeout(left) {
+                Ok(event) => batch.push(KIND, VERSION, |out| event.write(out)),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Drops the segments that are too old or too many.
+    fn forget(&mut self) {
+        let segments = self.log.catalog().segments();
+        let now_us = self.clock.now_us();
+        let mut bytes: u64 = segments.iter().map(|segment| segment.end()).sum();
+        for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
+            let newest_us = first_time(next, self.files.as_ref()).unwrap_or(now_us);
+            if bytes <= KEPT_BYTES_MAX && now_us - newest_us <= KEPT_US_MAX {
+                return;
+            }
+            bytes -= segment.end();
+            if let Err(error) = self.log.remove_oldest() {
+                tracing::warn!(%error, "an old segment of the event log stays");
+                return;
+            }
+        }
+    }
+}
+
+/// The time of a segment's first event: what is before it is not newer.
+fn first_time(segment: &Segment, files: &dyn Files) -> Option<i64> {
+    let mut entries = segment.entries(files, 0).ok()?;
+    let (_, entry) = entries.next().ok()??;
+    Event::read(entry.content).map(|event| event.at_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{DeviceId, ManualClock};
+    use crate::segment::OsFiles;
+
+    fn open(dir: &Path) -> Events {
+        let clock = Arc::new(ManualClock::new(1_000_000));
+        Events::open(Arc::new(OsFiles), dir, 0, clock).expect("opens")
+    }
+
+    fn event(at_us: i64, device: u64) -> Event {
+        Event::new(
+            at_us,
+            Code::Connected,
+            Origin::device(DeviceId(device)),
+            AccountId(7),
+        )
+        .with("source", "127.0.0.1:5")
+    }
+
+    #[test]
+    fn events_are_read_back_by_origin_and_time_after_a_restart() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let events = open(dir.path());
+        for at in 1..=10 {
+            events.log(event(at, u64::try_from(at % 2).expect("small")));
+        }
+        events.shutdown();
+        events.log(event(11, 1));
+        assert_eq!(events.lost(), 1);
+        drop(events);
+
+        let events = open(dir.path());
+        let read = |reverse, count| {
+            let found = events.read(&Query {
+                from_us: 2,
+                to_us: 9,
+                count,
+                reverse,
+                wanted: &|origin, account| origin.id == 1 && account == AccountId(7),
+                fits: &|event| event.at_us != 5,
+            });
+            found
+                .expect("readable")
+                .iter()
+                .map(|event| event.at_us)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(read(false, 100), [3, 7, 9]);
+        assert_eq!(read(true, 2), [9, 7]);
+        let json = event(3, 1).json();
+        assert_eq!(json["event_code"], 300);
+        assert_eq!(json["event_origin"], "gw/devices/1");
+        assert_eq!(json["source"], "127.0.0.1:5");
+    }
+}

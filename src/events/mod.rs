@@ -1,0 +1,28 @@
+//! The log of what happened, by flespi's codes, in segments of its own.
+//!
+//! Whoever notices something hands an [`Event`] over and goes on: [`Events::log`] never waits. One
+//! thread writes what has come together ten times a second at most, so that a flood of events
+//! never delays an ack. What does not fit the queue, or the disk, is lost and counted
+//! ([`Events::lost`]); nothing is ever acked or charged by this log.
+//!
+//! Kept are [`KEPT_BYTES_MAX`] and [`KEPT_US_MAX`], whichever is less; a segment goes as a whole.
+//!
+//! | code | what | data |
+//! |---|---|---|
+//! | 1 2 3 | created, changed, deleted | `old`, `new` |
+//! | 4 | moved to another account | `from`, `to` |
+//! | 20 21 | blocked, unblocked | `blocked`, `dimension`, `until` |
+//! | 100 101 102 | connection accepted, identified, closed | `source`, `ident`, `close_code`, ... |
+//! | 300 301 | device connected, disconnected | `close_code`, `duration`, `msgs`, `recv`, `send` |
+//! | 305 | a frame was rejected (sampled) | `what`, `why`, `at` |
+//! | 600 | a token expired | |
+//! | 1000 | a REST call | `http_data` |
+//! | 9001 | an ident flaps between connections | `ident` |
+//! | 9002 | a frame costs more than a whole limit | `dimension` |
+//! | 9003 | the gateway started or stopped | `what` |
+
+mod code;
+mod log;
+
+pub use code::{Code, Origin, OriginKind};
+pub use log::{Event, Events, KEPT_BYTES_MAX, KEPT_US_MAX, OpenError, QUEUED_MAX, Query};
