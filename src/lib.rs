@@ -17,6 +17,7 @@
 //! | [`channel`] | listeners, the connection driver, the reply queue |
 //! | [`cli`] | the command line: one file per subcommand |
 //! | [`config`] | the configuration file: read, checked, all its mistakes at once |
+//! | [`control`] | what a change of an item sets off: check, store, publish, close connections, log |
 //! | [`events`] | the log of what happened, by code, in segments of its own |
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
 //! | [`journal`] | the durable log of frames and charges: group commit, watermark, checkpoints, reads |
@@ -35,6 +36,7 @@ pub mod api;
 pub mod channel;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod events;
 pub mod ids;
 pub mod journal;
