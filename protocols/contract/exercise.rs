@@ -47,6 +47,15 @@ pub fn exercise(protocol: &Protocol, bytes: &[u8]) {
     }
 }
 
+/// [`exercise`] for the protocol that the first byte picks: the body of the fuzz target.
+pub fn exercise_any(bytes: &[u8]) {
+    if let Some((pick, rest)) = bytes.split_first()
+        && let Some(protocol) = crate::PROTOCOLS.get(usize::from(*pick) % crate::PROTOCOLS.len())
+    {
+        exercise(protocol, rest);
+    }
+}
+
 const NOW_MS: i64 = 1_795_477_360_000;
 
 /// Reads all that can be read; false if the stream is lost.

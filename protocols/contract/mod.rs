@@ -34,7 +34,7 @@ mod settings;
 pub use command::{Command, CommandError, Delivery};
 pub use context::{Context, Login, RecordBuilder, Time};
 pub use decode::{Cut, Decode, Fatal, Probe, Reject};
-pub use exercise::exercise;
+pub use exercise::{exercise, exercise_any};
 pub use fields::{Instance, Kind, Param, ParamId};
 pub use ident::{IDENT_BYTES_MAX, Ident, IdentError};
 pub use info::{Acks, Info, Model, Setting};

@@ -28,7 +28,20 @@ fn main() -> std::process::ExitCode {
         vectors(protocol, &mut trials);
         random(protocol, &mut trials);
     }
+    trials.push(Trial::test(
+        "docs::message-fields.md is the dictionary",
+        fields_page,
+    ));
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn fields_page() -> Result<(), Failed> {
+    let page = corpus::fixtures().join("../docs/message-fields.md");
+    if std::fs::read_to_string(page)? == harness::docs::message_fields() {
+        Ok(())
+    } else {
+        Err("it is not what the code says: run `cargo xtask fields`".into())
+    }
 }
 
 fn dialogues(protocol: &'static Protocol, trials: &mut Vec<Trial>) {

@@ -3,11 +3,18 @@
 mod captures;
 mod conformance;
 mod corpus;
+mod fuzz;
 #[expect(dead_code, reason = "the dialogues' half is for the fixtures' test")]
 #[path = "../../protocols/tests/harness/mod.rs"]
 mod harness;
+mod pages;
+mod scaffold;
+#[cfg(test)]
+mod template;
 
 use anyhow::{Context as _, Result, bail};
+#[cfg(test)]
+use protocols::{self as contract, kit};
 use std::path::{Path, PathBuf};
 
 const HELP: &str = "\
@@ -16,6 +23,11 @@ cargo xtask CHORE
   import-corpus [PROTOCOL..]   shared/corpus, in a folder above this -> fixtures/<protocol>/_corpus.jsonl
   captures [PROTOCOL..]        the corpus' frames as TCP conversations -> fixtures/_pcap/<protocol>.pcap
   conformance                  the corpus through every decoder -> docs/conformance.md
+  scaffold NAME                a new protocol that compiles, with a dialogue that fails
+  fields                       the dictionary -> docs/message-fields.md
+  fuzz --all|PROTOCOL.. [--minutes N]
+                               changed bytes of the fixtures through the decoders, on every core
+  protocols                    what is spoken -> docs/protocols.md
 ";
 
 fn main() -> Result<()> {
@@ -26,6 +38,22 @@ fn main() -> Result<()> {
             "import-corpus" => corpus::import(&root, &beside(&root)?, rest),
             "captures" => captures::write(&root, rest),
             "conformance" => conformance::write(&root),
+            "fields" => write(
+                &root,
+                "docs/message-fields.md",
+                &harness::docs::message_fields(),
+            ),
+            "protocols" => write(&root, "docs/protocols.md", &pages::protocols()?),
+            "fuzz" => fuzz::run(rest),
+            "scaffold" => {
+                let [name] = rest else {
+                    bail!("scaffold takes one name");
+                };
+                for path in scaffold::write(&root, name)? {
+                    say(&path.display().to_string());
+                }
+                Ok(())
+            }
             "help" | "--help" => {
                 say(HELP);
                 Ok(())
@@ -40,6 +68,10 @@ fn main() -> Result<()> {
 fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+fn write(root: &Path, page: &str, text: &str) -> Result<()> {
+    std::fs::write(root.join(page), text).with_context(|| page.to_owned())
 }
 
 /// The corpus that lies in a folder above the project.

@@ -39,7 +39,8 @@ pub(crate) fn fixtures() -> PathBuf {
 
 /// A protocol's corpus.
 pub(crate) struct Corpus {
-    by_login: bool,
+    /// Is the ident said once, at login?
+    pub(crate) by_login: bool,
     pub(crate) vectors: Vec<Vector>,
 }
 

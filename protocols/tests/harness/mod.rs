@@ -4,6 +4,7 @@
 pub(crate) mod attributes;
 pub(crate) mod corpus;
 pub(crate) mod dialogue;
+pub(crate) mod docs;
 pub(crate) mod fields;
 pub(crate) mod runner;
 pub(crate) mod trials;

@@ -1,0 +1,72 @@
+//! `protocols`: the page about what this build speaks.
+
+use crate::harness::corpus::{self, Corpus};
+use anyhow::{Result, anyhow};
+use protocols::{Acks, PROTOCOLS};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// docs/protocols.md: what this build speaks. The corpus is run for it.
+pub(crate) fn protocols() -> Result<String> {
+    let mut page = String::from(
+        "# Protocols\n\n\
+         Written by `cargo xtask protocols` from the table in `protocols/lib.rs` and the corpus.\n\n\
+         - *ident*: what names the device; *several* idents may share one connection where it says so.\n\
+         - *acks*: whether the tracker waits for an answer to its data, and what one answer covers. Where there is none a\n\
+         \x20 refused tracker is not told; the gateway stops reading instead.\n\
+         - *corpus*: vectors equal to the reference, of those imported (`docs/conformance.md` has the rest).\n\n\
+         | protocol | for | port | ident | acks | settings | commands | corpus |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    let mut models = String::new();
+    for protocol in PROTOCOLS {
+        let info = protocol.info;
+        let (mut equal, mut all, mut by_login) = (0, 0, "frame");
+        if let Some(corpus) = Corpus::read(info.name).map_err(|why| anyhow!(why))? {
+            by_login = if corpus.by_login { "login" } else { "frame" };
+            for (vector, verdict) in corpus.vectors.iter().zip(corpus.run(protocol)) {
+                if !vector.prelude {
+                    all += 1;
+                    equal += usize::from(verdict.differences.is_empty());
+                }
+            }
+        }
+        let excepted = corpus::exceptions(info.name)
+            .map_err(|why| anyhow!(why))?
+            .len();
+        let acks = match info.acks {
+            Acks::None => "none",
+            Acks::Frame => "each frame",
+            Acks::Cumulative => "all before",
+        };
+        let settings: Vec<_> = info.settings.iter().map(|setting| setting.name()).collect();
+        writeln!(
+            page,
+            "| `{}` | {} | {} | {by_login}{} | {acks} | {} | {} | {equal} of {all}{} |",
+            info.name,
+            info.title,
+            if info.port == 0 {
+                String::new()
+            } else {
+                info.port.to_string()
+            },
+            if info.shared { ", several" } else { "" },
+            settings.join(", "),
+            info.commands.join(", "),
+            if excepted == 0 {
+                String::new()
+            } else {
+                format!(", {excepted} excepted")
+            },
+        )?;
+        let mut by_vendor: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for model in info.models {
+            by_vendor.entry(model.vendor).or_default().push(model.name);
+        }
+        write!(models, "\n## {}\n\n{}\n", info.name, info.source)?;
+        for (vendor, names) in by_vendor {
+            write!(models, "\n{vendor}: {}\n", names.join(", "))?;
+        }
+    }
+    page.push_str("\n# Sources and models\n");
+    Ok(page + &models)
+}
