@@ -24,6 +24,8 @@ use crate::say;
 
 /// The protocols of which there is a capture.
 const PROTOCOLS: [&str; 4] = ["gt06", "h02", "teltonika", "wialon"];
+/// Logins for where the corpus has none whose checksum holds: its ident, without a checksum.
+const LOGINS: [(&str, &[u8]); 1] = [("wialon", b"#L#42001300083;NA\r\n")];
 /// When the first connection is opened: 2026-11-23 00:00:00 UTC, in us.
 const BEGIN_US: u64 = 1_795_392_000_000_000;
 /// Between the openings of two connections.
@@ -150,58 +152,74 @@ fn connections(protocol: &Protocol, corpus: &str) -> Result<Vec<Vec<Vec<u8>>>> {
             });
         }
     }
+    let own = LOGINS.iter().find(|(name, _)| *name == protocol.info.name);
     let login = vectors
         .iter()
         .map(|vector| vector.bytes.clone())
-        .find(|bytes| by_login && is_login(protocol, bytes));
+        .find(|bytes| by_login && is_login(protocol, bytes))
+        .or(own.map(|(_, login)| login.to_vec()));
     let mut open: Vec<(String, Connection)> = Vec::new();
     let mut done = Vec::new();
     for vector in vectors {
+        let renames = by_login && !vector.ident.is_empty();
+        let is_login = renames && is_login(protocol, &vector.bytes);
         // A tracker speaks for itself alone: whose frames name it, its frames go together.
-        let key = if by_login {
+        let key = if by_login && (is_login || !renames) {
             vector.session
         } else {
             vector.ident
         };
-        if login.as_ref() == Some(&vector.bytes) {
-            continue;
-        }
         let index = open.iter().position(|(of, _)| *of == key);
         let index = index.unwrap_or_else(|| {
-            open.push((key, Connection::begin(protocol, login.as_deref())));
+            let login = login.as_deref().filter(|_| !renames);
+            open.push((key, Connection::begin(protocol, login)));
             open.len() - 1
         });
         let Some((_, connection)) = open.get_mut(index) else {
             continue;
         };
-        connection.add(protocol, vector.bytes);
-        if connection.frames.len() == FRAMES_MAX {
+        let again = is_login && connection.frames.first() == Some(&vector.bytes);
+        if is_login && !again || connection.frames.len() == FRAMES_MAX {
+            let login = is_login
+                .then(|| vector.bytes.clone())
+                .or(connection.login());
             let next = Connection::begin(protocol, login.as_deref());
             done.push(std::mem::replace(connection, next));
         }
+        if !is_login {
+            connection.add(protocol, vector.bytes);
+        }
     }
     done.extend(open.into_iter().map(|(_, connection)| connection));
-    let said = |connection: Connection| connection.frames;
-    let more = usize::from(login.is_some());
     Ok(done
         .into_iter()
-        .map(said)
-        .filter(|frames| frames.len() > more)
+        .filter(|connection| connection.frames.len() > connection.logins)
+        .map(|connection| connection.frames)
         .collect())
 }
 
 /// The frames of a connection so far: all of them are read without a reject.
 struct Connection {
     frames: Vec<Vec<u8>>,
+    /// So many of them, at the beginning, are only there to log in.
+    logins: usize,
 }
 
 impl Connection {
     fn begin(protocol: &Protocol, login: Option<&[u8]>) -> Self {
-        let mut this = Self { frames: Vec::new() };
+        let mut this = Self {
+            frames: Vec::new(),
+            logins: 0,
+        };
         if let Some(login) = login {
             this.add(protocol, login.to_vec());
+            this.logins = this.frames.len();
         }
         this
+    }
+
+    fn login(&self) -> Option<Vec<u8>> {
+        self.frames.first().filter(|_| self.logins > 0).cloned()
     }
 
     /// Adds a frame if it is read to its end without a reject after those before it.
