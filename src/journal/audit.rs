@@ -139,7 +139,8 @@ pub fn recount(
         while let Some(head) = bytes.get(at..at + 22) {
             let kind = head[20];
             let sequence = number(&head[8..16]);
-            if kind == 0 || kind == 0xff || sequence > last.sequence() {
+            // behind the last one there may be half a batch that is being written
+            if kind == 0 || kind == 0xff || audit.position >= last {
                 break;
             }
             let length = usize::try_from(number(&head[..4])).unwrap_or(usize::MAX);
@@ -163,6 +164,13 @@ pub fn recount(
             at += 22 + length;
         }
         audit.bytes += at as u64;
+    }
+    if audit.position < last {
+        return Err(AuditError::Bad {
+            path: dir.to_owned(),
+            offset: 0,
+            what: "the journal ends before the last entry that was counted",
+        });
     }
     Ok(audit)
 }
@@ -276,29 +284,28 @@ impl Journal {
     pub fn audit(&self) -> Result<Audit, AuditError> {
         let shared = &self.inner.shared;
         let (last, counters, months) = {
-            // in the order of a checkpoint; the writer posts under the second one
+            // in the order of a checkpoint; none can come between, and the writer posts under the
+            // second lock, which is therefore held shortly
             let mut ledger = lock(&shared.ledger);
+            let mut months: BTreeMap<AccountId, Totals> = BTreeMap::new();
+            for account in shared.tree.accounts() {
+                let rows = ledger
+                    .statistics(account.id(), Period::Month, i64::MIN, i64::MAX)
+                    .map_err(AuditError::Ledger)?;
+                for (_, totals) in rows {
+                    *months.entry(account.id()).or_default() += totals;
+                }
+            }
             let unsaved = lock(&shared.unsaved);
+            for (account, totals) in unsaved.statistics.sums() {
+                *months.entry(account).or_default() += totals;
+            }
             let counters: BTreeMap<_, _> = shared
                 .tree
                 .statement()
                 .into_iter()
                 .map(|(account, totals)| (account.id(), totals))
                 .collect();
-            let mut months = BTreeMap::new();
-            for id in counters.keys() {
-                let (from, to) = (i64::MIN, i64::MAX);
-                let rows = ledger
-                    .statistics(*id, Period::Month, from, to)
-                    .map_err(AuditError::Ledger)?;
-                let rows = unsaved
-                    .statistics
-                    .add_to(*id, Period::Month, from, to, rows);
-                let sum = rows
-                    .into_iter()
-                    .fold(Totals::default(), |sum, (_, totals)| sum + totals);
-                months.insert(*id, sum);
-            }
             (unsaved.watermark, counters, months)
         };
         let parents = shared

@@ -29,6 +29,8 @@
 //! |---|---|---|
 //! | entries waiting to be written | [`QUEUE_BYTES_MAX`] | no permit: the driver does not read its socket |
 //! | a group commit | what waits, so the same | |
+//! | index of the segment in use | 16 bytes for each message and each frame of [`Options::segment_bytes`] | it becomes the sidecar |
+//! | places that a read collects | 1024 of each segment, then the best 1024 | the next page begins behind them |
 //! | changed counters, unsaved statistics | one for each used account and minute | while the ledger fails they grow with the accounts that are in use |
 
 pub mod audit;

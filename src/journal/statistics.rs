@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// How often rows go to the ledger.
 pub const FLUSH_MS: u64 = 10_000;
 
+/// How often rows that are too old are forgotten.
+pub const FORGET_MS: u64 = 3_600_000;
+
 const S_PER_MINUTE: i64 = 60;
 const S_PER_HOUR: i64 = 3600;
 const S_PER_DAY: i64 = 86_400;
@@ -120,6 +123,15 @@ impl Unsaved {
         }
     }
 
+    /// Of each account, all its minutes together.
+    pub(super) fn sums(&self) -> BTreeMap<AccountId, Totals> {
+        let mut sums: BTreeMap<AccountId, Totals> = BTreeMap::new();
+        self.0
+            .iter()
+            .for_each(|((_, account), totals)| *sums.entry(*account).or_default() += *totals);
+        sums
+    }
+
     /// As rows of every period, in order.
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows: BTreeMap<(Period, i64, AccountId), Totals> = BTreeMap::new();
@@ -153,14 +165,14 @@ impl Unsaved {
         rows: Vec<(i64, Totals)>,
     ) -> Vec<(i64, Totals)> {
         let mut all: BTreeMap<i64, Totals> = rows.into_iter().collect();
-        for row in self.rows() {
-            if row.account == account
-                && row.period == period
-                && (from_s..to_s).contains(&row.start_s)
-            {
-                *all.entry(row.start_s).or_default() += row.totals;
-            }
-        }
+        self.0
+            .iter()
+            .filter(|((_, of), _)| *of == account)
+            .map(|((minute, _), totals)| {
+                (period.start_s(i64::from(*minute) * S_PER_MINUTE), totals)
+            })
+            .filter(|(start_s, _)| (from_s..to_s).contains(start_s))
+            .for_each(|(start_s, totals)| *all.entry(start_s).or_default() += *totals);
         all.into_iter().collect()
     }
 }

@@ -4,6 +4,7 @@
 use super::entry::EntryRef;
 use super::fold::Fold;
 use super::ledger::{BlockedUntil, Checkpoint, LedgerError};
+use super::statistics::{FORGET_MS, Period};
 use super::{Failure, Shared, Watermark, lock, note_block, stats};
 use crate::ids::Position;
 use crate::segment::{AppendError, Batch, Place, SegmentLog};
@@ -239,6 +240,7 @@ impl Shared {
     /// The keeper's life.
     fn keep(&self) {
         let mut statistics_at = Instant::now();
+        let mut forgot_at: Option<Instant> = None;
         loop {
             let state = lock(&self.keeper);
             let closing = state.closing || {
@@ -253,7 +255,6 @@ impl Shared {
             if with_statistics {
                 statistics_at = Instant::now();
             }
-            self.keep_indexes();
             // behind a failed write the disk is left alone; the start folds what is missing
             if self.failure.get().is_none()
                 && let Err(error) = self.checkpoint(with_statistics)
@@ -262,6 +263,26 @@ impl Shared {
             }
             if closing {
                 return;
+            }
+            self.keep_indexes();
+            let forget = Duration::from_millis(FORGET_MS);
+            if forgot_at.is_none_or(|at| at.elapsed() >= forget) {
+                forgot_at = Some(Instant::now());
+                self.forget_statistics();
+            }
+        }
+    }
+
+    /// Forgets the rows that are older than their period is kept.
+    fn forget_statistics(&self) {
+        let now_s = self.clock.now_us().div_euclid(1_000_000);
+        for period in Period::ALL {
+            let Some(kept_s) = period.kept_s() else {
+                continue;
+            };
+            let before_s = period.start_s(now_s.saturating_sub(kept_s));
+            if let Err(error) = lock(&self.ledger).forget_statistics(period, before_s) {
+                tracing::warn!(%error, "old statistics could not be forgotten");
             }
         }
     }
