@@ -40,7 +40,12 @@ impl Family {
         });
         if heavy {
             Self::Heavy
-        } else if starts("FM") || starts("MTB") || starts("MSP") {
+        } else if [
+            "FMB", "FMC", "FMM", "FMP", "FMT", "FMU", "FM3001", "MTB", "MSP",
+        ]
+        .iter()
+        .any(|b| starts(b))
+        {
             Self::Basic
         } else if ["TAT", "TMT", "TST", "TFT", "GH"].iter().any(|b| starts(b)) {
             Self::Portable
@@ -265,17 +270,16 @@ elements! {
     122 2 Basic CAN_AXLE_LOAD_N 5 Plain;
     123 4 Basic CAN_CONTROL_STATE_BITMASK 0 Plain;
     124 8 Basic CAN_AGRICULTURE_STATE_BITMASK 0 Plain;
-    127 4 Heavy CAN_ENGINE_COOLANT_TEMPERATURE 0 Signed;
-    128 4 Heavy CAN_AMBIENT_AIR_TEMPERATURE 0 Signed;
+    127 1 Heavy CAN_ENGINE_COOLANT_TEMPERATURE 0 Signed;
+    128 2 Heavy CAN_AMBIENT_AIR_TEMPERATURE 0 Signed;
     132 8 Basic CAN_SECURITY_STATE_BITMASK 0 Plain;
     133 4 Basic CAN_TACHO_MILEAGE 0 MILLI;
     134 4 Basic CAN_TACHO_TRIP_MILEAGE 0 MILLI;
     135 2 Basic CAN_TACHO_SPEED 0 Plain;
-    135 4 Heavy CAN_FUEL_RATE 0 TENTH;
+    135 4 Heavy CAN_FUEL_RATE 0 Plain;
     136 1 Basic TACHO_DRIVER_CARD_STATUS_N 1 Flag;
     137 1 Basic TACHO_DRIVER_STATE_ENUM_N 1 Plain;
     138 1 Basic TACHO_DRIVER_STATE_ENUM_N 2 Plain;
-    138 4 Heavy CAN_FUEL_CONSUMED 0 MILLI;
     139 2 Basic TACHO_DRIVER_CONTINUOUS_TIME_N 1 Plain;
     139 4 Heavy CAN_GROSS_WEIGHT 0 Plain;
     140 2 Basic TACHO_DRIVER_CONTINUOUS_TIME_N 2 Plain;
@@ -561,6 +565,7 @@ mod tests {
             ("fmc130", Family::Basic),
             ("FMB640", Family::Heavy),
             ("FMC650", Family::Heavy),
+            ("FM5300", Family::Any),
             ("TAT100", Family::Portable),
             ("something else", Family::Any),
         ] {
