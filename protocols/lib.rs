@@ -13,6 +13,7 @@
 pub mod contract;
 pub mod kit;
 
+mod gl200;
 mod gt06;
 mod h02;
 mod teltonika;
@@ -35,6 +36,7 @@ macro_rules! table {
 }
 
 table! {
+    6 gl200,
     2 gt06,
     3 h02,
     1 teltonika,

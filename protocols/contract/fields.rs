@@ -440,6 +440,11 @@ dictionary! {
     265 CAN_TIMING_ADVANCE "can.timing.advance" Number "degrees" "ignition timing";
     266 CAN_RUN_TIME "can.run.time" Number "seconds" "since the engine was started";
     267 CAN_SHORT_TERM_FUEL_TRIM "can.short.term.fuel.trim" Number "percentage" "fuel trim";
+    751 CAN_DRIVING_HOURS "can.driving.hours" Number "hours" "time driven in all";
+    752 CAN_IDLE_HOURS "can.idle.hours" Number "hours" "time that the engine has idled in all";
+    753 CAN_IDLE_FUEL_CONSUMED "can.idle.fuel.consumed" Number "liters" "fuel used while idling";
+    754 CAN_RANGE_MILEAGE "can.range.mileage" Number "km" "distance that the fuel is good for";
+    755 CAN_TOTAL_AXLE_LOAD "can.total.axle.load" Number "kg" "all axles";
     268 CAN_LONG_TERM_FUEL_TRIM "can.long.term.fuel.trim" Number "percentage" "fuel trim";
     269 CAN_DTC_NUMBER "can.dtc.number" Number "" "trouble codes stored";
     270 CAN_DTC_CODES "can.dtc.codes" Text "" "trouble codes, comma separated";

@@ -146,6 +146,7 @@ const ROWS: &[Row] = &[
         &[("humidity", SAME), ("sensor.humidity.1", SAME)],
     ),
     row("heartRate", &[("heart.rate", SAME)]),
+    row_of(&["gl200"], "drivingTime", &[("can.driving.hours", SAME)]),
     row(
         "drivingTime",
         &[("movement.duration", SECONDS), ("trip.duration", SECONDS)],
