@@ -2,7 +2,7 @@
 
 use crate::harness::corpus::{self, Corpus};
 use anyhow::{Result, anyhow};
-use protocols::{Acks, PROTOCOLS};
+use protocols::{Acks, PROTOCOLS, Probe, Protocol};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -67,6 +67,61 @@ pub(crate) fn protocols() -> Result<String> {
             write!(models, "\n{vendor}: {}\n", names.join(", "))?;
         }
     }
+    page.push_str(&told_apart()?);
     page.push_str("\n# Sources and models\n");
     Ok(page + &models)
+}
+
+/// The most bytes of a connection that a channel of several protocols looks at.
+const PROBE_BYTES_MAX: usize = 256;
+
+/// Which corpus frames each protocol recognises as its own by the first bytes, and who else does.
+fn told_apart() -> Result<String> {
+    let mut section = String::from(
+        "\n# Told apart by the first bytes\n\n\
+         For channels that speak several protocols: how many corpus frames, each as the first of a connection, their own\n\
+         protocol recognises, and which others take them for theirs. One whose connections begin with a login only has to\n\
+         recognise its logins.\n\n\
+         | protocol | own | also taken by |\n|---|---|---|\n",
+    );
+    for protocol in PROTOCOLS {
+        let name = protocol.info.name;
+        let Some(corpus) = Corpus::read(name).map_err(|why| anyhow!(why))? else {
+            continue;
+        };
+        let (mut own, mut all) = (0, 0);
+        let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+        for vector in corpus.vectors.iter().filter(|vector| vector.as_stream) {
+            all += 1;
+            for candidate in PROTOCOLS {
+                if !recognises(candidate, &vector.bytes) {
+                    continue;
+                }
+                if candidate.number == protocol.number {
+                    own += 1;
+                } else {
+                    *others.entry(candidate.info.name).or_default() += 1;
+                }
+            }
+        }
+        let others: Vec<String> = others
+            .iter()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        writeln!(
+            section,
+            "| {name} | {own} of {all} | {} |",
+            others.join(", ")
+        )?;
+    }
+    Ok(section)
+}
+
+/// Does it say yes at some number of first bytes, before it says no?
+fn recognises(protocol: &Protocol, bytes: &[u8]) -> bool {
+    (1..=bytes.len().min(PROBE_BYTES_MAX))
+        .filter_map(|length| bytes.get(..length))
+        .map(protocol.probe)
+        .find(|probe| *probe != Probe::More)
+        == Some(Probe::Yes)
 }

@@ -50,7 +50,8 @@ pub(crate) struct Vector {
     session: String,
     kind: String,
     pub(crate) prelude: bool,
-    as_stream: bool,
+    /// Are the bytes as they come over TCP?
+    pub(crate) as_stream: bool,
     checksum_ok: bool,
     model: Option<String>,
     format: Option<String>,
