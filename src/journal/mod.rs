@@ -211,6 +211,8 @@ struct Unsaved {
     statistics: statistics::Unsaved,
     /// The last entry whose rows are in the ledger.
     statistics_saved: Position,
+    /// Nobody knows whether the last rows came to the ledger: the next start folds them again.
+    statistics_stuck: bool,
     changed: bool,
 }
 
@@ -300,6 +302,7 @@ impl Journal {
                 .collect(),
             statistics: statistics::Unsaved::default(),
             statistics_saved: checkpoint.statistics_watermark,
+            statistics_stuck: false,
             changed: false,
         };
         for (id, totals) in &checkpoint.accounts {

@@ -910,3 +910,84 @@ fn a_month_begins_on_its_first_day() {
     assert_eq!(Period::Day.start_s(1_772_323_199), 1_772_236_800);
     assert_eq!(Period::Hour.start_s(-1), -3600);
 }
+
+/// A ledger that fails: before its transaction, or only when that is made durable.
+struct FailingLedger {
+    ledger: MemoryLedger,
+    before: Arc<AtomicBool>,
+    behind: Arc<AtomicBool>,
+}
+
+impl Ledger for FailingLedger {
+    fn load(&mut self) -> Result<Option<Checkpoint>, LedgerError> {
+        self.ledger.load()
+    }
+    fn store(&mut self, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
+        if self.before.load(Ordering::SeqCst) {
+            return Err("no space".into());
+        }
+        self.ledger.store(checkpoint)?;
+        if self.behind.load(Ordering::SeqCst) {
+            return Err("no sync".into());
+        }
+        Ok(())
+    }
+    fn statistics(
+        &mut self,
+        account: AccountId,
+        period: Period,
+        from_s: i64,
+        to_s: i64,
+    ) -> Result<Vec<(i64, Totals)>, LedgerError> {
+        self.ledger.statistics(account, period, from_s, to_s)
+    }
+    fn forget_statistics(&mut self, period: Period, before_s: i64) -> Result<(), LedgerError> {
+        self.ledger.forget_statistics(period, before_s)
+    }
+}
+
+#[test]
+fn a_failing_ledger_delays_a_checkpoint_and_changes_no_number() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let ledger = MemoryLedger::default();
+    let before = Arc::new(AtomicBool::new(false));
+    let behind = Arc::new(AtomicBool::new(false));
+    let opened_tree = tree();
+    let journal = Journal::open(
+        dir.path(),
+        quick(),
+        Arc::clone(&opened_tree),
+        Box::new(FailingLedger {
+            ledger: ledger.clone(),
+            before: Arc::clone(&before),
+            behind: Arc::clone(&behind),
+        }),
+        Arc::new(ManualClock::new(T0_US)),
+        Arc::new(OsFiles),
+        &mut |_, _| {},
+    )
+    .expect("opens");
+    for (round, flag) in [&before, &behind, &before, &behind].into_iter().enumerate() {
+        flag.store(true, Ordering::SeqCst);
+        let errors = journal.stats().checkpoint_errors();
+        for step in 0..20i64 {
+            let last = one_message(&journal, step);
+            assert!(!wait_for(&journal, last).failed, "acks go on");
+        }
+        while journal.stats().checkpoint_errors() < errors + 3 {
+            let last = one_message(&journal, 20);
+            wait_for(&journal, last);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let audit = journal.audit().expect("readable");
+        assert_eq!(audit.differences, [], "round {round}, failing");
+        flag.store(false, Ordering::SeqCst);
+        let saved = journal.checkpoint().expect("it is well again");
+        assert_eq!(saved, journal.durable());
+        let audit = journal.audit().expect("readable");
+        assert_eq!(audit.differences, [], "round {round}, well");
+    }
+    drop(journal);
+    let again = open(dir.path(), &ledger);
+    assert_eq!(again.journal.audit().expect("readable").differences, []);
+}

@@ -294,6 +294,7 @@ impl Shared {
         let begun = Instant::now();
         let mut unsaved = lock(&self.unsaved);
         let watermark = unsaved.watermark;
+        let with_statistics = with_statistics && !unsaved.statistics_stuck;
         if !unsaved.changed && (!with_statistics || unsaved.statistics.is_empty()) {
             return Ok(watermark);
         }
@@ -333,15 +334,26 @@ impl Shared {
         self.stats.checkpoint_us.record(us(begun.elapsed()));
         if let Err(error) = stored {
             stats::add(&self.stats.checkpoint_errors, 1);
+            // a transaction may have come about though making it durable failed: rows are added,
+            // so they must not be stored twice
+            let has = ledger.load();
             let mut unsaved = lock(&self.unsaved);
             for (id, totals) in checkpoint.accounts {
                 unsaved.accounts.entry(id).or_insert(totals);
             }
-            if let Some(statistics) = statistics {
-                unsaved.statistics.put_back(statistics);
-                unsaved.statistics_saved = saved_before;
-            }
             unsaved.changed = true;
+            if let Some(statistics) = statistics {
+                let saved = if let Ok(has) = has {
+                    has.unwrap_or_default().statistics_watermark
+                } else {
+                    unsaved.statistics_stuck = true;
+                    saved_before
+                };
+                if saved != watermark {
+                    unsaved.statistics_saved = saved_before;
+                    unsaved.statistics.put_back(statistics);
+                }
+            }
             return Err(error);
         }
         stats::add(&self.stats.checkpoints, 1);
