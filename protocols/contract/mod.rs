@@ -5,7 +5,7 @@
 //! and decides nothing. A reply is data with a [`Gate`] and its outcomes, not an action.
 //!
 //! An author writes one [`Decode`]; the gateway drives a boxed [`Session`], which the one engine
-//! in [`session`] makes of any `Decode`. The engine owns the bounds, the splitting and the
+//! in `session` makes of any `Decode`. The engine owns the bounds, the splitting and the
 //! rejects, so that no author can forget them.
 //!
 //! Rules that every decoder keeps (the fixture harness checks them):

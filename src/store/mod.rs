@@ -12,7 +12,7 @@
 //! - A [`Commit`] is one transaction of one tree, on disk when [`Store::commit`] returns.
 //! - A number that an item had is never given out again: the transaction that creates the item
 //!   raises the counter of its kind.
-//! - sled's traps are known in [`database`] and nowhere else.
+//! - sled's traps are known in `database` and nowhere else.
 //!
 //! # Who calls
 //!
