@@ -14,6 +14,7 @@ pub mod contract;
 pub mod kit;
 
 mod gl200;
+mod gps103;
 mod gt06;
 mod h02;
 mod teltonika;
@@ -37,6 +38,7 @@ macro_rules! table {
 
 table! {
     6 gl200,
+    7 gps103,
     2 gt06,
     3 h02,
     1 teltonika,

@@ -95,7 +95,10 @@ const ROWS: &[Row] = &[
             ("board.voltage", VOLTS),
         ],
     ),
-    row("battery", &[("battery.voltage", VOLTS)]),
+    row(
+        "battery",
+        &[("battery.voltage", VOLTS), ("can.battery.voltage", VOLTS)],
+    ),
     row("batteryLevel", &[("battery.level", SAME)]),
     row(
         "rssi",
