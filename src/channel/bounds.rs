@@ -29,6 +29,8 @@ pub const USAGE_MS_MAX: i64 = 1_000;
 pub const USAGE_ACCOUNTS_MAX: usize = 10_000;
 /// Orders to a worker that wait; beyond it opening a channel is refused as busy.
 pub const COMMANDS_QUEUED_MAX: usize = 1024;
+/// A worker has so long to let go of a listening socket before the others are not waited for.
+pub const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// Sources of unidentified connections that are counted apart.
 pub const SOURCES_MAX: usize = 65_536;
 /// The backlog of a listener (the kernel takes the lower of it and `net.core.somaxconn`).

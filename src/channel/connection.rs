@@ -23,6 +23,7 @@ use std::task::{Context, Poll};
 use protocols::{Acks, Cause, Env, Fatal, Output, Probe, Protocol, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::account::Totals;
 use crate::ids::{DeviceId, Position};
 use crate::journal::{ConnectionWas, Note, Permit};
 use crate::metrics::names;
@@ -318,7 +319,7 @@ impl<S: Wire> Connection<S> {
     /// One read into the thread's buffer.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let core = &mut self.core;
-        let mut buffer = core.worker.buffer.take();
+        let mut buffer = core.worker.read_buffer();
         let mut into = ReadBuf::new(&mut buffer);
         let polled = Pin::new(&mut self.stream).poll_read(cx, &mut into);
         let count = into.filled().len();
@@ -326,7 +327,7 @@ impl<S: Wire> Connection<S> {
             let read = buffer.get(..count).unwrap_or_default();
             core.take_in(read);
         }
-        core.worker.buffer.replace(buffer);
+        core.worker.put_back(buffer);
         polled
     }
 
@@ -365,11 +366,11 @@ impl<S: Wire> Connection<S> {
         if !refused {
             return Poll::Ready(code);
         }
-        let mut buffer = core.worker.buffer.take();
+        let mut buffer = core.worker.read_buffer();
         let mut into = ReadBuf::new(&mut buffer);
         let polled = Pin::new(&mut self.stream).poll_read(cx, &mut into);
         let count = into.filled().len();
-        core.worker.buffer.replace(buffer);
+        core.worker.put_back(buffer);
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) if count > 0 => {
@@ -397,7 +398,8 @@ impl<S: Wire> Connection<S> {
                 if self.core.go_on(cx) {
                     continue;
                 }
-                if self.stream.hung_up() {
+                // who has gone sends it again; what nobody would send again is kept while it may be
+                if self.core.sends_again() && self.stream.hung_up() {
                     return Poll::Ready(CloseCode::ByTracker);
                 }
                 return Poll::Pending;
@@ -509,6 +511,18 @@ impl Core {
         if !others {
             self.end_at_once(code);
         }
+    }
+
+    /// Does the tracker send again what was not acked? Then its hang-up ends what is parked.
+    fn sends_again(&self) -> bool {
+        let parked = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| matches!(pending.wait, Waiting::Parked { .. }));
+        parked
+            && self
+                .protocol
+                .is_some_and(|protocol| protocol.info.acks != Acks::None)
     }
 
     fn is_identified(&self) -> bool {
@@ -865,6 +879,8 @@ impl Core {
         match self.walk(&mut walk, None) {
             None => {
                 self.give_back(walk);
+                // it was not its silence
+                self.last_read_ms = self.now_ms();
                 true
             }
             Some(mut wait) => {
@@ -942,6 +958,16 @@ impl Core {
             let left = walk.spans.get(walk.at..).unwrap_or_default();
             let bytes: usize = left.iter().map(|span| span.bytes).sum();
             self.tally.refused.add(bytes as u64);
+            let device = self.logins.iter().find_map(|known| known.device.as_ref());
+            if let Some(device) = device {
+                let account = device.state.load().account.id();
+                let deltas = Totals {
+                    refused_bytes: bytes as u64,
+                    ..Totals::default()
+                };
+                let mut notes = self.worker.notes.borrow_mut();
+                notes.usage(account, self.now_us, deltas);
+            }
         }
         let id = self.handle.id();
         let who = self.who();

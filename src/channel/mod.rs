@@ -63,6 +63,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -75,7 +76,7 @@ use crate::registry::ChannelHandle;
 use crate::registry::items::ChannelItem;
 use crate::router::CloseCode;
 
-use bounds::COMMANDS_QUEUED_MAX;
+use bounds::{CLOSE_WAIT, COMMANDS_QUEUED_MAX};
 use series::RoomSeries;
 use worker::{Room, Worker};
 
@@ -85,7 +86,10 @@ enum Command {
         channel: Arc<ChannelHandle>,
         listener: std::net::TcpListener,
     },
-    Close(ChannelId),
+    Close {
+        channel: ChannelId,
+        closed: SyncSender<()>,
+    },
     Drain {
         until_ms: i64,
         drained: oneshot::Sender<usize>,
@@ -177,15 +181,28 @@ impl Channels {
         self.opened().get(&channel).copied()
     }
 
+    /// Waits until the port is free again: a channel that is changed is opened at once.
     fn stop_listening(&self, channel: ChannelId) {
+        let (closed, done) = sync_channel(self.hands.len());
+        let mut asked = 0;
         for hand in &self.hands {
-            if hand.commands.try_send(Command::Close(channel)).is_err() {
-                tracing::warn!(%channel, "a worker does not take the order to stop listening");
+            let closed = closed.clone();
+            if hand
+                .commands
+                .try_send(Command::Close { channel, closed })
+                .is_ok()
+            {
+                asked += 1;
             }
+        }
+        let answered = (0..asked).take_while(|_| done.recv_timeout(CLOSE_WAIT).is_ok());
+        if answered.count() < self.hands.len() {
+            tracing::warn!(%channel, "a worker has not stopped listening yet");
         }
     }
 
-    /// Stops listening for a channel and closes its connections. Says how many there were.
+    /// Stops listening for a channel and closes its connections. Says how many there were. Blocks
+    /// for some milliseconds, until the workers have let go of the port.
     pub fn close(&self, channel: ChannelId, code: CloseCode) -> usize {
         self.opened().remove(&channel);
         self.stop_listening(channel);
@@ -255,10 +272,14 @@ fn work(runtime: &tokio::runtime::Runtime, room: Arc<Room>, mut commands: mpsc::
                             Err(error) => tracing::error!(%error, "cannot listen"),
                         }
                     }
-                    Command::Close(channel) => {
+                    Command::Close { channel, closed } => {
                         if let Some(accepting) = listeners.remove(&channel) {
                             accepting.abort();
+                            // an abort is its only end; then the socket is closed
+                            _ = accepting.await;
                         }
+                        // who asked may have stopped waiting
+                        _ = closed.try_send(());
                     }
                     Command::Drain { until_ms, drained } => {
                         for accepting in std::mem::take(&mut listeners).into_values() {

@@ -265,6 +265,8 @@ impl Core {
             self.end_at_once(CloseCode::DeviceChanged);
             return Met::Ends;
         }
+        // known, whatever the limits say: no stranger, and no identify deadline
+        self.stranger = None;
         if let Some(blocked) = state.account.blocked(self.now_us) {
             return Met::Limit(self.limit_of(&blocked));
         }
@@ -316,7 +318,6 @@ impl Core {
             _held: held,
         };
         let who = known.who();
-        self.stranger = None;
         self.tally.logins.add(1);
         self.handle.carry(Carried {
             ident: who.ident.clone(),

@@ -186,7 +186,7 @@ pub(super) struct Scratch {
 /// What one thread's connections share.
 pub(super) struct Worker {
     pub(super) room: Arc<Room>,
-    pub(super) buffer: RefCell<Vec<u8>>,
+    buffer: RefCell<Vec<u8>>,
     pub(super) output: RefCell<Output>,
     pub(super) spans: RefCell<Vec<Span>>,
     pub(super) batch: RefCell<Batch>,
@@ -242,6 +242,17 @@ impl Worker {
 
     pub(super) fn now_us(&self) -> i64 {
         self.room.deps.clock.now_us()
+    }
+
+    /// The thread's buffer for reads, to be put back. Whole even if somebody has not.
+    pub(super) fn read_buffer(&self) -> Vec<u8> {
+        let mut buffer = self.buffer.take();
+        buffer.resize(READ_BYTES_MAX, 0);
+        buffer
+    }
+
+    pub(super) fn put_back(&self, buffer: Vec<u8>) {
+        self.buffer.replace(buffer);
     }
 
     /// How far the journal is durable, as this thread has heard.
