@@ -420,6 +420,29 @@ impl Journal {
         Position::new(shared.options.node, last)
     }
 
+    /// Appends the entries of `batch` and waits until they are durable and posted: the position of
+    /// the last one. `None`: the journal failed or was shut down, and they may be there or not.
+    pub async fn commit(&self, batch: &mut Batch) -> Option<Position> {
+        let permit = self.permit(batch.len()).await?;
+        let last = self.append(permit, batch);
+        self.reached(last).await.then_some(last)
+    }
+
+    /// Waits until the entry at `position` is durable and posted; `false`: it will never be.
+    pub async fn reached(&self, position: Position) -> bool {
+        let mut watermark = self.subscribe();
+        watermark
+            .wait_for(|now| now.durable >= position || now.failed)
+            .await
+            .is_ok_and(|now| now.durable >= position)
+    }
+
+    /// The last entry that was appended, durable or not.
+    pub fn appended(&self) -> Position {
+        let shared = &self.inner.shared;
+        Position::new(shared.options.node, lock(&shared.queue).next - 1)
+    }
+
     /// The last durable entry.
     pub fn durable(&self) -> Position {
         self.inner.shared.watermark.borrow().durable

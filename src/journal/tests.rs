@@ -99,17 +99,19 @@ pub(super) fn append(journal: &Journal, batch: &mut Batch) -> Position {
     journal.append(permit, batch)
 }
 
-pub(super) fn wait_for(journal: &Journal, position: Position) -> Watermark {
-    let mut watermark = journal.subscribe();
+fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .expect("a runtime")
-        .block_on(async {
-            *watermark
-                .wait_for(|now| now.durable >= position || now.failed)
-                .await
-                .expect("the journal lives")
-        })
+        .block_on(future)
+}
+
+pub(super) fn wait_for(journal: &Journal, position: Position) -> Watermark {
+    let reached = block_on(journal.reached(position));
+    let now = *journal.subscribe().borrow();
+    assert_eq!(reached, now.durable >= position);
+    now
 }
 
 fn totals(tree: &Tree, id: u64) -> Totals {
@@ -737,11 +739,7 @@ fn the_queue_is_bounded_and_shutdown_drains_it() {
     assert_eq!(journal.durable(), last);
     assert_eq!(journal.checkpointed(), last);
     assert!(journal.try_permit(1).is_none());
-    let refused = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime")
-        .block_on(journal.permit(1));
-    assert!(refused.is_none());
+    assert!(block_on(journal.permit(1)).is_none());
 }
 
 #[test]
@@ -990,4 +988,75 @@ fn a_failing_ledger_delays_a_checkpoint_and_changes_no_number() {
     drop(journal);
     let again = open(dir.path(), &ledger);
     assert_eq!(again.journal.audit().expect("readable").differences, []);
+}
+
+#[test]
+fn many_writers_get_places_of_their_own_and_none_is_lost() {
+    const WRITERS: i64 = 8;
+    const EACH: i64 = 150;
+    let dir = tempfile::tempdir().expect("a folder");
+    let opened = open(dir.path(), &MemoryLedger::default());
+    let positions = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let journal = opened.journal.clone();
+                scope.spawn(move || {
+                    let mut positions = Vec::new();
+                    for step in 0..EACH {
+                        let mut batch = Batch::new();
+                        let time = writer * EACH + step;
+                        frame(&mut batch, T0_US + time, &[(1, 3, &[time])], 10);
+                        let last = block_on(journal.commit(&mut batch)).expect("durable");
+                        assert!(journal.durable() >= last && journal.appended() >= last);
+                        positions.push((time, last));
+                    }
+                    positions
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        for writer in writers {
+            all.extend(writer.join().expect("no assertion failed in it"));
+        }
+        all
+    });
+    let read: Vec<_> = opened
+        .journal
+        .read_device(DeviceId(1), Range::default())
+        .map(|message| message.map(|message| (message.timestamp_ms(), message.position)))
+        .collect::<io::Result<_>>()
+        .expect("readable");
+    assert_eq!(read, positions, "each at the place its writer was told");
+    assert_eq!(
+        totals(&opened.tree, 1).frames,
+        (WRITERS * EACH).cast_unsigned()
+    );
+    let commits = opened.journal.stats().commit_us.count();
+    assert!(commits <= (WRITERS * EACH).cast_unsigned());
+    assert_eq!(
+        opened.journal.stats().entries(),
+        (WRITERS * EACH).cast_unsigned()
+    );
+}
+
+#[test]
+fn who_waits_for_room_gets_it_when_the_queue_has_some() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let opened = open(dir.path(), &MemoryLedger::default());
+    let journal = &opened.journal;
+    let all = journal
+        .try_permit(QUEUE_BYTES_MAX)
+        .expect("the whole queue");
+    block_on(async {
+        let short = Duration::from_millis(5);
+        let waiting = tokio::time::timeout(short, journal.permit(100)).await;
+        assert!(waiting.is_err(), "there is no room yet");
+        let mut batch = Batch::new();
+        frame(&mut batch, T0_US, &[(1, 3, &[1])], 10);
+        let last = journal.append(all, &mut batch);
+        let permit = journal.permit(100).await.expect("room behind the commit");
+        assert!(journal.durable() >= last);
+        assert_eq!(permit.bytes(), 100);
+    });
+    assert_eq!(journal.queue_bytes(), 0, "what is not used is given back");
 }
