@@ -18,6 +18,7 @@ mod gps103;
 mod gt06;
 mod h02;
 mod teltonika;
+mod tk103;
 mod wialon;
 
 pub use contract::*;
@@ -42,6 +43,7 @@ table! {
     2 gt06,
     3 h02,
     1 teltonika,
+    8 tk103,
     4 wialon,
 }
 

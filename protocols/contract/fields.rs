@@ -166,6 +166,8 @@ dictionary! {
     33 BATTERY_HEALTH "battery.health" Number "percentage" "health of the internal battery";
     34 BATTERY_LEVEL_ENUM "battery.level.enum" Number "" "battery step, the wire's own number";
     601 BATTERY_CYCLE_COUNT "battery.cycle.count" Number "" "charging cycles of the battery";
+    756 BATTERY_CELL_VOLTAGE_N "battery.cell.voltage.N" Number "volts" "cell N of the battery";
+    757 BATTERY_CELL_TEMPERATURE_N "battery.cell.temperature.N" Number "celsius" "cell or sensor N of the battery";
     35 EXTERNAL_POWERSOURCE_VOLTAGE "external.powersource.voltage" Number "volts" "supply that the device is wired to";
     36 EXTERNAL_POWERSOURCE_STATUS "external.powersource.status" Boolean "" "the supply is connected";
     37 EXTERNAL_POWERSOURCE_LOW_STATUS "external.powersource.low.status" Boolean "" "the supply's voltage is low";
