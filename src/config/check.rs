@@ -260,11 +260,11 @@ impl<'a> Check<'a> {
             Bytes(1 << 20),
             Bytes(1 << 40),
         );
-        self.number(
+        self.size(
             "bounds.receive_buffer",
-            bounds.receive_buffer.0,
-            0,
-            16 << 20,
+            bounds.receive_buffer,
+            Bytes(0),
+            Bytes(16 << 20),
         );
         let journal = &raw.journal;
         self.size(

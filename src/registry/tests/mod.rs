@@ -3,6 +3,7 @@
 mod load;
 mod memory;
 mod model;
+mod reconcile;
 mod table;
 
 use super::items::{
