@@ -93,7 +93,7 @@ const NOT_UNDER_PROTOCOLS: &[&str] = &["tokio", "mio", "async-std", "smol", "sle
 const HEADINGS: &[&str] = &["# Wire format", "# Session", "# Source"];
 
 /// The most lines of a Rust file. A longer one is a folder.
-const FILE_LINES_MAX: usize = 1000;
+const FILE_LINES_MAX: usize = 1200;
 /// The most characters of a line. rustfmt holds code to 100; this is for what it leaves alone.
 const WIDTH_MAX: usize = 120;
 /// `main.rs` is one page.
