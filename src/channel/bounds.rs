@@ -1,6 +1,9 @@
 //! Every bound of the room, with what happens when it is reached.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
+
+use crate::config::Config;
 
 /// What one read takes at most; the buffer is the thread's.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
@@ -38,9 +41,11 @@ pub const LISTEN_BACKLOG: i32 = 65_535;
 /// The first and the longest pause after a failed accept.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// The bounds that an operator may set.
+/// What an operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
+    /// The address that all channels listen on.
+    pub listen: IpAddr,
     /// Connections of the whole gateway. Beyond it the newest is closed at once.
     pub connections_max: usize,
     /// Connections of one channel. Beyond it the newest is closed at once.
@@ -64,6 +69,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
+            listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             connections_max: 1_000_000,
             channel_connections_max: 100_000,
             unidentified_per_source_max: 1_000,
@@ -72,5 +78,35 @@ impl Default for Bounds {
             parked_bytes_max: 256 << 20,
             receive_buffer_bytes: 0,
         }
+    }
+}
+
+impl Bounds {
+    /// As the configuration says.
+    pub fn of(config: &Config) -> Self {
+        let bounds = &config.bounds;
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            listen: config.gateway.listen,
+            connections_max: count(bounds.connections),
+            channel_connections_max: count(bounds.channel_connections),
+            unidentified_per_source_max: bounds.unidentified_per_source,
+            idle_ms: i64::from(bounds.idle.as_ms()),
+            identify_ms: i64::from(bounds.identify.as_ms()),
+            parked_bytes_max: bytes(bounds.parked.0),
+            receive_buffer_bytes: bytes(bounds.receive_buffer.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_configuration_says_the_defaults() {
+        let config = Config::parse("").expect("an empty file is a configuration");
+        assert_eq!(Bounds::of(&config), Bounds::default());
     }
 }

@@ -395,6 +395,11 @@ impl<S: Wire> Connection<S> {
                 return self.end(cx);
             }
             if self.core.pending.is_some() {
+                if self.core.worker.drain_until_ms().is_some() && !self.core.waits_for_room() {
+                    // unread and unacked: the tracker has it still
+                    self.core.end_at_once(CloseCode::Restart);
+                    continue;
+                }
                 if self.core.go_on(cx) {
                     continue;
                 }
@@ -511,6 +516,12 @@ impl Core {
         if !others {
             self.end_at_once(code);
         }
+    }
+
+    /// Does it wait for nothing but room in the journal's queue?
+    fn waits_for_room(&self) -> bool {
+        let room = |pending: &Pending| matches!(pending.wait, Waiting::Room(_));
+        self.pending.as_deref().is_some_and(room) && !self.worker.mark().failed
     }
 
     /// Does the tracker send again what was not acked? Then its hang-up ends what is parked.

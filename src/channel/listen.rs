@@ -1,7 +1,7 @@
 //! Listening sockets: bound once, one per worker, and the loops that accept from them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,8 +9,11 @@ use std::sync::atomic::Ordering;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::config::Prefix;
 use crate::metrics::names;
 use crate::registry::ChannelHandle;
+use crate::registry::items::ChannelItem;
+use crate::router::CloseCode;
 
 use super::bounds::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 use super::connection::{Connection, Place};
@@ -25,9 +28,6 @@ pub enum OpenError {
     /// It listens already.
     #[error("the channel is open already")]
     Open,
-    /// Its host is no address that can be listened on.
-    #[error("{0:?} is no IP address to listen on")]
-    Host(String),
     /// The system refuses.
     #[error("cannot listen on {at}: {error}")]
     Bind {
@@ -39,16 +39,6 @@ pub enum OpenError {
     /// The workers have too much to do, or are gone.
     #[error("the workers do not take orders")]
     Busy,
-}
-
-/// Where a channel with this host and port listens. An empty host or a name stands for every
-/// address: the public host of a channel need not be this machine's.
-pub(super) fn address(host: &str, port: u16) -> SocketAddr {
-    let ip = host
-        .trim_matches(['[', ']'])
-        .parse()
-        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    SocketAddr::new(ip, port)
 }
 
 /// Binds `count` sockets to one address. With several the kernel spreads connections over them.
@@ -106,12 +96,38 @@ fn error_label(error: &io::Error) -> &'static str {
     }
 }
 
+/// The source addresses that a channel takes, read anew when the channel has changed.
+#[derive(Default)]
+struct Allowed {
+    item: Option<Arc<ChannelItem>>,
+    prefixes: Vec<Prefix>,
+}
+
+impl Allowed {
+    fn holds(&mut self, channel: &ChannelHandle, peer: IpAddr) -> bool {
+        let state = channel.state.load();
+        let known = self.item.as_ref();
+        if !known.is_some_and(|item| Arc::ptr_eq(item, &state.item)) {
+            let texts = state.item.allow.iter();
+            // one that cannot be read allows nobody
+            self.prefixes = texts.filter_map(|text| text.parse().ok()).collect();
+            self.item = Some(Arc::clone(&state.item));
+        }
+        state.item.allow.is_empty() || self.prefixes.iter().any(|prefix| prefix.contains(peer))
+    }
+}
+
 /// Accepts connections of a channel until it is aborted.
 pub(super) async fn accept(worker: Rc<Worker>, channel: Arc<ChannelHandle>, listener: TcpListener) {
     let (shortest, longest) = ACCEPT_PAUSE;
     let mut pause = shortest;
+    let mut allowed = Allowed::default();
     loop {
         match listener.accept().await {
+            Ok((_, peer)) if !allowed.holds(&channel, peer.ip()) => {
+                worker.count(&names::CONNECTIONS_REFUSED, "allow", "");
+                worker.count_close(CloseCode::Whitelist);
+            }
             Ok((stream, peer)) => {
                 pause = shortest;
                 admit(&worker, &channel, stream, peer);
@@ -179,13 +195,5 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(first);
         bind(taken, 1, 0).expect("free again");
-    }
-
-    #[test]
-    fn a_host_that_is_no_address_means_every_address() {
-        assert_eq!(address("", 5).to_string(), "0.0.0.0:5");
-        assert_eq!(address("gw.example.com", 5).to_string(), "0.0.0.0:5");
-        assert_eq!(address("127.0.0.1", 5).to_string(), "127.0.0.1:5");
-        assert_eq!(address("[::1]", 5).to_string(), "[::1]:5");
     }
 }

@@ -154,8 +154,10 @@ impl Channels {
         if open.contains_key(&channel.id) {
             return Err(OpenError::Open);
         }
-        let at = listen::address(&channel.host, channel.port);
-        let receive_buffer_bytes = self.room.deps.bounds.receive_buffer_bytes;
+        // the channel's own host is what its URI says, perhaps that of a machine in front of this one
+        let bounds = &self.room.deps.bounds;
+        let at = SocketAddr::new(bounds.listen, channel.port);
+        let receive_buffer_bytes = bounds.receive_buffer_bytes;
         let bind = |error| OpenError::Bind { at, error };
         let listeners = listen::bind(at, self.hands.len(), receive_buffer_bytes).map_err(bind)?;
         let at = listeners

@@ -901,7 +901,7 @@ impl Core {
             self.current = span.last;
         }
         if span.login != Login::None || span.gated {
-            self.worker.count(&names::LOGIN_REFUSALS, cause.name(), "");
+            self.worker.count(&names::REFUSED_FRAMES, cause.name(), "");
         }
         // also what names nobody stands under a login that is not admitted
         if span.login != Login::None || span.gated {

@@ -75,8 +75,8 @@ table! {
         "Failed attempts to accept a connection.";
     LOGINS Counter "tollgate_logins_total" ["channel"]
         "Devices admitted on a connection.";
-    LOGIN_REFUSALS Counter "tollgate_login_refusals_total" ["cause"]
-        "Frames refused because of who sent them.";
+    REFUSED_FRAMES Counter "tollgate_refused_frames_total" ["cause"]
+        "Frames refused for good, and what for.";
     TAKEOVERS Counter "tollgate_takeovers_total" []
         "Devices that came on a second connection while the first was open.";
 

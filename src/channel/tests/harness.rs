@@ -223,7 +223,10 @@ pub(super) fn deps(
         metrics: Metrics::new(),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         events: Arc::clone(&events) as Arc<dyn EventSink>,
-        bounds,
+        bounds: Bounds {
+            listen: std::net::Ipv4Addr::LOCALHOST.into(),
+            ..bounds
+        },
     };
     (deps, clock, files, events, dir)
 }

@@ -644,20 +644,29 @@ fn a_full_journal_queue_stops_the_reading_and_loses_nothing() {
 #[test]
 fn draining_sends_what_is_owed_and_then_ends_every_connection() {
     let gateway = Gateway::new();
+    gateway.register(101, SIBLING, "teltonika", "356307042441014");
     gateway.register(100, LEAF, "teltonika", IDENT);
     gateway.run(async |gateway| {
+        gateway.limit(SIBLING, Dimension::ChannelMessages, 1);
+        let mut parked = gateway.logged_in("356307042441014").await;
+        parked.send(&packet(&[at(1)])).await;
+        parked.expect(&taken(1)).await;
+        parked.send(&packet(&[at(2)])).await;
+        gateway.until_parked(1).await;
         let mut tracker = gateway.logged_in(IDENT).await;
         gateway.files.hold();
         tracker.send(&packet(&[at(1)])).await;
         tracker.expect_silence().await;
         let until_ms = gateway.deps.clock.now_ms() + 5_000;
         gateway.worker.begin_drain(until_ms);
+        // what is parked is not owed anything
+        parked.expect_end().await;
         tracker.expect_silence().await;
         gateway.files.let_go();
         tracker.expect(&taken(1)).await;
         tracker.expect_end().await;
         drop(tracker);
-        gateway.until("closed", || gateway.closed() == [7]).await;
+        gateway.until("closed", || gateway.closed() == [7, 7]).await;
         assert_eq!(gateway.worker.live(), 0);
     });
 }
@@ -764,6 +773,46 @@ fn workers_serve_channels_over_tcp_that_come_and_go_and_drain_within_their_deadl
     ] {
         assert!(page.lines().any(|l| l == line), "{line}\n{page}");
     }
+}
+
+#[test]
+fn a_channel_takes_only_the_addresses_that_it_allows() {
+    use std::io::Read;
+    let (deps, _clock, _files, _events, _dir) = deps(Bounds::default());
+    let channels = super::Channels::start(1, deps.clone()).unwrap();
+    let allow = |prefix: &str| {
+        let item = ChannelItem {
+            allow: vec![prefix.to_owned()],
+            ..channel(TELTONIKA, "teltonika")
+        };
+        deps.registry.put_channel(item.clone()).unwrap();
+        item
+    };
+    let at_addr = channels.open(&allow("10.0.0.0/8")).unwrap();
+    let closed = || {
+        let mut stream = std::net::TcpStream::connect(at_addr).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        stream.read(&mut [0]).is_ok_and(|read| read == 0)
+    };
+    assert!(closed());
+    allow("127.0.0.0/8");
+    assert!(!closed());
+    allow("nonsense");
+    assert!(closed());
+    assert!(
+        deps.metrics
+            .render()
+            .contains("tollgate_connections_refused_total{bound=\"allow\"} 2")
+    );
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    // two of these fit in what an idle connection may take with its runtime's share
+    let bytes = size_of::<super::connection::Connection<tokio::net::TcpStream>>();
+    assert!(bytes <= 1024, "{bytes}");
 }
 
 #[test]
