@@ -230,6 +230,8 @@ struct Shared {
     stalled: AtomicBool,
     unstalled: tokio::sync::Notify,
     watermark: watch::Sender<Watermark>,
+    /// The writer is gone: what is not durable now never will be.
+    ended: AtomicBool,
     failure: OnceLock<Arc<Failure>>,
     unsaved: Mutex<Unsaved>,
     indexes: read::Indexes,
@@ -347,6 +349,7 @@ impl Journal {
                 durable,
                 failed: false,
             }),
+            ended: AtomicBool::new(false),
             failure: OnceLock::new(),
             saved: AtomicU64::new(checkpoint.watermark.raw()),
             unsaved: Mutex::new(unsaved),
@@ -431,8 +434,9 @@ impl Journal {
     /// Waits until the entry at `position` is durable and posted; `false`: it will never be.
     pub async fn reached(&self, position: Position) -> bool {
         let mut watermark = self.subscribe();
+        let ended = &self.inner.shared.ended;
         watermark
-            .wait_for(|now| now.durable >= position || now.failed)
+            .wait_for(|now| now.durable >= position || now.failed || ended.load(Ordering::Acquire))
             .await
             .is_ok_and(|now| now.durable >= position)
     }

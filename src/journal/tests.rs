@@ -735,7 +735,13 @@ fn the_queue_is_bounded_and_shutdown_drains_it() {
     for step in 0..500 {
         last = one_message(&journal, step);
     }
+    let late = journal.try_permit(1000).expect("room");
     journal.shutdown();
+    assert_eq!(journal.durable(), last);
+    let mut batch = Batch::new();
+    frame(&mut batch, T0_US, &[(1, 3, &[1])], 10);
+    let never = journal.append(late, &mut batch);
+    assert!(!block_on(journal.reached(never)), "nobody waits for ever");
     assert_eq!(journal.durable(), last);
     assert_eq!(journal.checkpointed(), last);
     assert!(journal.try_permit(1).is_none());

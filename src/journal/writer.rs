@@ -59,7 +59,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        let _guard = Panicked(Arc::clone(&self.shared));
+        let _guard = Ended(Arc::clone(&self.shared));
         let mut batch = Batch::new();
         while let Some(room) = self.next_batch(&mut batch) {
             let begun = Instant::now();
@@ -209,15 +209,18 @@ impl Writer {
     }
 }
 
-/// A bug in the writer ends acking as a bad disk does: nobody waits for ever.
-struct Panicked(Arc<Shared>);
+/// Nobody waits for ever for a writer that is gone; a bug in it ends acking as a bad disk does.
+struct Ended(Arc<Shared>);
 
-impl Drop for Panicked {
+impl Drop for Ended {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0
                 .fail("the writer", io::Error::other("stopped by a bug"));
         }
+        self.0.ended.store(true, Ordering::Release);
+        // the same value again: who waits looks once more
+        self.0.watermark.send_modify(|_| {});
     }
 }
 
