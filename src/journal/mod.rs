@@ -487,6 +487,12 @@ impl Journal {
         &self.inner.shared.stats
     }
 
+    /// Bytes that may still be allocated where it lies.
+    pub fn free_space(&self) -> io::Result<u64> {
+        let shared = &self.inner.shared;
+        shared.files.free_space(&shared.dir)
+    }
+
     /// Bytes of entries that wait to be written.
     pub fn queue_bytes(&self) -> usize {
         QUEUE_BYTES_MAX.saturating_sub(self.inner.shared.room.available_permits())
@@ -665,6 +671,12 @@ fn restore(
     }
     for ((minute, id), deltas) in rows.take(tree) {
         unsaved.statistics.add(minute, id, deltas);
+    }
+    if counters.unknown > 0 {
+        tracing::error!(
+            charges = counters.unknown,
+            "the journal charges accounts that the registry does not know; see `tollgate audit`"
+        );
     }
     stats::add(&stats.unknown_accounts, counters.unknown);
     unsaved.changed = counted + 1 < log.next() || in_statistics + 1 < log.next();

@@ -416,11 +416,6 @@ impl SegmentLog {
         self.spare.is_some()
     }
 
-    /// Bytes that may still be allocated.
-    pub fn free_space(&self) -> io::Result<u64> {
-        self.files.free_space(&self.dir)
-    }
-
     fn allocate(&self, bytes: u64) -> io::Result<Box<dyn FileOps>> {
         let path = self.dir.join(SPARE);
         let file = self.files.create(&path)?;
