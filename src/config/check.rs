@@ -484,10 +484,7 @@ impl<'a> Check<'a> {
     fn model(&mut self, path: String, protocol: &Protocol, name: Option<&str>) -> Option<u16> {
         let Some(name) = name else { return Some(0) };
         let models: &'static [Model] = protocol.info.models;
-        let found = models
-            .iter()
-            .find(|model| model.name.eq_ignore_ascii_case(name));
-        if let Some(model) = found {
+        if let Some(model) = model_named(protocol, name) {
             return Some(model.number);
         }
         let near = nearest(name, models.iter().map(|model| model.name));
@@ -518,6 +515,22 @@ impl<'a> Check<'a> {
             }
         }
     }
+}
+
+/// The model of that name, or of that vendor and name (`Eelink TK103`: some boxes of two makers have
+/// the same name). Case does not count; of several the first.
+pub fn model_named(protocol: &Protocol, name: &str) -> Option<&'static Model> {
+    let models: &'static [Model] = protocol.info.models;
+    let full = |model: &Model| {
+        let rest = name.get(model.vendor.len()..)?;
+        let vendor = name.get(..model.vendor.len())?;
+        let fits = vendor.eq_ignore_ascii_case(model.vendor);
+        (fits && rest.trim_start().eq_ignore_ascii_case(model.name)).then_some(())
+    };
+    models
+        .iter()
+        .find(|model| model.name.eq_ignore_ascii_case(name))
+        .or_else(|| models.iter().find(|model| full(model).is_some()))
 }
 
 /// An account's name and those above it, as far as they lead (a cycle is told elsewhere).

@@ -20,7 +20,7 @@ mod units;
 
 pub use check::{
     ACCOUNT_LEVELS_MAX, AccountConfig, ChannelConfig, Config, DeviceConfig, ITEMS_MAX, LimitConfig,
-    check,
+    check, model_named,
 };
 pub use nearest::nearest;
 pub use prefix::{Prefix, PrefixError};

@@ -211,13 +211,19 @@ impl Registry {
 
     /// A new or changed device. Its handle stays the same one unless its protocol or ident change;
     /// then the old handle is `gone`, and its telemetry goes over to the new one.
+    ///
+    /// The state is swapped while the device's window is held: whoever looks at the state with the
+    /// window held and appends before letting it go appends under the account and epoch that the
+    /// device has at that position.
     pub fn put_device(&self, item: DeviceItem) -> Result<Arc<DeviceHandle>, PublishError> {
         let id = item.id;
         let account = self.owner("device", id.0, item.cid)?;
         let state = DeviceState::new(Arc::new(item), account);
         if let Some(handle) = self.device(id) {
             if handle.protocol == state.item.protocol && handle.ident == state.item.ident {
+                let window = handle.recent();
                 handle.state.store(Arc::new(state));
+                drop(window);
                 return Ok(handle);
             }
             self.unlist(&handle);
@@ -264,10 +270,12 @@ impl Registry {
             }
         }
         self.idents.remove_if(&key, |_, holders| holders.is_empty());
+        let window = handle.recent();
         let before = handle.state.load_full();
         handle.state.store(Arc::new(DeviceState {
             gone: true,
             ..DeviceState::clone(&before)
         }));
+        drop(window);
     }
 }

@@ -1,6 +1,7 @@
 //! Device types: one per protocol and model. They are not stored: the id is made of the
 //! protocol's stored number and the model's, which are both append-only, so that it stays.
 
+use crate::config::model_named;
 use protocols::{Model, PROTOCOLS, Protocol, by_number};
 
 /// Models of one protocol have numbers below this.
@@ -46,33 +47,26 @@ impl DeviceType {
         }
     }
 
-    /// The type of a model by its name (case does not count), or by `any`.
+    /// The type of a model by its name, or by its vendor and name (case does not count), or by
+    /// `any`.
     pub fn named(protocol: &'static Protocol, model: &str) -> Option<Self> {
         if model.eq_ignore_ascii_case("any") {
             return Some(Self::any(protocol));
         }
-        let models = protocol.info.models.iter();
-        models
-            .into_iter()
-            .find(|known| known.name.eq_ignore_ascii_case(model))
-            .map(|model| Self::new(protocol, Some(model)))
+        model_named(protocol, model).map(|model| Self::new(protocol, Some(model)))
     }
 
-    /// Its name in REST: `teltonika`, `gt06_wetrack2`.
+    /// Its name in REST: `teltonika`, `teltonika_fmb920`, `tk103_eelink_tk103`.
     pub fn name(&self) -> String {
-        match self.model {
-            None => self.protocol.info.name.to_owned(),
-            Some(model) => {
-                let model: String = model
-                    .name
-                    .chars()
-                    .map(|c| match c {
-                        c if c.is_ascii_alphanumeric() => c.to_ascii_lowercase(),
-                        _ => '_',
-                    })
-                    .collect();
-                format!("{}_{model}", self.protocol.info.name)
-            }
+        let protocol = self.protocol.info.name;
+        let Some(model) = self.model else {
+            return protocol.to_owned();
+        };
+        let (vendor, model) = (slug(model.vendor), slug(model.name));
+        if vendor == protocol {
+            format!("{protocol}_{model}")
+        } else {
+            format!("{protocol}_{vendor}_{model}")
         }
     }
 
@@ -83,6 +77,15 @@ impl DeviceType {
             Some(model) => format!("{} {}", model.vendor, model.name),
         }
     }
+}
+
+fn slug(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            c if c.is_ascii_alphanumeric() => c.to_ascii_lowercase(),
+            _ => '_',
+        })
+        .collect()
 }
 
 /// All types of one protocol, any model first.
@@ -104,14 +107,16 @@ mod tests {
     #[test]
     fn every_type_is_found_by_its_id_and_no_id_comes_twice() {
         let mut seen = std::collections::BTreeSet::new();
+        let mut names = std::collections::BTreeSet::new();
         for kind in device_types() {
             assert!(seen.insert(kind.id), "{} comes twice", kind.id);
+            assert!(names.insert(kind.name()), "{} comes twice", kind.name());
             let found = DeviceType::find(kind.id).expect("listed");
             assert_eq!(found.name(), kind.name());
             if let Some(model) = kind.model {
                 assert!(u32::from(model.number) < MODELS_PER_PROTOCOL_MAX);
                 assert_ne!(model.number, 0, "0 is any model");
-                let named = DeviceType::named(kind.protocol, &model.name.to_uppercase());
+                let named = DeviceType::named(kind.protocol, &kind.title().to_uppercase());
                 assert_eq!(named.map(|named| named.id), Some(kind.id));
             }
         }
