@@ -45,7 +45,7 @@ pub use device::{DeviceHandle, DeviceState};
 pub use load::LoadError;
 pub use publish::{Lift, Lifted, PublishError};
 pub use recent::{Budget, RECENT_BYTES_MAX, RECORDS_BEFORE_MAX, Recent, RecordKey};
-pub use reconcile::{NextIds, Planned, reconcile};
+pub use reconcile::{NextIds, Planned, reconcile, rehearse};
 pub use telemetry::{AHEAD_MS_MAX, BYTES_MAX, Newest, PARAMS_MAX, Telemetry};
 pub use unknown::{
     UNKNOWN_FRAME_BYTES_MAX, UNKNOWN_IDENTS_MAX, UNKNOWN_RECORD_BYTES_MAX, Unknown, UnknownList,

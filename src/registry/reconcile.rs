@@ -6,8 +6,9 @@
 //! from the file is disabled, never deleted. A device that only its name has changed of is the
 //! same device.
 //!
-//! The plan is in an order in which each write finds what it names. Control carries it out: check,
-//! transaction, publish, write by write; a refusal there stands under the path of the plan.
+//! The plan is in an order in which each write finds what it names. Control lets it be rehearsed
+//! first ([`rehearse`]), so that a file that cannot be is refused as a whole with all its refusals,
+//! and then carries it out: check, transaction, publish, write by write.
 
 use super::identity::Path;
 use super::items::{
@@ -16,7 +17,8 @@ use super::items::{
 };
 use super::types::DeviceType;
 use super::write::{Item, Write};
-use super::{Registry, device};
+use super::{LoadError, Registry, device};
+use crate::account::Tree;
 use crate::config::{
     AccountConfig, ChannelConfig, Config, ConfigError, DeviceConfig, LimitConfig, PolicyRaw,
     TakeoverRaw, UnknownRaw,
@@ -24,6 +26,7 @@ use crate::config::{
 use crate::ids::{AccountId, ChannelId, DeviceId, Epoch, LimitId};
 use crate::store::{Kind, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A write that the file asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,6 +158,23 @@ pub fn reconcile(
     } else {
         Err(plan.mistakes)
     }
+}
+
+/// Carries a plan out in memory alone, on a second registry of the same store: every refusal that
+/// it would meet, under the path of the file. Empty: nothing stands against it. Blocks for as long
+/// as loading does.
+pub fn rehearse(store: &Store, plan: &[Planned]) -> Result<Vec<ConfigError>, LoadError> {
+    let stage = Registry::load(store, Arc::new(Tree::new()))?;
+    let mut refusals = Vec::new();
+    for Planned { path, write } in plan {
+        match stage.check(write, AccountId::NONE) {
+            Ok(effect) => {
+                stage.publish(write.clone(), effect, 0)?;
+            }
+            Err(refused) => refusals.push(ConfigError::new(path, refused.to_string())),
+        }
+    }
+    Ok(refusals)
 }
 
 impl Plan<'_> {

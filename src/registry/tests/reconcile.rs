@@ -3,7 +3,7 @@
 use super::*;
 use crate::account::Dimension;
 use crate::config::Config;
-use crate::registry::{NextIds, Planned, reconcile};
+use crate::registry::{NextIds, Planned, reconcile, rehearse};
 use crate::store::{Commit, Store};
 
 const FILE: &str = r#"
@@ -243,4 +243,27 @@ fn the_files_limits_are_the_registrys_limits() {
         crate::config::ACCOUNT_LEVELS_MAX,
         crate::account::LEVELS_MAX
     );
+}
+
+#[test]
+fn a_rehearsal_tells_every_refusal_of_a_plan_and_changes_nothing() {
+    let gateway = Gateway::new();
+    gateway.apply(FILE);
+    let doubled = FILE.to_owned()
+        + "[[devices]]\nname = \"b\"\naccount = \"acme\"\nprotocol = \"teltonika\"\nident = \"111\"\n\
+           [[devices]]\nname = \"c\"\naccount = \"south\"\nprotocol = \"teltonika\"\nident = \"112\"\n\
+           [[devices]]\nname = \"d\"\naccount = \"south\"\nprotocol = \"teltonika\"\nident = \"113\"\n";
+    let plan = gateway.plan(&doubled).unwrap();
+    let refusals = rehearse(&gateway.store, &plan).unwrap();
+    let said: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "devices[1]: the ident 111 is taken by device 1 on a channel of teltonika that would serve both",
+            "devices[3]: no room for another device: devices_count is reached"
+        ]
+    );
+    assert_eq!(gateway.registry.devices().len(), 1);
+    let good = gateway.plan(FILE).unwrap();
+    assert_eq!(rehearse(&gateway.store, &good).unwrap(), []);
 }
