@@ -32,6 +32,8 @@ pub const USAGE_MS_MAX: i64 = 1_000;
 pub const USAGE_ACCOUNTS_MAX: usize = 10_000;
 /// Orders to a worker that wait; beyond it opening a channel is refused as busy.
 pub const COMMANDS_QUEUED_MAX: usize = 1024;
+/// So many ticks of the wheel between two times of housekeeping of the metrics.
+pub const UPKEEP_TICKS: u32 = 50;
 /// A worker has so long to let go of a listening socket before the others are not waited for.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// Sources of unidentified connections that are counted apart.

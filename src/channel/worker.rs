@@ -20,7 +20,7 @@ use crate::metrics::{Counter, LocalBuckets, Metrics, SECONDS, names};
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
 
-use super::bounds::{Bounds, READ_BYTES_MAX};
+use super::bounds::{Bounds, READ_BYTES_MAX, UPKEEP_TICKS};
 use super::events::{ConnectionEvent, EventSink};
 use super::frames::Span;
 use super::gate::Mark;
@@ -416,8 +416,11 @@ impl Worker {
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            self.turn();
+            for _ in 0..UPKEEP_TICKS {
+                ticks.tick().await;
+                self.turn();
+            }
+            self.deps().metrics.run_upkeep();
         }
     }
 
