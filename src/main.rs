@@ -15,6 +15,10 @@ struct Tollgate {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(cli::serve::Args),
+    Accounts(cli::accounts::Args),
+    Messages(cli::messages::Args),
+    Audit(cli::audit::Args),
     Decode(cli::decode::Args),
     Replay(cli::replay::Args),
 }
@@ -25,6 +29,10 @@ fn main() -> ExitCode {
         Err(error) => return cli::usage(&error),
     };
     cli::report(match arguments.command {
+        Command::Serve(args) => cli::serve::run(&args),
+        Command::Accounts(args) => cli::accounts::run(&args),
+        Command::Messages(args) => cli::messages::run(&args),
+        Command::Audit(args) => cli::audit::run(&args),
         Command::Decode(args) => cli::decode::run(&args),
         Command::Replay(args) => cli::replay::run(&args),
     })

@@ -49,6 +49,7 @@ mod sources;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod told;
 pub mod wheel;
 mod worker;
 

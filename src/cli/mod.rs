@@ -7,9 +7,17 @@
 //! Exit codes are those of sysexits(3), so that a script can tell a mistake in its call from a
 //! broken file or a gateway that is not there: [`Exit`].
 
+pub mod accounts;
+pub mod audit;
+mod client;
+mod data;
 pub mod decode;
+mod gateway;
+mod local;
+pub mod messages;
 mod nearest;
 pub mod replay;
+pub mod serve;
 
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write as _};
@@ -135,4 +143,15 @@ fn say(line: &dyn Display) {
 fn now_ms() -> i64 {
     use crate::ids::Clock as _;
     crate::ids::SystemClock::default().now_ms()
+}
+
+/// The runtime of a command, and of a gateway's API and control (connections have threads of
+/// their own).
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Software, error))
 }

@@ -13,6 +13,7 @@
 //! It refuses to parse JSON (the API does), to read sockets, and to change what the configuration
 //! file owns. Calls block on the disk: from an owner thread or `spawn_blocking` only.
 
+mod declare;
 mod effects;
 mod error;
 mod moves;
@@ -528,6 +529,10 @@ fn written(write: Write, before: Option<Item>, rerouted: Rerouted) -> Written {
         before,
         rerouted,
     }
+}
+
+fn is_device(write: &Write) -> bool {
+    matches!(write, Write::Put(Item::Device(_)))
 }
 
 fn is_new_device(write: &Write) -> bool {

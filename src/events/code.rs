@@ -64,6 +64,8 @@ codes! {
     FrameTooDear = 9002;
     /// The gateway started or stopped.
     Gateway = 9003;
+    /// A device came on a second connection, and the first was closed.
+    TakenOver = 9004;
 }
 
 macro_rules! kinds {

@@ -20,6 +20,7 @@
 //! | 9001 | an ident flaps between connections | `ident` |
 //! | 9002 | a frame costs more than a whole limit | `dimension` |
 //! | 9003 | the gateway started or stopped | `what` |
+//! | 9004 | a device came on a second connection, the first was closed | `taken_from` |
 
 mod code;
 mod log;

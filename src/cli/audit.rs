@@ -1,0 +1,62 @@
+//! `tollgate audit`: recounts the journal by a second, simple implementation.
+
+use super::client::Client;
+use super::data::DataArgs;
+use super::{Exit, Failure, runtime};
+use clap::Args as ClapArgs;
+use serde_json::Value;
+use std::io::Write as _;
+
+/// Recounts everything from the journal's files by a second, simple implementation, and compares
+/// with every counter: exit 1 and the difference if one byte is off.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Print the recount as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let result = runtime()?.block_on(async {
+        let client = Client::of(&args.data.dir()?).await?;
+        let result = client.result("/local/audit").await;
+        client.close().await;
+        result
+    })?;
+    let audit = result.into_iter().next().unwrap_or_default();
+    let number = |name: &str| audit.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let differences: Vec<&str> = audit
+        .get("differences")
+        .and_then(Value::as_array)
+        .map(|lines| lines.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    let mut out = std::io::stdout().lock();
+    let written = if args.json {
+        writeln!(out, "{audit}")
+    } else {
+        let accounts = audit
+            .get("accounts")
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len);
+        writeln!(
+            out,
+            "{} entries in {} bytes recounted, {accounts} accounts: {}",
+            number("entries"),
+            number("bytes"),
+            if differences.is_empty() {
+                "every counter is right to the byte"
+            } else {
+                "differences"
+            },
+        )
+    };
+    written.map_err(|error| Failure::output(&error))?;
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Differs, differences.join("\n")))
+    }
+}

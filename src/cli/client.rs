@@ -1,0 +1,153 @@
+//! Speaks the local API: to a running gateway by the socket in its data directory, or, where none
+//! runs, to the directory itself by the same routes in this process.
+
+use super::gateway::{Gateway, Settings};
+use super::{Exit, Failure, serve};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::net::UnixStream;
+use tower::ServiceExt as _;
+
+/// The name of the socket in the data directory.
+pub(crate) const SOCKET: &str = "tollgate.sock";
+
+/// Where the local API is.
+pub(crate) enum Client {
+    /// A gateway runs and listens there.
+    Running(PathBuf),
+    /// None runs: this process has the directory.
+    Alone(Box<Gateway>, Router),
+}
+
+impl Client {
+    /// Finds a running gateway, or opens the directory.
+    pub(crate) async fn of(data: &Path) -> Result<Self, Failure> {
+        let socket = data.join(SOCKET);
+        match UnixStream::connect(&socket).await {
+            Ok(_) => return Ok(Self::Running(socket)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Failure::new(
+                    Exit::NoInput,
+                    format_args!("{}: {error}", socket.display()),
+                )
+                .hint("run this as the user that runs the gateway"));
+            }
+            Err(_) => {}
+        }
+        if !data.is_dir() {
+            return Err(Failure::new(
+                Exit::NoInput,
+                format_args!("{} is no data directory", data.display()),
+            )
+            .hint("name the gateway's data directory with --data, or its file with --config"));
+        }
+        let dir = data.to_owned();
+        let opened = tokio::task::spawn_blocking(move || Gateway::open(&dir, Settings::alone()));
+        let gateway = opened
+            .await
+            .map_err(|error| Failure::new(Exit::Software, error))??;
+        let router = serve::local_router(&gateway);
+        Ok(Self::Alone(Box::new(gateway), router))
+    }
+
+    /// One call: its answer's status and JSON.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value), Failure> {
+        let (status, body) = self.open(method, path, body).await?;
+        let bytes = body
+            .collect()
+            .await
+            .map_err(|error| gone(&error))?
+            .to_bytes();
+        let json = serde_json::from_slice(&bytes).map_err(|error| gone(&error))?;
+        Ok((status, json))
+    }
+
+    /// The `result` of a call that must succeed.
+    pub(crate) async fn result(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let (status, mut json) = self.call(Method::GET, path, None).await?;
+        let errors = json
+            .get("errors")
+            .and_then(Value::as_array)
+            .filter(|errors| !errors.is_empty());
+        if let Some(errors) = errors {
+            let reasons: Vec<&str> = errors
+                .iter()
+                .filter_map(|error| error.get("reason")?.as_str())
+                .collect();
+            return Err(Failure::new(Exit::Data, reasons.join("; ")));
+        }
+        match json.get_mut("result").map(Value::take) {
+            Some(Value::Array(result)) if status.is_success() => Ok(result),
+            _ => Err(Failure::new(
+                Exit::Unavailable,
+                format_args!("the gateway answered {status}"),
+            )),
+        }
+    }
+
+    /// One call whose answer is read as it comes.
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Body), Failure> {
+        let text = body.map(ToString::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Body::from(text))
+            .map_err(|error| Failure::new(Exit::Usage, error))?;
+        match self {
+            Self::Running(socket) => {
+                let stream = UnixStream::connect(socket)
+                    .await
+                    .map_err(|error| gone(&error))?;
+                let (mut sender, connection) =
+                    hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                        .await
+                        .map_err(|error| gone(&error))?;
+                // the connection's task ends with the answer; what it has to say the answer says
+                drop(tokio::spawn(connection));
+                let answer = sender
+                    .send_request(request)
+                    .await
+                    .map_err(|error| gone(&error))?;
+                Ok((answer.status(), Body::new(answer.into_body())))
+            }
+            Self::Alone(_, router) => {
+                let answer = router.clone().oneshot(request).await;
+                let answer = answer.unwrap_or_else(|never| match never {});
+                Ok((answer.status(), answer.into_body()))
+            }
+        }
+    }
+
+    /// Lets the directory go in order, if this process has it.
+    pub(crate) async fn close(self) {
+        if let Self::Alone(gateway, router) = self {
+            drop(router);
+            gateway.stop(std::time::Duration::ZERO).await;
+        }
+    }
+}
+
+fn gone(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        format_args!("the gateway went away: {error}"),
+    )
+}

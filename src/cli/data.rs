@@ -1,0 +1,56 @@
+//! Which data directory a command means.
+
+use super::{Exit, Failure};
+use crate::config::{Config, ConfigError};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// The data directory: by itself, or by the configuration that names it.
+#[derive(Debug, Clone, Args)]
+pub(super) struct DataArgs {
+    /// The data directory of the gateway
+    #[arg(long, value_name = "DIR", env = "TOLLGATE_DATA")]
+    data: Option<PathBuf>,
+    /// The configuration file, which names the data directory
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOLLGATE_CONFIG",
+        conflicts_with = "data"
+    )]
+    config: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// The directory. Without arguments the one that a configuration without a word of it means.
+    pub(crate) fn dir(&self) -> Result<PathBuf, Failure> {
+        match (&self.data, &self.config) {
+            (Some(data), _) => Ok(data.clone()),
+            (None, Some(file)) => Ok(load(file)?.gateway.data_dir),
+            (None, None) => Ok(Config::default().gateway.data_dir),
+        }
+    }
+}
+
+/// Reads a configuration: all its mistakes at once.
+pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::new(Exit::NoInput, format_args!("{}: {error}", file.display()))
+            .hint("`tollgate config default` prints a file to begin with")
+    })?;
+    Config::parse(&text).map_err(|errors| mistakes(file, &errors))
+}
+
+/// All mistakes of a file as one failure.
+pub(crate) fn mistakes(file: &Path, errors: &[ConfigError]) -> Failure {
+    let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
+    let count = if errors.len() == 1 {
+        "a mistake"
+    } else {
+        "mistakes"
+    };
+    Failure::new(
+        Exit::Usage,
+        format_args!("{} has {count}:\n{}", file.display(), lines.join("\n")),
+    )
+}

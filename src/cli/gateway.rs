@@ -1,0 +1,321 @@
+//! Starts all rooms in the order that they stand on each other, and stops them in the other.
+//!
+//! Start: the items at rest, the account tree from them, the journal (which brings the counters
+//! back and gives its newest part to the windows of duplicates and to telemetry), the workers, the
+//! listeners. Nothing listens before everything before it is whole.
+//!
+//! Stop: no new connections; what was received becomes durable and is answered; the counters are
+//! checkpointed; then the event log ends.
+
+use super::{Exit, Failure};
+use crate::account::Tree;
+use crate::api;
+use crate::channel::{self, AccountSeries, Bounds, Channels, Deps, JournalSeries};
+use crate::config::Config;
+use crate::control::{self, Control, Listeners};
+use crate::events::Events;
+use crate::ids::{ChannelId, Clock, Position, SystemClock};
+use crate::journal::{self, EntryRef, Journal};
+use crate::metrics::Metrics;
+use crate::registry::{RecordKey, Registry};
+use crate::router::{CloseCode, Router};
+use crate::segment::{Files, OsFiles};
+use crate::store::{SledLedger, Store};
+use protocols::Record;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The folder of the journal in the data directory.
+pub(crate) const JOURNAL_DIR: &str = "journal";
+/// The folder of the event log in the data directory.
+pub(crate) const EVENTS_DIR: &str = "events";
+/// The least time between a device's creation or move and its next move: a move is atomic here, so
+/// none is needed.
+const MOVE_INTERVAL: Duration = Duration::ZERO;
+
+/// What the rooms are told.
+pub(crate) struct Settings {
+    /// Threads that serve connections.
+    pub(crate) workers: usize,
+    /// The bounds on connections.
+    pub(crate) bounds: Bounds,
+    /// How the journal is kept.
+    pub(crate) journal: journal::Options,
+    /// What control is told.
+    pub(crate) control: control::Options,
+}
+
+impl Settings {
+    /// What the file says.
+    pub(crate) fn of(config: &Config) -> Self {
+        let raw = &config.bounds;
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            workers: match config.gateway.workers {
+                0 => cores,
+                workers => workers as usize,
+            },
+            bounds: Bounds {
+                listen: config.gateway.listen,
+                connections_max: raw.connections as usize,
+                channel_connections_max: raw.channel_connections as usize,
+                unidentified_per_source_max: raw.unidentified_per_source,
+                idle_ms: i64::from(raw.idle.as_ms()),
+                identify_ms: i64::from(raw.identify.as_ms()),
+                parked_bytes_max: size(raw.parked.0),
+                receive_buffer_bytes: size(raw.receive_buffer.0),
+            },
+            journal: journal::Options {
+                segment_bytes: config.journal.segment.0,
+                node: config.journal.node,
+                checkpoint: config.journal.checkpoint.0,
+                ..journal::Options::default()
+            },
+            control: control::Options {
+                public_host: config.gateway.host.clone(),
+                ports: (config.gateway.ports.first, config.gateway.ports.last),
+                move_interval: MOVE_INTERVAL,
+            },
+        }
+    }
+
+    /// For a command that has the directory to itself: no listeners, one worker.
+    pub(crate) fn alone() -> Self {
+        Self {
+            workers: 1,
+            ..Self::of(&Config::default())
+        }
+    }
+}
+
+/// All rooms of a running gateway.
+pub(crate) struct Gateway {
+    /// The items and what changes them.
+    pub(crate) control: Arc<Control>,
+    /// The metrics page.
+    pub(crate) metrics: Arc<Metrics>,
+    channels: Arc<Channels>,
+    events: Arc<Events>,
+    journal: Journal,
+    started: Arc<AtomicBool>,
+}
+
+/// Control's view of the channels.
+struct Doors {
+    channels: Arc<Channels>,
+    registry: Arc<Registry>,
+    /// Nothing listens before everything is whole.
+    started: Arc<AtomicBool>,
+}
+
+impl Listeners for Doors {
+    fn open(&self, channel: ChannelId) -> Result<Option<SocketAddr>, std::io::Error> {
+        if !self.started.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let Some(handle) = self.registry.channel(channel) else {
+            return Ok(None);
+        };
+        let state = handle.state.load_full();
+        if self.channels.address(channel).is_some() {
+            self.channels.close(channel, CloseCode::ChannelChanged);
+        }
+        if !state.enabled || !state.owner.enabled_chain() {
+            return Ok(None);
+        }
+        let opened = self
+            .channels
+            .open(&state.item)
+            .map_err(|error| match error {
+                channel::OpenError::Bind { error, .. } => error,
+                other => std::io::Error::other(other),
+            });
+        opened.map(Some)
+    }
+
+    fn close(&self, channel: ChannelId) {
+        self.channels.close(channel, CloseCode::ChannelChanged);
+    }
+}
+
+impl Gateway {
+    /// Opens the data directory and starts every room; no channel listens yet.
+    pub(crate) fn open(dir: &Path, settings: Settings) -> Result<Self, Failure> {
+        make_dir(dir)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let files: Arc<dyn Files> = Arc::new(OsFiles);
+        let data = |error: &dyn std::fmt::Display| {
+            Failure::new(
+                Exit::Data,
+                format_args!("data directory {}: {error}", dir.display()),
+            )
+        };
+        let store = Store::open(dir).map_err(|error| data(&error))?;
+        let tree = Arc::new(Tree::new());
+        let registry = Registry::load(&store, Arc::clone(&tree)).map_err(|error| data(&error))?;
+        let registry = Arc::new(registry);
+        let ledger = SledLedger::open(dir).map_err(|error| data(&error))?;
+        let mut newest = Newest {
+            registry: &registry,
+            clock: clock.as_ref(),
+        };
+        let journal = Journal::open(
+            &dir.join(JOURNAL_DIR),
+            settings.journal,
+            Arc::clone(&tree),
+            Box::new(ledger),
+            Arc::clone(&clock),
+            Arc::clone(&files),
+            &mut |position, entry| newest.take(position, &entry),
+        )
+        .map_err(|error| data(&error))?;
+        let events = Events::open(
+            files,
+            &dir.join(EVENTS_DIR),
+            settings.journal.node,
+            Arc::clone(&clock),
+        )
+        .map_err(|error| data(&error))?;
+        let events = Arc::new(events);
+        let router = Router::new();
+        let metrics = Metrics::new();
+        metrics.add_source(Arc::new(AccountSeries::new(
+            Arc::clone(&tree),
+            Arc::clone(&clock),
+        )));
+        metrics.add_source(Arc::new(JournalSeries::new(journal.clone())));
+        let deps = Deps {
+            registry: Arc::clone(&registry),
+            journal: journal.clone(),
+            router: Arc::clone(&router),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            events: Arc::clone(&events) as Arc<dyn channel::EventSink>,
+            bounds: settings.bounds,
+        };
+        let channels = Channels::start(settings.workers, deps)
+            .map_err(|error| Failure::new(Exit::Unavailable, format_args!("workers: {error}")))?;
+        let channels = Arc::new(channels);
+        let started = Arc::new(AtomicBool::new(false));
+        let doors = Doors {
+            channels: Arc::clone(&channels),
+            registry: Arc::clone(&registry),
+            started: Arc::clone(&started),
+        };
+        let control = Control::new(control::Parts {
+            store,
+            registry,
+            router,
+            journal: journal.clone(),
+            events: Arc::clone(&events),
+            clock,
+            listeners: Arc::new(doors),
+            options: settings.control,
+        })
+        .map_err(|error| data(&error))?;
+        Ok(Self {
+            control: Arc::new(control),
+            metrics,
+            channels,
+            events,
+            journal,
+            started,
+        })
+    }
+
+    /// What the API stands on.
+    pub(crate) fn state(&self) -> Arc<api::State> {
+        let journal = self.journal.clone();
+        let ready = move || match journal.failed() {
+            Some(failure) => Err(format!("the journal cannot write any more: {failure}")),
+            None if journal.is_stalled() => Err("the journal waits for disk space".to_owned()),
+            None => Ok(()),
+        };
+        api::State::new(
+            Arc::clone(&self.control),
+            Arc::clone(&self.metrics),
+            Arc::new(ready),
+        )
+    }
+
+    /// Opens the listeners of all enabled channels. A port that cannot be had is an error that
+    /// names the channel; the others stay as they are.
+    pub(crate) fn listen(&self) -> Result<Vec<(ChannelId, SocketAddr)>, Failure> {
+        self.started.store(true, Ordering::Release);
+        let mut open = Vec::new();
+        for channel in self.control.registry().channels() {
+            let state = channel.state.load_full();
+            if !state.enabled || !state.owner.enabled_chain() {
+                continue;
+            }
+            let address = self.channels.open(&state.item).map_err(|error| {
+                let what = format!("channel {} ({}): {error}", channel.id, state.item.name);
+                Failure::new(Exit::Unavailable, what)
+                    .hint("end the program that has the port, or give the channel another one")
+            })?;
+            open.push((channel.id, address));
+        }
+        Ok(open)
+    }
+
+    /// Stops: drains the connections, makes everything durable, checkpoints. Says how many
+    /// connections had to be cut off at the deadline.
+    pub(crate) async fn stop(self, deadline: Duration) -> usize {
+        let cut_off = self.channels.drain(deadline).await;
+        let (journal, events) = (self.journal.clone(), Arc::clone(&self.events));
+        let ended = tokio::task::spawn_blocking(move || {
+            journal.shutdown();
+            events.shutdown();
+        });
+        if ended.await.is_err() {
+            tracing::error!("the journal did not end in order");
+        }
+        cut_off
+    }
+}
+
+/// What the journal's newest part brings back: windows of duplicates and telemetry.
+struct Newest<'a> {
+    registry: &'a Registry,
+    clock: &'a dyn Clock,
+}
+
+impl Newest<'_> {
+    fn take(&mut self, position: Position, entry: &EntryRef<'_>) {
+        let EntryRef::Frame(frame) = entry else {
+            return;
+        };
+        if let Some(channel) = self.registry.channel(frame.meta.channel) {
+            channel.stamped(frame.meta.at_us);
+        }
+        self.clock.at_least(frame.meta.at_us);
+        for part in frame.parts() {
+            let Some(device) = self.registry.device(part.device) else {
+                continue;
+            };
+            let mut keys = Vec::new();
+            for bytes in part.records() {
+                keys.extend(Record::read(bytes).as_ref().and_then(RecordKey::of));
+                device
+                    .telemetry()
+                    .update(bytes, position, self.clock.now_ms());
+            }
+            let recent = device.recent();
+            device.remember(recent, &keys, position);
+        }
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir).map_err(|error| {
+        Failure::new(
+            Exit::Io,
+            format_args!("data directory {}: {error}", dir.display()),
+        )
+        .hint("name another one with `data` in the configuration, or let this user write there")
+    })
+}

@@ -1,0 +1,148 @@
+//! The routes of the local socket that are not part of the public API: what the command line
+//! needs of a running gateway.
+
+use crate::ids::{AccountId, ChannelId, DeviceId};
+use crate::journal::{Follow, Journal};
+use crate::registry::Registry;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::io::ReaderStream;
+
+/// Messages that a follower is handed at a time.
+const FOLLOW_MESSAGES: usize = 256;
+/// Bytes that wait for a follower that reads slowly; behind that it is not read for.
+const FOLLOW_BYTES: usize = 64 * 1024;
+/// A follower is looked at so often, so that one who left is noticed.
+const FOLLOW_PULSE: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+struct Rooms {
+    journal: Journal,
+    registry: Arc<Registry>,
+}
+
+/// The routes.
+pub(crate) fn router(journal: Journal, registry: Arc<Registry>) -> Router {
+    Router::new()
+        .route("/local/audit", get(audit))
+        .route("/local/follow", get(follow))
+        .with_state(Rooms { journal, registry })
+}
+
+/// Recounts the journal and says where the counters differ.
+async fn audit(State(rooms): State<Rooms>) -> Response {
+    let journal = rooms.journal.clone();
+    let audit = match tokio::task::spawn_blocking(move || journal.audit()).await {
+        Ok(Ok(audit)) => audit,
+        Ok(Err(error)) => return failed(&error),
+        Err(error) => return failed(&error),
+    };
+    let accounts: Vec<_> = audit
+        .accounts
+        .iter()
+        .map(|(id, totals)| {
+            let name = rooms.registry.account(*id).map(|item| item.name.clone());
+            json!({
+                "id": id.0,
+                "name": name,
+                "messages": totals.messages,
+                "bytes_in": totals.bytes_in,
+                "bytes_out": totals.bytes_out,
+            })
+        })
+        .collect();
+    let differences: Vec<String> = audit.differences.iter().map(ToString::to_string).collect();
+    let result = json!({
+        "entries": audit.entries,
+        "bytes": audit.bytes,
+        "position": audit.position.sequence(),
+        "accounts": accounts,
+        "differences": differences,
+    });
+    Json(json!({ "result": [result] })).into_response()
+}
+
+/// Which messages to follow: of a device, of a channel, or all.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Followed {
+    #[serde(default)]
+    device: u64,
+    #[serde(default)]
+    channel: u64,
+}
+
+/// Messages as they become durable, one JSON object a line, until the reader leaves.
+async fn follow(State(rooms): State<Rooms>, Query(of): Query<Followed>) -> Response {
+    let (reader, writer) = tokio::io::duplex(FOLLOW_BYTES);
+    let mut watermark = rooms.journal.subscribe();
+    let from = rooms.journal.follow(rooms.journal.durable());
+    let (lines, mut to_write) = mpsc::channel::<Bytes>(4);
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt as _;
+        let mut writer = writer;
+        while let Some(bytes) = to_write.recv().await {
+            if writer.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(async move {
+        let mut from = from;
+        loop {
+            let registry = Arc::clone(&rooms.registry);
+            let read = tokio::task::spawn_blocking(move || {
+                let text = read_on(&mut from, of, &registry);
+                (from, text)
+            });
+            let Ok((next, Ok(text))) = read.await else {
+                return;
+            };
+            from = next;
+            if !text.is_empty() && lines.send(text.into()).await.is_err() {
+                return;
+            }
+            if !from.is_behind() {
+                match tokio::time::timeout(FOLLOW_PULSE, watermark.changed()).await {
+                    Ok(Err(_)) => return,
+                    // an empty line shows whether the reader is still there
+                    Err(_) if lines.send(Bytes::from_static(b"\n")).await.is_err() => return,
+                    Ok(Ok(())) | Err(_) => {}
+                }
+            }
+        }
+    });
+    Body::from_stream(ReaderStream::new(reader)).into_response()
+}
+
+fn read_on(from: &mut Follow, of: Followed, registry: &Registry) -> std::io::Result<String> {
+    let mut wanted = |channel: ChannelId, device: DeviceId, _: AccountId| {
+        (of.device == 0 || device.0 == of.device) && (of.channel == 0 || channel.0 == of.channel)
+    };
+    let mut text = String::new();
+    for message in from.read(FOLLOW_MESSAGES, &mut wanted)? {
+        let device = registry
+            .device(message.device)
+            .map(|device| device.state.load_full());
+        let names = device.as_ref().map(|state| crate::journal::DeviceNames {
+            name: &state.item.name,
+            type_id: u64::from(state.item.device_type_id),
+        });
+        text += &serde_json::Value::Object(message.json(names)).to_string();
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Response {
+    let body = json!({ "result": [], "errors": [{ "code": 5, "reason": error.to_string() }] });
+    (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+}

@@ -1,0 +1,136 @@
+//! `tollgate messages`: what a device or a channel has stored, or stores as it comes.
+
+use super::client::Client;
+use super::data::DataArgs;
+use super::{Exit, Failure, runtime};
+use axum::http::Method;
+use clap::Args as ClapArgs;
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::io::Write as _;
+
+/// Prints messages, one JSON object a line: of a device by its own time, of a channel by the
+/// server's.
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false, id = "of")]
+pub struct Of {
+    /// The device's id
+    #[arg(long, value_name = "ID")]
+    device: Option<u64>,
+    /// The channel's id
+    #[arg(long, value_name = "ID")]
+    channel: Option<u64>,
+}
+
+/// Prints messages, one JSON object a line: of a device by its own time, of a channel by the
+/// server's.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    of: Of,
+    #[command(flatten)]
+    data: DataArgs,
+    /// From this time on: unix seconds, or like 2026-11-24T02:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    from: Option<f64>,
+    /// Up to this time
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    to: Option<f64>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// The newest first
+    #[arg(long)]
+    reverse: bool,
+    /// Go on with what comes, until interrupted (needs a running gateway)
+    #[arg(long)]
+    follow: bool,
+}
+
+/// Unix seconds from a number or from RFC 3339.
+fn seconds(text: &str) -> Result<f64, String> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Ok(seconds);
+    }
+    text.parse::<Timestamp>()
+        .map(|time| time.as_microsecond() as f64 / 1e6)
+        .map_err(|_| "neither unix seconds nor a time like 2026-11-24T02:00:00Z".to_owned())
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let client = Client::of(&args.data.dir()?).await?;
+        let done = print(&client, args).await;
+        client.close().await;
+        done
+    })
+}
+
+async fn print(client: &Client, args: &Args) -> Result<(), Failure> {
+    let (module, id) = match (args.of.device, args.of.channel) {
+        (Some(id), _) => ("devices", id),
+        (None, Some(id)) => ("channels", id),
+        (None, None) => return Err(Failure::new(Exit::Usage, "name a device or a channel")),
+    };
+    if args.follow && matches!(client, Client::Alone(..)) {
+        return Err(
+            Failure::new(Exit::Unavailable, "no gateway runs on this data directory").hint(
+                "messages come to a running gateway only: leave --follow away to read what is kept",
+            ),
+        );
+    }
+    let mut data = Map::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            data.insert(name.to_owned(), value);
+        }
+    };
+    set("from", args.from.map(Value::from));
+    set("to", args.to.map(Value::from));
+    set("count", args.count.map(Value::from));
+    set("reverse", args.reverse.then(|| json!(true)));
+    let path = format!("/gw/{module}/{id}/messages");
+    let (status, body) = client
+        .open(Method::GET, &path, Some(&Value::Object(data)))
+        .await?;
+    let bytes = body
+        .collect()
+        .await
+        .map_err(|error| Failure::new(Exit::Unavailable, error))?
+        .to_bytes();
+    let answer: Value =
+        serde_json::from_slice(&bytes).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let messages = answer.get("result").and_then(Value::as_array);
+    let Some(messages) = messages.filter(|_| status.is_success()) else {
+        let reason = answer.pointer("/errors/0/reason").and_then(Value::as_str);
+        return Err(
+            Failure::new(Exit::Data, reason.unwrap_or("the gateway refused")).hint(format_args!(
+                "there may be no such {}",
+                module.trim_end_matches('s')
+            )),
+        );
+    };
+    let mut out = std::io::stdout().lock();
+    for message in messages {
+        writeln!(out, "{message}").map_err(|error| Failure::output(&error))?;
+    }
+    out.flush().map_err(|error| Failure::output(&error))?;
+    if !args.follow {
+        return Ok(());
+    }
+    let path = format!("/local/follow?{}={id}", module.trim_end_matches('s'));
+    let (_, mut body) = client.open(Method::GET, &path, None).await?;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        if let Ok(bytes) = frame.into_data() {
+            // the empty lines only show that the gateway is there
+            let text = bytes.trim_ascii_start();
+            out.write_all(text)
+                .and_then(|()| out.flush())
+                .map_err(|error| Failure::output(&error))?;
+        }
+    }
+    Ok(())
+}

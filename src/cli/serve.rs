@@ -1,0 +1,214 @@
+//! `tollgate serve`: start, wait for a signal, drain.
+
+use super::client::SOCKET;
+use super::data::{load, mistakes};
+use super::gateway::{Gateway, Settings};
+use super::{Exit, Failure, local, runtime, say};
+use crate::api;
+use crate::config::Config;
+use crate::control::Control;
+use axum::Router;
+use clap::{Args as ClapArgs, ValueEnum};
+use std::future::IntoFuture as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often the metrics page keeps house.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Runs the gateway until SIGTERM or SIGINT: then no new connections, what was received becomes
+/// durable and is answered, exit 0.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// The configuration file; `tollgate config default` prints one with every option
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    config: PathBuf,
+    /// Another data directory than the file's
+    #[arg(long, value_name = "DIR", env = "TOLLGATE_DATA")]
+    data: Option<PathBuf>,
+    /// How log lines on standard error look; which there are says the variable `TOLLGATE_LOG`
+    /// (`info`, `debug`, `tollgate::channel=debug`)
+    #[arg(long, value_enum, default_value_t = LogFormat::Human)]
+    log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Human,
+    /// One JSON object a line
+    Json,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut config = load(&args.config)?;
+    if let Some(data) = &args.data {
+        config.gateway.data_dir.clone_from(data);
+    }
+    log_to_stderr(args.log_format);
+    runtime()?.block_on(serve(&args.config, &config))
+}
+
+async fn serve(file: &Path, config: &Config) -> Result<(), Failure> {
+    let data = config.gateway.data_dir.clone();
+    let settings = Settings::of(config);
+    let http = TcpListener::bind(config.http.listen)
+        .await
+        .map_err(|error| {
+            Failure::new(
+                Exit::Unavailable,
+                format_args!("http.listen {}: {error}", config.http.listen),
+            )
+            .hint("end the program that has the port, or set another address in [http]")
+        })?;
+    let dir = data.clone();
+    let opened = tokio::task::spawn_blocking(move || Gateway::open(&dir, settings));
+    let gateway = opened
+        .await
+        .map_err(|error| Failure::new(Exit::Software, error))??;
+    let control = Arc::clone(&gateway.control);
+    let (declared, file) = (config.clone(), file.to_owned());
+    let reconciled = tokio::task::spawn_blocking(move || declare(&control, &file, &declared));
+    reconciled
+        .await
+        .map_err(|error| Failure::new(Exit::Software, error))??;
+
+    let socket = local_socket(&data)?;
+    // before anything is announced: a signal that comes from now on drains
+    let mut terminate = on_signal(SignalKind::terminate())?;
+    let mut interrupt = on_signal(SignalKind::interrupt())?;
+    let listening = gateway.listen()?;
+    let public = api::router(gateway.state());
+    let http_at = http
+        .local_addr()
+        .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let served = axum::serve(
+        http,
+        public.into_make_service_with_connect_info::<std::net::SocketAddr>(),
+    );
+    let on_tcp = tokio::spawn(served.into_future());
+    let on_socket = tokio::spawn(axum::serve(socket, local_router(&gateway)).into_future());
+    let metrics = Arc::clone(&gateway.metrics);
+    let upkeep = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(UPKEEP);
+        loop {
+            tick.tick().await;
+            metrics.run_upkeep();
+        }
+    });
+    announce(&gateway, &listening, http_at, &data);
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    say(&"draining: no new connections, what was received becomes durable and is answered");
+    on_tcp.abort();
+    on_socket.abort();
+    upkeep.abort();
+    let cut_off = gateway.stop(config.gateway.drain.0).await;
+    if let Err(error) = std::fs::remove_file(data.join(SOCKET)) {
+        tracing::debug!(%error, "the local socket was gone already");
+    }
+    match cut_off {
+        0 => say(&"stopped"),
+        cut_off => say(&format_args!(
+            "stopped; {cut_off} connections were cut off at the deadline"
+        )),
+    }
+    Ok(())
+}
+
+/// The local API: the public routes for the operator, and what the command line needs.
+pub(crate) fn local_router(gateway: &Gateway) -> Router {
+    let (control, state) = (&gateway.control, gateway.state());
+    api::local(state).merge(local::router(
+        control.journal().clone(),
+        Arc::clone(control.registry()),
+    ))
+}
+
+/// One line for each address, in a form that a script can read.
+fn announce(
+    gateway: &Gateway,
+    listening: &[(crate::ids::ChannelId, std::net::SocketAddr)],
+    http: std::net::SocketAddr,
+    data: &Path,
+) {
+    for (id, address) in listening {
+        let name = gateway
+            .control
+            .registry()
+            .channel(*id)
+            .map_or_else(String::new, |channel| {
+                let state = channel.state.load();
+                let protocols: Vec<&str> = state
+                    .protocols
+                    .iter()
+                    .filter_map(|number| Some(protocols::by_number(*number)?.info.name))
+                    .collect();
+                format!("{} ({})", state.item.name, protocols.join(", "))
+            });
+        say(&format_args!("channel {id} {name} listens on {address}"));
+    }
+    say(&format_args!("http listens on {http}"));
+    say(&format_args!("ready: data in {}", data.display()));
+}
+
+/// Makes the items of the file what the file says.
+fn declare(control: &Control, file: &Path, config: &Config) -> Result<(), Failure> {
+    let written = control
+        .declare(config)
+        .map_err(|errors| mistakes(file, &errors))?;
+    if written > 0 {
+        tracing::info!(written, "items of the configuration file were written");
+    }
+    Ok(())
+}
+
+/// The socket in the data directory, for its owner only.
+fn local_socket(data: &Path) -> Result<UnixListener, Failure> {
+    let path = data.join(SOCKET);
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            Exit::Io,
+            format_args!("local socket {}: {error}", path.display()),
+        )
+    };
+    // the data directory is ours alone by now, so a socket that is there is a dead process's
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(&path);
+    rustix::process::umask(before);
+    let listener = bound.map_err(failed)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+fn on_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(Exit::Software, error))
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TOLLGATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let set = match format {
+        LogFormat::Human => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    if let Err(error) = set {
+        say(&format_args!("no log: {error}"));
+    }
+}
