@@ -17,6 +17,7 @@ mod gl200;
 mod gps103;
 mod gt06;
 mod h02;
+mod ruptela;
 mod teltonika;
 mod tk103;
 mod wialon;
@@ -42,6 +43,7 @@ table! {
     7 gps103,
     2 gt06,
     3 h02,
+    10 ruptela,
     1 teltonika,
     8 tk103,
     4 wialon,

@@ -7,5 +7,6 @@ pub mod cursor;
 pub mod framing;
 pub mod hex;
 pub mod parse;
+pub mod table;
 pub mod time;
 pub mod units;
