@@ -18,6 +18,7 @@ mod gps103;
 mod gt06;
 mod h02;
 mod ruptela;
+mod suntech;
 mod teltonika;
 mod tk103;
 mod wialon;
@@ -44,6 +45,7 @@ table! {
     2 gt06,
     3 h02,
     10 ruptela,
+    9 suntech,
     1 teltonika,
     8 tk103,
     4 wialon,
