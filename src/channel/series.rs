@@ -100,6 +100,9 @@ impl Source for JournalSeries {
         page.histogram(&names::JOURNAL_COMMIT_ENTRIES, &entries);
         page.single(&names::JOURNAL_COMMIT_BYTES, stats.group_bytes.sum());
         page.single(&names::JOURNAL_DURABLE, self.journal.durable().sequence());
+        page.single(&names::JOURNAL_QUEUED_BYTES, self.journal.queue_bytes());
+        let stalled = u8::from(self.journal.is_stalled());
+        page.single(&names::JOURNAL_STALLED, stalled);
         let failed = u8::from(self.journal.failed().is_some());
         page.single(&names::JOURNAL_FAILED, failed);
     }

@@ -84,6 +84,13 @@ struct Payer {
 impl Core {
     /// Goes through the frames from `walk.at` on. `None`: all are done with, or the connection ends.
     pub(super) fn walk(&mut self, walk: &mut Walk, raw: Option<&[u8]>) -> Option<Wait> {
+        let wait = self.walk_on(walk, raw);
+        // room that was not needed is others' while this one waits
+        self.permit = None;
+        wait
+    }
+
+    fn walk_on(&mut self, walk: &mut Walk, raw: Option<&[u8]>) -> Option<Wait> {
         while walk.at < walk.spans.len() && !self.is_ending() {
             let mut end = self.run_of(walk);
             if end == walk.at {

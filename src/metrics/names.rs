@@ -125,10 +125,10 @@ table! {
         "Bytes written by group commits.";
     JOURNAL_DURABLE Gauge "tollgate_journal_durable_sequence" []
         "Number of the newest entry on disk.";
-    JOURNAL_APPENDED Gauge "tollgate_journal_appended_sequence" []
-        "Number of the newest entry taken in.";
     JOURNAL_QUEUED_BYTES Gauge "tollgate_journal_queued_bytes" []
         "Bytes taken in that are not on disk yet.";
+    JOURNAL_STALLED Gauge "tollgate_journal_stalled" []
+        "1 while there is no space for the next segment: nothing is read until there is.";
     JOURNAL_FAILED Gauge "tollgate_journal_failed" []
         "1 after a write has failed: nothing is acknowledged any more.";
 

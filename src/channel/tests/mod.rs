@@ -180,6 +180,9 @@ fn what_a_limit_refuses_is_parked_and_goes_on_when_the_limit_is_raised() {
         tracker.send(&late).await;
         gateway.until_parked(1).await;
         tracker.expect_silence().await;
+        // it waits without holding room in the journal's queue that others need
+        let journal = &gateway.deps.journal;
+        gateway.until("empty", || journal.queue_bytes() == 0).await;
         // nothing behind the parked frame is read: the small one would fit
         assert_eq!(gateway.messages(LEAF), 2);
         gateway.limit(MIDDLE, Dimension::ChannelMessages, 5);
@@ -894,7 +897,7 @@ fn a_channel_takes_only_the_addresses_that_it_allows() {
 fn an_idle_connection_is_small() {
     // two of these fit in what an idle connection may take with its runtime's share
     let bytes = size_of::<super::connection::Connection<tokio::net::TcpStream>>();
-    assert!(bytes <= 1024, "{bytes}");
+    assert!(bytes <= 512, "{bytes}");
 }
 
 #[test]
