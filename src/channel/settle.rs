@@ -66,6 +66,8 @@ enum Settled {
     NoRoom(usize),
     /// Together they do not fit, or belong to two minutes: one by one.
     Apart,
+    /// A device is another account's, or gone, since it logged in: none of it may be stored.
+    Changed,
     Limit(Limit),
     Refused(Refusal),
 }
@@ -126,6 +128,10 @@ impl Core {
                 Settled::Done => walk.at = end,
                 Settled::NoRoom(bytes) => return Some(Wait::Room { bytes }),
                 Settled::Apart => walk.singly_until = end,
+                Settled::Changed => {
+                    self.end_at_once(CloseCode::DeviceChanged);
+                    return None;
+                }
                 Settled::Limit(_) | Settled::Refused(_) if end - walk.at > 1 => {
                     walk.singly_until = end;
                 }
@@ -593,6 +599,16 @@ impl Core {
             .iter()
             .map(|device| device.as_ref().map(|device| device.recent()))
             .collect();
+        // a device is moved under its window: what is looked at now holds until the append
+        let changed = |payer: &Payer| {
+            payer.device.as_ref().is_some_and(|device| {
+                let state = device.state.load();
+                state.gone || state.epoch != payer.epoch
+            })
+        };
+        if payers.iter().any(changed) {
+            return Settled::Changed;
+        }
         let mut bytes = 0u64;
         let mut first_us = None;
         let mut last_us = 0;

@@ -2,8 +2,8 @@
 //!
 //! A device's cut is one position of the journal: everything before belongs to and was paid by the
 //! old account, everything after by the new. The driver charges and appends a device's frames
-//! under the lock of its window of duplicates; the handle is swapped and the mark appended under
-//! the same lock, so no frame can fall between.
+//! under the lock of its window of duplicates, after it has looked whose it is; the handle is swapped
+//! and the mark appended under the same lock, so no frame can fall between.
 
 use super::effects::{fields, origin_of, unpublished};
 use super::{Control, Scope, WriteError};
@@ -104,7 +104,6 @@ impl Control {
         write.stage(&effect, now_us, &mut commit);
         store.commit(&commit)?;
         if let (ItemId::Device(device), Item::Device(item)) = (id, &moved.item) {
-            let handle = self.registry.device(device);
             let note = Note::Cut {
                 at_us: now_us,
                 device,
@@ -114,14 +113,15 @@ impl Control {
             };
             let mut batch = Batch::new();
             note.write(&mut batch);
-            let permit = self.permit(batch.len());
-            // the lock under which the driver charges and appends this device's frames
-            let guard = handle.as_ref().map(|handle| handle.recent());
+            let mut permit = self.permit(batch.len());
+            let mut cut = None;
             self.registry
-                .publish(write, effect, self.clock.now_us())
+                .publish_marked(write, effect, now_us, &mut || {
+                    cut = permit
+                        .take()
+                        .map(|permit| self.journal.append(permit, &mut batch));
+                })
                 .map_err(|error| unpublished(&error))?;
-            let cut = permit.map(|permit| self.journal.append(permit, &mut batch));
-            drop(guard);
             self.router.close_device(device, CloseCode::DeviceChanged);
             if let Some(cut) = cut {
                 self.wait_durable(cut);

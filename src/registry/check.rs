@@ -594,6 +594,18 @@ impl Registry {
         effect: Effect,
         now_us: i64,
     ) -> Result<Published, PublishError> {
+        self.publish_marked(write, effect, now_us, &mut || {})
+    }
+
+    /// As [`Registry::publish`]; of a device that changes, `mark` is called as
+    /// [`Registry::put_device_marked`] says.
+    pub fn publish_marked(
+        &self,
+        write: Write,
+        effect: Effect,
+        now_us: i64,
+        mark: &mut dyn FnMut(),
+    ) -> Result<Published, PublishError> {
         let dimension = write.id().counted();
         let mut published = Published::default();
         let cid = effect.before.as_ref().map(Item::cid);
@@ -604,7 +616,9 @@ impl Registry {
                     Item::Account(item) => published.lifted = self.put_account(item)?,
                     Item::Limit(item) => published.lifted = self.put_limit(item)?,
                     Item::Channel(item) => published.channel = Some(self.put_channel(item)?),
-                    Item::Device(item) => published.device = Some(self.put_device(item)?),
+                    Item::Device(item) => {
+                        published.device = Some(self.put_device_marked(item, mark)?);
+                    }
                     Item::Token(item) => {
                         self.put_token(item);
                     }

@@ -216,6 +216,17 @@ impl Registry {
     /// window held and appends before letting it go appends under the account and epoch that the
     /// device has at that position.
     pub fn put_device(&self, item: DeviceItem) -> Result<Arc<DeviceHandle>, PublishError> {
+        self.put_device_marked(item, &mut || {})
+    }
+
+    /// As [`Registry::put_device`]; `mark` is called with the window still held after the swap, so
+    /// that an entry it appends to the journal lies between the device's frames of before and those
+    /// of after. It must not wait.
+    pub fn put_device_marked(
+        &self,
+        item: DeviceItem,
+        mark: &mut dyn FnMut(),
+    ) -> Result<Arc<DeviceHandle>, PublishError> {
         let id = item.id;
         let account = self.owner("device", id.0, item.cid)?;
         let state = DeviceState::new(Arc::new(item), account);
@@ -223,6 +234,7 @@ impl Registry {
             if handle.protocol == state.item.protocol && handle.ident == state.item.ident {
                 let window = handle.recent();
                 handle.state.store(Arc::new(state));
+                mark();
                 drop(window);
                 return Ok(handle);
             }
