@@ -74,7 +74,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("sled", &["store"]),
-    ("axum", &["api"]),
+    ("axum", &["api", "cli"]),
     ("hyper", &["api", "cli"]),
     ("dashmap", &["router", "registry"]),
     ("metrics_exporter_prometheus", &["metrics"]),

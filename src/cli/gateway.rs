@@ -32,9 +32,6 @@ use std::time::Duration;
 pub(crate) const JOURNAL_DIR: &str = "journal";
 /// The folder of the event log in the data directory.
 pub(crate) const EVENTS_DIR: &str = "events";
-/// The least time between a device's creation or move and its next move: a move is atomic here, so
-/// none is needed.
-const MOVE_INTERVAL: Duration = Duration::ZERO;
 
 /// What the rooms are told.
 pub(crate) struct Settings {
@@ -78,7 +75,7 @@ impl Settings {
             control: control::Options {
                 public_host: config.gateway.host.clone(),
                 ports: (config.gateway.ports.first, config.gateway.ports.last),
-                move_interval: MOVE_INTERVAL,
+                move_interval: config.gateway.move_interval.0,
             },
         }
     }

@@ -10,6 +10,7 @@
 pub mod accounts;
 pub mod audit;
 mod client;
+pub mod config;
 mod data;
 pub mod decode;
 mod gateway;

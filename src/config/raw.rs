@@ -45,6 +45,8 @@ pub struct GatewayRaw {
     pub workers: u32,
     /// How long a stop waits for what is under way.
     pub drain: Span,
+    /// The least time between a device's creation or move and its next move.
+    pub move_interval: Span,
 }
 
 impl Default for GatewayRaw {
@@ -59,6 +61,7 @@ impl Default for GatewayRaw {
             },
             workers: 0,
             drain: Span::secs(10),
+            move_interval: Span::secs(60),
         }
     }
 }
