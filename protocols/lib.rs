@@ -17,6 +17,7 @@ mod gl200;
 mod gps103;
 mod gt06;
 mod h02;
+mod jt808;
 mod ruptela;
 mod suntech;
 mod teltonika;
@@ -44,6 +45,7 @@ table! {
     7 gps103,
     2 gt06,
     3 h02,
+    5 jt808,
     10 ruptela,
     9 suntech,
     1 teltonika,

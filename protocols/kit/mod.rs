@@ -6,6 +6,7 @@ pub mod checksum;
 pub mod cursor;
 pub mod framing;
 pub mod hex;
+pub mod luhn;
 pub mod parse;
 pub mod table;
 pub mod time;

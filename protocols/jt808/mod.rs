@@ -1,0 +1,301 @@
+//! JT808: the Chinese road transport standard JT/T 808 of 2011, 2013 and 2019, and the many makes
+//! that extend it (port 5015).
+//!
+//! # Wire format
+//!
+//! Between two bytes 7E; inside, 7D 02 stands for 7E and 7D 01 for 7D.
+//!
+//! | bytes | field | meaning |
+//! |---|---|---|
+//! | 2 | kind | |
+//! | 2 | properties | bits 0 to 9 length of the content, bit 13 one of several parts, bit 14 edition of 2019 |
+//! | 0 or 1 | edition | with bit 14 |
+//! | 6 or 10 | ident | BCD; some makes: the first 14 digits of the IMEI as a binary number |
+//! | 2 | serial | |
+//! | 0 or 4 | parts, part | with bit 13 |
+//! | ... | content | by kind |
+//! | 1 | check | all before it combined by exclusive or |
+//!
+//! | kind | content | answer |
+//! |---|---|---|
+//! | 0001 | general answer to a command | none |
+//! | 0002 | heartbeat | 8001 |
+//! | 0100 | registration | 8100 with the secret to show later, or why not |
+//! | 0102 | the secret | 8001 |
+//! | 0004, 0109 | asks for the time | 8004, 8109 |
+//! | 0107 | what the terminal is | 8001 |
+//! | 0200 | a position: see `location` | 8001 |
+//! | 0201, 0500 | the same, asked for | 8001 |
+//! | 0704, 0210 | several positions | 8001 |
+//! | 0702 | the driver's card | 8001 |
+//! | 0801 | picture or sound, in parts | 8001 each part, 8800 at the end |
+//! | 0900 | something else's data: see `upload` | 8001 |
+//! | 0701, 2070 | a text, accelerations | 8001 |
+//! | 5501 | an electronic lock's position: see `lock` | 4401 if it wants one |
+//!
+//! # Session
+//!
+//! Every frame names its device. Any other kind is answered 8001 and kept as it is.
+//!
+//! # Source
+//!
+//! JT/T 808-2011, 808-2013 and 808-2019, "Terminal communication protocol and data format of the satellite
+//! positioning system for road transport vehicles".
+//!
+//! # Quirks
+//!
+//! - Times are those of Beijing (+08:00) unless the setting `time_zone` says otherwise.
+//! - Items behind a position have a meaning of their own with every maker; those that are told apart by their
+//!   length are read, others are kept under their number. `model` decides where even that does not help.
+//! - Some makes frame with E7 (E6 01, E6 02, 3E 01, 3E 02 inside), locks write texts between parentheses.
+
+mod cells;
+mod extras;
+mod location;
+mod lock;
+mod nested;
+mod terminal;
+mod upload;
+mod vehicle;
+mod wire;
+
+use crate::contract::{
+    Acks, Command, CommandError, Context, Cut, Decode, Delivery, Fatal, Info, Login, Model, Probe,
+    Reject, Reply, Setting, Settings, Time, TimeZone, fields,
+};
+use crate::kit::time::{Civil, or_impossible, two_digit};
+use crate::kit::{bcd, framing, hex};
+use std::borrow::Cow;
+use wire::{Address, Frame, MARK, OTHER_MARK, checked, ident_of, unescaped, written};
+
+const BEIJING_S: i32 = 8 * 3600;
+/// What fits the content of one frame, less the flag before the text.
+const COMMAND_BYTES_MAX: usize = 1000;
+pub(super) const SHORT: Reject = Reject::new("content", "cut short", 0);
+
+/// What a session remembers: how to write to the device, and a message of several parts.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    address: Option<Address>,
+    commands_sent: u16,
+    parts: Option<terminal::Parts>,
+}
+
+const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
+    Model {
+        number,
+        vendor,
+        name,
+    }
+}
+
+impl Decode for Decoder {
+    const INFO: Info = Info {
+        name: "jt808",
+        title: "JT/T 808",
+        source: "JT/T 808-2011, 808-2013, 808-2019",
+        port: 5015,
+        frame_bytes_max: 4096,
+        session_bytes_max: terminal::PARTS_BYTES_MAX + 256,
+        acks: Acks::Frame,
+        settings: &[Setting::Model, Setting::Password, Setting::TimeZone],
+        models: &[
+            model(1, "AOVX", "GL100"),
+            model(2, "AOVX", "AL300"),
+            model(3, "Jimi IoT", "JC371"),
+            model(4, "Micodus", "MV710G"),
+            model(5, "Jointech", "JT701D"),
+            model(6, "BSJ", "BSJ-A6"),
+            model(7, "Huabao", "HB-R03GBD"),
+            model(8, "C5L", "C5L"),
+        ],
+        commands: &["custom"],
+        ..Info::DEFAULT
+    };
+
+    fn cut(&self, input: &[u8], scanned: usize, _: bool) -> Result<Cut, Fatal> {
+        let mark = match input.first() {
+            Some(&(MARK | OTHER_MARK)) => input.first().copied().unwrap_or(MARK),
+            Some(b'(') => b')',
+            _ => {
+                let starts = |byte: &u8| matches!(byte, &(MARK | OTHER_MARK | b'('));
+                let noise = input.iter().position(starts).unwrap_or(input.len());
+                return Ok(Cut::Skip(noise));
+            }
+        };
+        // the end of a frame whose beginning was lost
+        if input.get(1) == Some(&mark) {
+            return Ok(Cut::Skip(1));
+        }
+        let from = scanned.max(1);
+        let rest = input.get(from..).unwrap_or_default();
+        Ok(match framing::find(rest, &[mark]) {
+            Some(at) => Cut::Frame(from + at + 1),
+            None => Cut::Need(input.len() + 1),
+        })
+    }
+
+    fn frame(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+        if let [b'(', text @ .., b')'] = frame {
+            return lock::text(text, cx);
+        }
+        let plain = unescaped(frame)?;
+        if plain.starts_with(&[0x55, 0x01]) {
+            return lock::read(&plain, cx);
+        }
+        let frame = checked(&plain, frame.first().copied().unwrap_or(MARK))?;
+        let ident = ident_of(&frame.address);
+        let address = frame.address;
+        match frame.kind {
+            0x0100 => terminal::register(&frame, &ident, cx)?,
+            0x0102 => terminal::authenticate(&frame, &ident, cx)?,
+            _ => {
+                cx.identify(Login::of(&ident))?;
+                if let Some((count, number)) = frame.part {
+                    terminal::part(&mut self.parts, &frame, count, number, cx)?;
+                } else {
+                    content(&frame, cx)?;
+                }
+            }
+        }
+        self.address = Some(address);
+        Ok(())
+    }
+
+    fn ident(text: &str) -> Cow<'_, str> {
+        // a device without a number of its own sends zeros
+        match bcd::without_leading_zeros(text) {
+            zeros if zeros.bytes().all(|byte| byte == b'0') && !zeros.is_empty() => "0".into(),
+            digits => digits.into(),
+        }
+    }
+
+    fn encode(
+        &mut self,
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Delivery, CommandError> {
+        if command.name != "custom" {
+            return Err(CommandError::Unsupported);
+        }
+        let text = command.properties["payload"]
+            .as_str()
+            .filter(|text| !text.is_empty() && text.len() <= COMMAND_BYTES_MAX && text.is_ascii())
+            .ok_or(CommandError::BadProperties)?;
+        let address = self.address.ok_or(CommandError::NotLoggedIn)?;
+        let serial = self.commands_sent.wrapping_add(1);
+        let mut content = Vec::with_capacity(text.len() + 1);
+        // bit 0: at once
+        content.push(1);
+        content.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(&written(&address, 0x8300, serial, &content));
+        self.commands_sent = serial;
+        Ok(Delivery::Answered(Some(u32::from(serial))))
+    }
+
+    fn probe(head: &[u8]) -> Probe {
+        const KINDS: [u8; 5] = [0x00, 0x01, 0x02, 0x07, 0x09];
+        match head {
+            [] | [MARK | OTHER_MARK] | [MARK | OTHER_MARK, _] => Probe::More,
+            [MARK | OTHER_MARK, 0x55, 0x01, ..] => Probe::Yes,
+            [MARK | OTHER_MARK, kind, ..] if KINDS.contains(kind) => Probe::Yes,
+            _ => Probe::No,
+        }
+    }
+}
+
+/// Reads a message that is all there.
+fn content(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
+    match frame.kind {
+        0x0001 => terminal::answered(frame, cx)?,
+        0x0002 => cx.reply(Reply::open(accepted(frame))),
+        0x0004 | 0x0109 => time(frame, cx),
+        0x0801 => terminal::media(frame, cx)?,
+        _ => {
+            reading(frame, cx)?;
+            cx.reply(Reply::stored(accepted(frame)));
+        }
+    }
+    Ok(())
+}
+
+fn reading(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
+    let body = frame.body;
+    match frame.kind {
+        0x0200 => location::read(body, false, cx),
+        0x0201 | 0x0500 => location::read(body.get(2..).ok_or(SHORT)?, false, cx),
+        0x0704 => location::batch(body, cx),
+        0x0210 if body.len() == 7 => terminal::battery(body, cx),
+        0x0210 => location::short_batch(body, cx),
+        0x0107 => terminal::attributes(frame, cx),
+        0x0701 => terminal::text(body, cx),
+        0x0702 => terminal::card(body, cx),
+        0x2070 => terminal::accelerations(body, cx),
+        0x0900 => upload::read(body, cx),
+        _ => unknown(frame, cx),
+    }
+}
+
+/// A kind that is not understood is kept whole.
+fn unknown(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
+    let mut message = cx.message(Time::Received(cx.now_ms))?;
+    let kind = hex::encode(&frame.kind.to_be_bytes());
+    message.push(fields::MESSAGE_TYPE, kind.as_str());
+    message.push(fields::PAYLOAD_HEX, hex::encode(frame.body).as_str());
+    Ok(())
+}
+
+/// The answer to those who ask for the time: 8004 in BCD of Beijing, 8109 in UTC.
+fn time(frame: &Frame<'_>, cx: &mut Context<'_>) {
+    let beijing = frame.kind == 0x0004;
+    let ahead_ms = if beijing {
+        i64::from(BEIJING_S) * 1000
+    } else {
+        0
+    };
+    let now = Civil::at(cx.now_ms + ahead_ms);
+    let part = |value: i64| u8::try_from(value).unwrap_or(0);
+    let parts = [now.month, now.day, now.hour, now.minute, now.second].map(part);
+    let mut content = Vec::with_capacity(7);
+    if beijing {
+        let digits = |value: u8| (value / 10) << 4 | (value % 10);
+        content.push(digits(part(now.year % 100)));
+        content.extend(parts.map(digits));
+    } else {
+        let year = u16::try_from(now.year).unwrap_or(0);
+        content.extend_from_slice(&year.to_be_bytes());
+        content.extend_from_slice(&parts);
+    }
+    let kind = frame.kind | 0x8000;
+    cx.reply(Reply::open(written(&frame.address, kind, 0, &content)));
+}
+
+/// The platform's general answer: done.
+fn accepted(frame: &Frame<'_>) -> Vec<u8> {
+    general(frame, 0)
+}
+
+/// The platform's general answer with a result.
+fn general(frame: &Frame<'_>, result: u8) -> Vec<u8> {
+    let [a, b] = frame.serial.to_be_bytes();
+    let [c, d] = frame.kind.to_be_bytes();
+    written(&frame.address, 0x8001, 0, &[a, b, c, d, result])
+}
+
+/// A date and time in BCD, of Beijing unless the device's setting says otherwise.
+fn moment(bytes: [u8; 6], settings: &Settings, now_ms: i64) -> Time {
+    let part = |at: usize| {
+        let byte = bytes.get(at).copied()?;
+        bcd::byte(byte).map(i64::from)
+    };
+    let read = || {
+        let civil = two_digit(part(0)?, part(1)?, part(2)?, part(3)?, part(4)?, part(5)?);
+        let local = civil.utc_ms()?;
+        let offset_s = match &settings.time_zone {
+            Some(zone) => TimeZone::offset_at_local(zone, local),
+            None => i64::from(BEIJING_S),
+        };
+        Some(local - offset_s * 1000)
+    };
+    or_impossible(read(), now_ms)
+}
