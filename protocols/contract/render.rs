@@ -55,7 +55,7 @@ pub fn event_line(event: &Event, out: &Output, ident: Option<&str>) -> Option<Js
 }
 
 /// The name of a field in messages.
-pub(crate) fn key_name(key: Key<'_>) -> String {
+pub fn key_name(key: Key<'_>) -> String {
     match key {
         Key::Known(id, instance) => match id.param() {
             Some(param) => {

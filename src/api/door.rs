@@ -1,12 +1,36 @@
 //! How a request comes in and how an answer goes out.
+//!
+//! In this order: path, token, `x-flespi-cid`, what the token may, the call's charge, the query,
+//! the body, the call. So nobody without a token makes the gateway read a body, and whoever is over
+//! the limit is told before anything is done.
 
 use super::State;
-use axum::body::Body;
+use super::access::{self, Caller, Right};
+use super::answer::{Answer, Envelope, Error, REFUSAL, code};
+use super::call::{self, Call, Query};
+use super::openapi;
+use super::routes::{self, Found, Route};
+use crate::events::{Code, Origin};
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// An answer is sent in pieces of about this size.
+const PIECE_BYTES: usize = 64 * 1024;
+/// So many pieces wait for a slow reader.
+const PIECES_MAX: usize = 4;
+/// How long a slow reader may take for one piece.
+const PIECE_WAIT: Duration = Duration::from_mins(1);
+/// How often a call that waits for messages looks again at most.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Which way a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,41 +45,388 @@ pub(super) enum Door {
 pub(super) fn open(state: Arc<State>, door: Door) -> axum::Router {
     axum::Router::new().fallback(move |request: Request| {
         let state = Arc::clone(&state);
-        async move { answer(&state, door, &request) }
+        async move { answer(state, door, request).await }
     })
 }
 
-fn answer(state: &Arc<State>, door: Door, request: &Request) -> Response {
+async fn answer(state: Arc<State>, door: Door, request: Request) -> Response {
     let peer = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map(|ConnectInfo(peer)| *peer);
     let near =
         door == Door::Local || peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-    match (request.method(), request.uri().path()) {
-        (&Method::GET, "/health/live") => text(StatusCode::OK, "text/plain", "live\n".into()),
-        (&Method::GET, "/health/ready") => match (state.ready)() {
-            Ok(()) => text(StatusCode::OK, "text/plain", "ready\n".into()),
-            Err(why) => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "text/plain",
-                format!("{why}\n"),
-            ),
-        },
-        (&Method::GET, "/metrics") if near => text(
-            StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8",
-            state.metrics.render(),
-        ),
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "application/json",
-            r#"{"result":[],"errors":[{"code":1,"reason":"there is no such path"}]}"#.into(),
-        ),
+    if request.method() == Method::GET {
+        match request.uri().path() {
+            "/health/live" => return text(StatusCode::OK, "text/plain", "live\n".into()),
+            "/health/ready" => {
+                return match (state.ready)() {
+                    Ok(()) => text(StatusCode::OK, "text/plain", "ready\n".into()),
+                    Err(why) => text(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "text/plain",
+                        format!("{why}\n"),
+                    ),
+                };
+            }
+            "/metrics" if near => {
+                let metrics = Arc::clone(&state.metrics);
+                let page = tokio::task::spawn_blocking(move || metrics.render());
+                return match page.await {
+                    Ok(page) => text(StatusCode::OK, "text/plain; version=0.0.4", page),
+                    Err(_) => failed(Error::unable("the page could not be made")),
+                };
+            }
+            path => {
+                if let Some(page) = described(path) {
+                    return page;
+                }
+            }
+        }
+    }
+    let begun = std::time::Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (response, caller) = called(&state, door, peer, request).await;
+    state
+        .metrics
+        .api_seconds()
+        .count(begun.elapsed().as_secs_f64());
+    state.answered(response.status());
+    if let Some(caller) = caller.filter(|_| method != Method::GET) {
+        note(
+            &state,
+            &caller,
+            &method,
+            &path,
+            response.status(),
+            begun.elapsed(),
+        );
+    }
+    response
+}
+
+/// So much of a path is logged.
+const PATH_LOGGED: usize = 256;
+
+/// The event of a call that writes. The query is left out: it may hold a body.
+fn note(
+    state: &State,
+    caller: &Caller,
+    method: &Method,
+    path: &str,
+    status: StatusCode,
+    took: Duration,
+) {
+    let http = serde_json::json!({
+        "method": method.as_str(),
+        "uri": path.chars().take(PATH_LOGGED).collect::<String>(),
+        "code": status.as_u16(),
+        "duration": took.as_secs_f64(),
+        "source": caller.ip.map_or_else(|| "local".to_owned(), |ip| ip.to_string()),
+    });
+    let mut data = serde_json::Map::new();
+    data.insert("http_data".into(), http);
+    data.insert(
+        "host".into(),
+        caller
+            .ip
+            .map_or_else(|| "local".to_owned(), |ip| ip.to_string())
+            .into(),
+    );
+    let origin = match &caller.token {
+        Some(token) => {
+            data.insert("token_id".into(), token.id.0.into());
+            Origin::token(token.id)
+        }
+        None => Origin::customer(caller.root),
+    };
+    let account = caller.token.as_ref().map_or(caller.root, |token| token.cid);
+    state
+        .control
+        .events()
+        .log_now(Code::ApiCall, origin, account, data);
+}
+
+/// The description of the API; it tells nothing of what is in the gateway.
+fn described(path: &str) -> Option<Response> {
+    let json = |module: Option<&str>| {
+        let page = openapi::description(module).to_string();
+        Some(text(StatusCode::OK, "application/json", page))
+    };
+    match path {
+        "/" | "/docs" => {
+            let page = openapi::page();
+            Some(text(StatusCode::OK, "text/html; charset=utf-8", page))
+        }
+        "/openapi.json" => json(None),
+        "/gw/api.json" => json(Some("gw")),
+        "/platform/api.json" => json(Some("platform")),
+        "/auth/api.json" => json(Some("auth")),
+        _ => None,
     }
 }
 
-/// A whole answer.
+/// The call that a request makes, and its answer.
+async fn called(
+    state: &Arc<State>,
+    door: Door,
+    peer: Option<SocketAddr>,
+    request: Request,
+) -> (Response, Option<Caller>) {
+    let (head, body) = request.into_parts();
+    let entered = enter(state, door, peer, &head.method, &head.uri, &head.headers);
+    match entered {
+        Ok((route, call)) => {
+            let caller = call.caller.clone();
+            let response = done(state, route, call, &head.headers, body).await;
+            (response, Some(caller))
+        }
+        Err(error) => (failed(error), None),
+    }
+}
+
+/// Reads the body, runs the call until it has an answer, and sends that.
+async fn done(
+    state: &Arc<State>,
+    route: &'static Route,
+    mut call: Call,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
+    match data_of(state, headers, body, &call.query).await {
+        Ok(data) => call.data = data,
+        Err(error) => return failed(error),
+    }
+    let deadline = Instant::now();
+    let mut waiting: Option<Instant> = None;
+    let mut call = Arc::new(call);
+    loop {
+        let (made, shared) = (route.call, Arc::clone(&call));
+        let answer =
+            tokio::task::spawn_blocking(move || made(&shared).unwrap_or_else(Answer::from));
+        let Ok(answer) = answer.await else {
+            tracing::error!(path = route.path, "a call panicked");
+            return failed(Error::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                code::UNABLE,
+                "internal error",
+            ));
+        };
+        let Some(wait_ms) = answer.wait_ms else {
+            return sent(answer).await;
+        };
+        let until = *waiting.get_or_insert(deadline + Duration::from_millis(wait_ms));
+        let mut watermark = state.control.journal().subscribe();
+        watermark.mark_unchanged();
+        tokio::time::sleep(LOOK_EVERY).await;
+        // the end of the journal ends the waiting too
+        let more = tokio::time::timeout_at(until, watermark.changed()).await;
+        if more.is_err() || Instant::now() >= until {
+            let Ok(last) = Arc::try_unwrap(call) else {
+                return sent(answer).await;
+            };
+            call = Arc::new(Call { last: true, ..last });
+        }
+    }
+}
+
+/// Path, caller, rights, query.
+fn enter(
+    state: &Arc<State>,
+    door: Door,
+    peer: Option<SocketAddr>,
+    method: &Method,
+    uri: &axum::http::Uri,
+    headers: &HeaderMap,
+) -> Result<(&'static Route, Call), Error> {
+    let length = uri.path().len() + uri.query().map_or(0, str::len);
+    if length > call::URI_BYTES_MAX {
+        return Err(Error::new(
+            StatusCode::URI_TOO_LONG,
+            code::BAD,
+            format!("the path is longer than {} bytes", call::URI_BYTES_MAX),
+        ));
+    }
+    let segments = call::segments_of(uri.path())?;
+    let found = routes::find(method, &segments);
+    let mut caller = match door {
+        Door::Local => Caller::operator(),
+        Door::Network => access::caller_of(state, headers, peer.map(|peer| peer.ip()))?,
+    };
+    let (route, selectors) = match found {
+        Found::Route(route, selectors) => (route, selectors),
+        Found::Methods(methods) => {
+            return Err(Error::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                code::PATH,
+                format!("the path knows {} only", methods.join(", ")),
+            ));
+        }
+        Found::Nothing => {
+            return Err(Error::new(
+                StatusCode::NOT_FOUND,
+                code::PATH,
+                "there is no such path",
+            ));
+        }
+    };
+    caller.may(route.right, method)?;
+    access::act_for(state, &mut caller, headers)?;
+    let query = Query::read(uri)?;
+    let may_delete_messages = caller.may(route.right, &Method::DELETE).is_ok();
+    let secrets = [Method::PUT, Method::PATCH]
+        .iter()
+        .any(|method| caller.may(Right::Of("gw/devices", None), method).is_ok());
+    let call = Call {
+        state: Arc::clone(state),
+        ids: caller.ids(route.right, method),
+        caller,
+        selectors,
+        query,
+        data: None,
+        if_match: call::if_match_of(headers)?,
+        last: false,
+        may_delete_messages,
+        secrets,
+    };
+    Ok((route, call))
+}
+
+/// The body's JSON, or `data` of the query.
+async fn data_of(
+    state: &State,
+    headers: &HeaderMap,
+    body: Body,
+    query: &Query,
+) -> Result<Option<serde_json::Value>, Error> {
+    let too_long = || {
+        Error::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            code::BAD,
+            format!("the body is longer than {} bytes", call::BODY_BYTES_MAX),
+        )
+    };
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > call::BODY_BYTES_MAX) {
+        return Err(too_long());
+    }
+    let is_empty = axum::body::HttpBody::is_end_stream(&body);
+    let bytes = if is_empty {
+        Bytes::new()
+    } else {
+        let room = announced.unwrap_or(call::BODY_BYTES_MAX).max(1);
+        let _room = state.body_room(room).await;
+        axum::body::to_bytes(body, call::BODY_BYTES_MAX)
+            .await
+            .map_err(|_| too_long())?
+    };
+    match (call::json_of(&bytes)?, &query.data) {
+        (Some(_), Some(_)) => Err(Error::field("data", "stands in the query and in the body")),
+        (Some(body), None) => Ok(Some(body)),
+        (None, Some(data)) => call::json_of(data.as_bytes()).map_err(|error| Error {
+            field: Some("data".into()),
+            ..error
+        }),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Only an error.
+pub(super) fn failed(error: Error) -> Response {
+    let answer = Answer::from(error);
+    let (status, headers) = head_of(&answer);
+    let mut envelope = Envelope::new(answer);
+    whole(
+        status,
+        headers,
+        envelope.piece(usize::MAX).unwrap_or_default(),
+    )
+}
+
+fn head_of(answer: &Answer) -> (StatusCode, HeaderMap) {
+    let status = answer.status();
+    let mut headers: HeaderMap = answer.headers.iter().cloned().collect();
+    let refusal = answer.errors.iter().find_map(Error::refusal_header);
+    if let Some(refusal) = refusal {
+        headers.insert(REFUSAL, refusal);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("FlespiToken");
+        headers.insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    (status, headers)
+}
+
+fn whole(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// Sends an answer: as a whole if it is short, else piece by piece as the reader takes it.
+async fn sent(answer: Answer) -> Response {
+    let (status, headers) = head_of(&answer);
+    let mut envelope = Envelope::new(answer);
+    let (first, second, rest) = {
+        let made = tokio::task::spawn_blocking(move || {
+            let first = envelope.piece(PIECE_BYTES).unwrap_or_default();
+            let second = envelope.piece(PIECE_BYTES);
+            (first, second, envelope)
+        });
+        match made.await {
+            Ok(made) => made,
+            Err(_) => return failed(Error::unable("the answer could not be made")),
+        }
+    };
+    let Some(second) = second else {
+        return whole(status, headers, first);
+    };
+    let (sender, pieces) = mpsc::channel(PIECES_MAX);
+    let mut envelope = rest;
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut next = Some(first);
+        let mut second = Some(second);
+        while let Some(piece) = next.take() {
+            let send = tokio::time::timeout(PIECE_WAIT, sender.send(Bytes::from(piece)));
+            // the reader has gone, or takes nothing any more
+            if !matches!(runtime.block_on(send), Ok(Ok(()))) {
+                return;
+            }
+            next = second.take().or_else(|| envelope.piece(PIECE_BYTES));
+        }
+    });
+    let mut response = Response::new(Body::new(Pieces(pieces)));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// A body that is made while it is sent.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl axum::body::HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        self.0
+            .poll_recv(cx)
+            .map(|piece| piece.map(|bytes| Ok(hyper::body::Frame::data(bytes))))
+    }
+}
+
+/// A whole answer that is no envelope.
 fn text(status: StatusCode, kind: &'static str, body: String) -> Response {
     Response::builder()
         .status(status)

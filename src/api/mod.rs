@@ -2,22 +2,42 @@
 //! messages and telemetry. `docs/api.md` says where Tollgate decides what flespi leaves open.
 //!
 //! It refuses to decide: a request becomes calls of [`crate::control`], which says yes or no, and
-//! reads of the registry, the journal and the events. What it adds is who asks ([`State`]'s
-//! tokens), what may be seen, and the envelope.
+//! reads of the registry, the journal and the events. What it adds is who asks, what may be seen,
+//! and the envelope.
 //!
 //! Two doors: [`router`] for TCP, where every call but health needs a token, and [`local`] for the
 //! socket in the data directory, whose mode is its lock: there the caller is the operator.
+//!
+//! Calls run on blocking threads, because writes wait for the disk; lists are made while they are
+//! sent. Bounded: a body by 8 MiB, all bodies that are being read by [`BODIES_BYTES_MAX`], an
+//! answer by four pieces of 64 KiB that wait for its reader.
 
+mod access;
+mod answer;
+mod call;
 mod door;
+mod dto;
+mod edit;
 pub mod expression;
+mod items;
+mod live;
+mod messages;
+mod openapi;
+mod routes;
 pub mod selector;
 
 use crate::control::Control;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, names};
+use crate::registry::items::TokenItem;
+use axum::http::StatusCode;
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Is the gateway ready to take trackers? If not, why.
 pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What all bodies that are being read may hold together, in bytes.
+pub const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the API stands on. One per gateway, shared by both doors.
 pub struct State {
@@ -27,6 +47,7 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Asked by `/health/ready`. Must not block.
     pub ready: Ready,
+    bodies: Arc<Semaphore>,
 }
 
 impl State {
@@ -36,7 +57,47 @@ impl State {
             control,
             metrics,
             ready,
+            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
         })
+    }
+
+    /// Room for a body, waited for.
+    async fn body_room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes.min(BODIES_BYTES_MAX)).unwrap_or(u32::MAX);
+        Arc::clone(&self.bodies)
+            .acquire_many_owned(bytes)
+            .await
+            .ok()
+    }
+
+    /// When a token was used last, or made if it was not.
+    fn accessed_us(&self, token: &TokenItem) -> i64 {
+        let accessed_us = self.control.accessed_us(token.id);
+        accessed_us.max(token.stamp.created_us)
+    }
+
+    /// A token is valid while its `expire` lies ahead or its last use is younger than its `ttl`;
+    /// one that has neither has no end.
+    fn is_expired(&self, token: &TokenItem, now_us: i64) -> bool {
+        const US_PER_S: i64 = 1_000_000;
+        if token.expire_s == 0 && token.ttl_s == 0 {
+            return false;
+        }
+        let by_date = token.expire_s > 0 && now_us < token.expire_s.saturating_mul(US_PER_S);
+        let lives_us = i64::from(token.ttl_s) * US_PER_S;
+        let by_use = token.ttl_s > 0 && now_us < self.accessed_us(token) + lives_us;
+        !by_date && !by_use
+    }
+
+    fn used(&self, token: &TokenItem, now_us: i64) {
+        self.control.accessed(token.id, now_us);
+    }
+
+    /// Counts an answer.
+    fn answered(&self, status: StatusCode) {
+        self.metrics
+            .counter(&names::API_REQUESTS, &[status.as_str()])
+            .increment(1);
     }
 }
 

@@ -114,20 +114,32 @@ impl Selector {
         }
     }
 
+    /// Does it choose by nothing but ids?
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Self::Ids { terms, .. } | Self::All { terms } => terms.is_empty(),
+            Self::Where(_) => false,
+        }
+    }
+
     /// Does an item fit, beside its id?
     pub fn fits(&self, item: &Value) -> bool {
+        self.fits_with(&|name| look_up(item, name).cloned())
+    }
+
+    /// Does an item fit, beside its id, where `field` looks its fields up?
+    pub fn fits_with(&self, field: &dyn Fn(&str) -> Option<Value>) -> bool {
         match self {
-            Self::Ids { terms, .. } | Self::All { terms } => {
-                terms.iter().all(|term| term.fits(item))
-            }
-            Self::Where(expression) => expression.holds_for(item),
+            Self::Ids { terms, .. } | Self::All { terms } => terms
+                .iter()
+                .all(|term| term.fits(field(&term.field).as_ref())),
+            Self::Where(expression) => expression.holds(field),
         }
     }
 }
 
 impl Term {
-    fn fits(&self, item: &Value) -> bool {
-        let found = look_up(item, &self.field);
+    fn fits(&self, found: Option<&Value>) -> bool {
         self.values.iter().any(|value| match found {
             Some(Value::String(text)) => fits_pattern(text, value),
             Some(Value::Null) | None => value == "null",

@@ -63,11 +63,15 @@ pub enum Kind {
     Secret = 7,
     /// A deleted item in the recycle bin.
     Deleted = 8,
+    /// Up to when a channel's buffer was cleared, under the channel's number.
+    Purged = 9,
+    /// When a token was used last, under the token's number.
+    Accessed = 10,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Account,
         Self::Limit,
         Self::Channel,
@@ -76,6 +80,8 @@ impl Kind {
         Self::Tombstone,
         Self::Secret,
         Self::Deleted,
+        Self::Purged,
+        Self::Accessed,
     ];
 }
 

@@ -1,0 +1,565 @@
+//! Items as flespi's objects.
+//!
+//! Without `fields` an item has flespi's default fields and Tollgate's own beside them (`isolated`,
+//! `unknown`, `takeover`, `policy`, ...). Everything else is there when `fields` asks for it. What
+//! `fields` asks for and nobody has is left out, because clients ask for what only flespi has.
+
+use super::State;
+use crate::account::{Account, Dimension};
+use crate::ids::AccountId;
+use crate::ids::minute_of;
+use crate::registry::items::{
+    AccountItem, ChannelItem, DeviceItem, LIMIT_FIELDS, LimitItem, LimitPolicy, Source, Stamp,
+    TokenItem,
+};
+use crate::registry::types::DeviceType;
+use crate::registry::{DeviceHandle, Item, ItemId};
+use serde_json::{Map, Value, json};
+
+/// Which fields are wanted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wants {
+    names: Option<Vec<String>>,
+    /// A device's password may be shown.
+    pub(super) secrets: bool,
+}
+
+impl Wants {
+    /// The names of `fields`; `None`: the default fields.
+    pub(super) fn new(names: Option<Vec<String>>, secrets: bool) -> Self {
+        Self { names, secrets }
+    }
+
+    /// One field, as an expression asks for it.
+    pub(super) fn one(name: &str) -> Self {
+        Self {
+            names: Some(vec![name.to_owned()]),
+            secrets: false,
+        }
+    }
+
+    fn takes(&self, name: &str, by_default: bool) -> bool {
+        match &self.names {
+            None => by_default,
+            Some(names) => names.iter().any(|wanted| {
+                wanted == "*"
+                    || wanted
+                        .strip_prefix(name)
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            }),
+        }
+    }
+
+    /// Of `a.b` only `b` of `a` stays.
+    fn narrowed(&self, sheet: Map<String, Value>) -> Map<String, Value> {
+        let Some(names) = &self.names else {
+            return sheet;
+        };
+        let whole = |key: &str| names.iter().any(|name| name == key || name == "*");
+        sheet
+            .into_iter()
+            .map(|(key, value)| {
+                if whole(&key) || !value.is_object() {
+                    return (key, value);
+                }
+                let mut kept = Value::Object(Map::new());
+                for name in names {
+                    if let Some(path) = name.strip_prefix(&key).and_then(|p| p.strip_prefix('.')) {
+                        take(&value, path, &mut kept);
+                    }
+                }
+                (key, kept)
+            })
+            .collect()
+    }
+}
+
+/// Copies `path` of `from` into `to`, with the objects on the way.
+fn take(from: &Value, path: &str, to: &mut Value) {
+    if let Some(value) = from.get(path) {
+        to[path] = value.clone();
+        return;
+    }
+    if let Some((head, tail)) = path.split_once('.')
+        && let Some(inner) = from.get(head)
+        && inner.is_object()
+    {
+        if !to.get(head).is_some_and(Value::is_object) {
+            to[head] = Value::Object(Map::new());
+        }
+        take(inner, tail, &mut to[head]);
+    }
+}
+
+/// An item's object while it is filled.
+struct Sheet<'a> {
+    wants: &'a Wants,
+    out: Map<String, Value>,
+}
+
+impl Sheet<'_> {
+    /// A default field.
+    fn base(&mut self, name: &str, value: impl Into<Value>) {
+        if self.wants.takes(name, true) {
+            self.out.insert(name.to_owned(), value.into());
+        }
+    }
+
+    /// A default field that costs something to make.
+    fn base_with(&mut self, name: &str, value: impl FnOnce() -> Value) {
+        if self.wants.takes(name, true) {
+            self.out.insert(name.to_owned(), value());
+        }
+    }
+
+    /// A field that is there when it is asked for.
+    fn more(&mut self, name: &str, value: impl FnOnce() -> Value) {
+        if self.wants.takes(name, false) {
+            self.out.insert(name.to_owned(), value());
+        }
+    }
+
+    fn stamp(&mut self, stamp: &Stamp) {
+        self.more("revision", || stamp.revision.0.into());
+        self.more("created", || seconds(stamp.created_us));
+        self.more("updated", || seconds(stamp.updated_us));
+        self.more("source", || {
+            match stamp.source {
+                Source::Api => "api",
+                Source::File => "file",
+            }
+            .into()
+        });
+    }
+
+    /// `blocked` as a code, and until when.
+    fn blocked(&mut self, account: Option<&Account>, now_us: i64, over: impl FnOnce() -> bool) {
+        if !self.wants.takes("blocked", false) {
+            return;
+        }
+        let blocked = account.and_then(|account| account.blocked_for(&Dimension::ALL, now_us));
+        let mut put = |name: &str, value: Value| self.out.insert(name.to_owned(), value);
+        match blocked {
+            None if over() => {
+                put("blocked", 5.into());
+            }
+            None => {
+                put("blocked", 0.into());
+            }
+            Some(blocked) => {
+                put("blocked", blocked.code.into());
+                put("blocked_until", seconds(blocked.until_us));
+                put("blocked_by", blocked.dimension.name().into());
+            }
+        }
+    }
+
+    fn end(self) -> Map<String, Value> {
+        self.wants.narrowed(self.out)
+    }
+}
+
+/// Unix us as seconds.
+pub(super) fn seconds(at_us: i64) -> Value {
+    if at_us % 1_000_000 == 0 {
+        (at_us / 1_000_000).into()
+    } else {
+        json!(at_us as f64 / 1e6)
+    }
+}
+
+/// The object of an item.
+pub(super) fn show(state: &State, item: &Item, wants: &Wants) -> Map<String, Value> {
+    match item {
+        Item::Account(item) => account(state, item, wants),
+        Item::Limit(item) => limit(item, wants),
+        Item::Channel(item) => channel(state, item, wants),
+        Item::Device(item) => device(state, item, wants),
+        Item::Token(item) => token(state, item, wants),
+    }
+}
+
+fn account(state: &State, item: &AccountItem, wants: &Wants) -> Map<String, Value> {
+    let mut sheet = Sheet {
+        wants,
+        out: Map::new(),
+    };
+    sheet.base("id", item.id.0);
+    sheet.base("cid", item.owner_id.0);
+    sheet.base("owner_id", item.owner_id.0);
+    sheet.base("name", item.name.as_str());
+    sheet.base("enabled", item.enabled);
+    sheet.base("limit_id", item.limit_id.0);
+    sheet.base_with("metadata", || Value::Object(item.metadata.clone()));
+    sheet.more("email", || item.email.as_str().into());
+    sheet.more("region", || "local".into());
+    let registry = state.control.registry();
+    let node = registry.tree().account(item.id);
+    let now_us = state.control.clock().now_us();
+    let over = || over_count(state, ItemId::Account(item.id), item.owner_id);
+    sheet.blocked(node.as_ref(), now_us, over);
+    sheet.more("counters", || {
+        node.as_ref()
+            .map_or(Value::Null, |node| counters(node, now_us))
+    });
+    sheet.more("limits", || {
+        let attached = registry.limit(item.limit_id);
+        let values = LIMIT_FIELDS.iter().map(|field| {
+            let value = attached
+                .as_ref()
+                .map_or(-1, |limit| limit.field(field.name));
+            (field.name.to_owned(), Value::from(value))
+        });
+        Value::Object(values.collect())
+    });
+    sheet.stamp(&item.stamp);
+    sheet.end()
+}
+
+/// What an account and its branch use now: of rates in this minute, of the others at this moment.
+fn counters(account: &Account, now_us: i64) -> Value {
+    let minute = minute_of(now_us);
+    let mut counters: Map<String, Value> = Dimension::ALL
+        .into_iter()
+        .map(|dimension| {
+            let reading = account.reading(dimension, minute);
+            let used = reading.used.saturating_add(reading.usage);
+            (dimension.name().to_owned(), used.into())
+        })
+        .collect();
+    let posted = account.posted();
+    let totals = crate::account::Totals::NAMES.iter().zip(posted.to_array());
+    let totals: Map<String, Value> = totals
+        .map(|(name, value)| ((*name).to_owned(), value.into()))
+        .collect();
+    counters.insert("totals".into(), Value::Object(totals));
+    Value::Object(counters)
+}
+
+fn limit(item: &LimitItem, wants: &Wants) -> Map<String, Value> {
+    let mut sheet = Sheet {
+        wants,
+        out: Map::new(),
+    };
+    sheet.base("id", item.id.0);
+    sheet.base("cid", item.cid.0);
+    sheet.base("name", item.name.as_str());
+    sheet.base("description", item.description.as_str());
+    for field in LIMIT_FIELDS {
+        sheet.base(field.name, item.field(field.name));
+    }
+    sheet.base(
+        "policy",
+        match item.policy {
+            LimitPolicy::Hold => "hold",
+            LimitPolicy::Drop => "drop",
+        },
+    );
+    sheet.base("park_ms_max", item.park_ms_max);
+    sheet.base_with("metadata", || Value::Object(item.metadata.clone()));
+    sheet.stamp(&item.stamp);
+    sheet.end()
+}
+
+/// The word of a small enum, as it is stored.
+fn word(value: impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+fn channel(state: &State, item: &ChannelItem, wants: &Wants) -> Map<String, Value> {
+    let mut sheet = Sheet {
+        wants,
+        out: Map::new(),
+    };
+    let single = match item.protocols.as_slice() {
+        [one] => *one,
+        _ => 0,
+    };
+    let name_of = |number: u16| protocols::by_number(number).map_or("?", |p| p.info.name);
+    sheet.base("id", item.id.0);
+    sheet.base("cid", item.cid.0);
+    sheet.base("name", item.name.as_str());
+    sheet.base("enabled", item.enabled);
+    sheet.base("protocol_id", single);
+    sheet.base_with("protocol_name", || {
+        if single == 0 { "auto" } else { name_of(single) }.into()
+    });
+    sheet.base_with("configuration", || {
+        Value::Object(item.configuration.clone())
+    });
+    sheet.base("messages_ttl", item.messages_ttl_s);
+    sheet.base("uri", format!("{}:{}", item.host, item.port));
+    sheet.base("secondary_uri", "");
+    sheet.base("isolated", item.isolated);
+    sheet.base("unknown", word(item.unknown));
+    sheet.base("takeover", word(item.takeover));
+    sheet.base_with("metadata", || Value::Object(item.metadata.clone()));
+    sheet.more("protocols", || {
+        item.protocols
+            .iter()
+            .map(|&number| name_of(number))
+            .collect()
+    });
+    sheet.more("host", || item.host.as_str().into());
+    sheet.more("port", || item.port.into());
+    sheet.more("allow", || item.allow.clone().into());
+    let registry = state.control.registry();
+    sheet.more("connections_count", || {
+        registry
+            .channel(item.id)
+            .map_or(0, |handle| handle.connections())
+            .into()
+    });
+    sheet.more("idents_unknown", || {
+        registry
+            .channel(item.id)
+            .map_or(0, |handle| handle.unknown().len())
+            .into()
+    });
+    sheet.more("commands_size", || 0.into());
+    sheet.more("commands_ttl", || 0.into());
+    let now_us = state.control.clock().now_us();
+    let over = || over_count(state, ItemId::Channel(item.id), item.cid);
+    sheet.blocked(registry.tree().account(item.cid).as_ref(), now_us, over);
+    sheet.stamp(&item.stamp);
+    sheet.end()
+}
+
+/// A device's `configuration`: what the user wrote, and the settings that its decoder needs.
+fn configuration(item: &DeviceItem, secrets: bool) -> Value {
+    let mut object = Map::new();
+    object.insert("ident".into(), item.ident.as_str().into());
+    for (name, value) in [
+        ("model", &item.settings.model),
+        ("format", &item.settings.format),
+        ("time_zone", &item.settings.time_zone),
+    ] {
+        if let Some(value) = value {
+            object.insert(name.into(), value.as_str().into());
+        }
+    }
+    if let Some(password) = item.settings.password.as_ref().filter(|_| secrets) {
+        object.insert("password".into(), password.as_str().into());
+    }
+    for (name, value) in &item.configuration {
+        if name != "password" {
+            object.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    object
+        .entry("settings_polling")
+        .or_insert_with(|| "once".into());
+    Value::Object(object)
+}
+
+fn device(state: &State, item: &DeviceItem, wants: &Wants) -> Map<String, Value> {
+    let mut sheet = Sheet {
+        wants,
+        out: Map::new(),
+    };
+    sheet.base("id", item.id.0);
+    sheet.base("cid", item.cid.0);
+    sheet.base("name", item.name.as_str());
+    sheet.base("enabled", item.enabled);
+    sheet.base("device_type_id", item.device_type_id);
+    sheet.base("protocol_id", item.protocol);
+    sheet.base_with("configuration", || configuration(item, wants.secrets));
+    sheet.base("messages_ttl", item.messages_ttl_s);
+    sheet.base("messages_rotate", item.messages_rotate);
+    sheet.base("media_ttl", item.messages_ttl_s);
+    sheet.base("media_rotate", 0);
+    sheet.base_with("metadata", || Value::Object(item.metadata.clone()));
+    sheet.more("device_type_name", || {
+        DeviceType::find(item.device_type_id).map_or(Value::Null, |kind| kind.name().into())
+    });
+    sheet.more("protocol_name", || {
+        protocols::by_number(item.protocol).map_or(Value::Null, |p| p.info.name.into())
+    });
+    sheet.more("moved", || seconds(item.moved_us));
+    for name in ["media_size", "media_traffic", "media_blocked"] {
+        sheet.more(name, || 0.into());
+    }
+    for name in [
+        "groups",
+        "plugins",
+        "streams",
+        "calcs",
+        "commands",
+        "commands_queue",
+    ] {
+        sheet.more(name, || Value::Array(Vec::new()));
+    }
+    let registry = state.control.registry();
+    let handle = registry.device(item.id);
+    if let Some(handle) = &handle {
+        sheet.more("connected", || handle.present().is_some().into());
+        sheet.more("last_active", || {
+            handle
+                .telemetry()
+                .newest_ms()
+                .map_or(0, |ms| ms / 1000)
+                .into()
+        });
+        sheet.more("telemetry", || telemetry(handle));
+    }
+    let now_us = state.control.clock().now_us();
+    let over = || over_count(state, ItemId::Device(item.id), item.cid);
+    sheet.blocked(registry.tree().account(item.cid).as_ref(), now_us, over);
+    sheet.stamp(&item.stamp);
+    sheet.end()
+}
+
+/// The newest value of each parameter, each with its own time; `null` when nothing has come.
+pub(super) fn telemetry(handle: &DeviceHandle) -> Value {
+    let state = handle.state.load();
+    let telemetry = handle.telemetry();
+    let mut object = Map::new();
+    for (_, record) in telemetry.records() {
+        let at_ms = record.timestamp_ms();
+        let ts = if at_ms % 1000 == 0 {
+            json!(at_ms / 1000)
+        } else {
+            json!(at_ms as f64 / 1000.0)
+        };
+        for (name, value) in protocols::message_object(&record) {
+            object
+                .entry(name)
+                .or_insert_with(|| json!({ "ts": ts, "value": value }));
+        }
+    }
+    drop(telemetry);
+    if object.is_empty() {
+        return Value::Null;
+    }
+    let ts = object
+        .get("timestamp")
+        .and_then(|timestamp| timestamp.get("ts"))
+        .cloned()
+        .unwrap_or_default();
+    let mut position = Map::new();
+    for part in [
+        "latitude",
+        "longitude",
+        "altitude",
+        "direction",
+        "speed",
+        "hdop",
+        "satellites",
+        "valid",
+    ] {
+        if let Some(value) = object.get(&format!("position.{part}")) {
+            position.insert(part.into(), value["value"].clone());
+        }
+    }
+    if position.contains_key("latitude") {
+        let ts = object["position.latitude"]["ts"].clone();
+        object.insert("position".into(), json!({ "ts": ts, "value": position }));
+    }
+    for (name, value) in [
+        ("ident", json!(handle.ident.as_str())),
+        ("device.id", json!(handle.id)),
+        ("device.name", json!(state.item.name)),
+        ("device.type.id", json!(state.item.device_type_id)),
+        ("protocol.id", json!(handle.protocol)),
+    ] {
+        object.insert(name.into(), json!({ "ts": ts, "value": value }));
+    }
+    Value::Object(object)
+}
+
+fn token(state: &State, item: &TokenItem, wants: &Wants) -> Map<String, Value> {
+    use crate::registry::items::Access;
+    let mut sheet = Sheet {
+        wants,
+        out: Map::new(),
+    };
+    sheet.base("id", item.id.0);
+    sheet.base("cid", item.cid.0);
+    sheet.base("info", item.info.as_str());
+    sheet.base("enabled", item.enabled);
+    sheet.base("expire", item.expire_s);
+    sheet.base("ttl", item.ttl_s);
+    sheet.base_with("created", || seconds(item.stamp.created_us));
+    sheet.base_with("accessed", || seconds(state.accessed_us(item)));
+    sheet.base_with("access", || match &item.access {
+        Access::Standard => json!({ "type": 0 }),
+        Access::Master => json!({ "type": 1 }),
+        Access::Acl(list) => json!({ "type": 2, "acl": list }),
+    });
+    sheet.base_with("ips", || item.ips.clone().into());
+    sheet.base_with("metadata", || Value::Object(item.metadata.clone()));
+    sheet.stamp(&item.stamp);
+    sheet.end()
+}
+
+/// Is the item one of those that a count limit, lowered below what exists, has no room for? The
+/// newest are.
+pub(super) fn over_count(state: &State, id: ItemId, cid: AccountId) -> bool {
+    let registry = state.control.registry();
+    let dimension = match id {
+        ItemId::Account(_) => Dimension::SubaccountsCount,
+        ItemId::Limit(_) => Dimension::LimitsCount,
+        ItemId::Channel(_) => Dimension::ChannelsCount,
+        ItemId::Device(_) => Dimension::DevicesCount,
+        ItemId::Token(_) => Dimension::TokensCount,
+    };
+    let Some(owner) = registry.tree().account(cid) else {
+        return false;
+    };
+    owner.chain().any(|account| {
+        let over = if account.is_enabled() {
+            account.reading(dimension, 0).over()
+        } else {
+            0 // stands still as a whole
+        };
+        over > 0 && newer(state, id, account) < over
+    })
+}
+
+/// How many items of the kind in the account's branch are newer.
+fn newer(state: &State, id: ItemId, account: &Account) -> u64 {
+    let registry = state.control.registry();
+    let tree = registry.tree();
+    let below = |cid: AccountId| {
+        tree.account(cid)
+            .is_some_and(|node| node.is_or_is_below(account.id()))
+    };
+    let count = match id {
+        ItemId::Account(id) => {
+            let accounts = registry.accounts();
+            accounts
+                .iter()
+                .filter(|other| other.id > id && below(other.owner_id))
+                .count()
+        }
+        ItemId::Limit(id) => {
+            let limits = registry.limits();
+            limits
+                .iter()
+                .filter(|other| other.id > id && below(other.cid))
+                .count()
+        }
+        ItemId::Token(id) => {
+            let tokens = registry.tokens();
+            tokens
+                .iter()
+                .filter(|other| other.id > id && below(other.cid))
+                .count()
+        }
+        ItemId::Channel(id) => {
+            let channels = registry.channels();
+            channels
+                .iter()
+                .filter(|other| other.id > id && below(other.state.load().owner.id()))
+                .count()
+        }
+        ItemId::Device(id) => {
+            let devices = registry.devices();
+            devices
+                .iter()
+                .filter(|other| other.id > id && below(other.state.load().account.id()))
+                .count()
+        }
+    };
+    count as u64
+}

@@ -1,0 +1,148 @@
+//! Every path: method, what a token needs for it, what it calls. The router, the OpenAPI page and
+//! the test of who may what all read this one table.
+
+use super::access::Right;
+use super::answer::{Answer, Error};
+use super::call::Call;
+use super::edit::Mode;
+use super::items::{self, Kind};
+use super::{live, messages};
+use axum::http::Method;
+use std::sync::Arc;
+
+/// What a route calls.
+pub(super) type Handler = fn(&Arc<Call>) -> Result<Answer, Error>;
+
+/// One method of one path.
+pub(super) struct Route {
+    pub(super) method: Method,
+    /// Segments; `{...}` stands for a selector.
+    pub(super) path: &'static str,
+    pub(super) right: Right,
+    pub(super) what: &'static str,
+    pub(super) call: Handler,
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    right: Right,
+    what: &'static str,
+    call: Handler,
+) -> Route {
+    Route {
+        method,
+        path,
+        right,
+        what,
+        call,
+    }
+}
+
+const CHANNELS: &str = "gw/channels";
+const DEVICES: &str = "gw/devices";
+
+/// Of an item of its own.
+const fn own(uri: &'static str) -> Right {
+    Right::Of(uri, None)
+}
+
+/// Of what hangs on one.
+const fn sub(uri: &'static str, name: &'static str) -> Right {
+    Right::Of(uri, Some(name))
+}
+
+/// All of them.
+#[rustfmt::skip]
+pub(super) static ROUTES: &[Route] = &[
+    route(Method::GET, "auth/info", Right::Any, "What the token is", |c| Ok(items::auth_info(c))),
+    // accounts
+    route(Method::GET, "platform/customer", Right::Master, "The account itself", items::customer),
+    route(Method::PUT, "platform/customer", Right::Master, "Change the account itself", |c| items::change_customer(c, Mode::Put)),
+    route(Method::PATCH, "platform/customer", Right::Master, "Change the account itself", |c| items::change_customer(c, Mode::Patch)),
+    route(Method::POST, "platform/subaccounts", Right::Master, "Make subaccounts", |c| items::create(c, Kind::Account)),
+    route(Method::GET, "platform/subaccounts/{subaccounts}", Right::Master, "Subaccounts", |c| items::list(c, Kind::Account)),
+    route(Method::PUT, "platform/subaccounts/{subaccounts}", Right::Master, "Change subaccounts", |c| items::change(c, Kind::Account, Mode::Put)),
+    route(Method::PATCH, "platform/subaccounts/{subaccounts}", Right::Master, "Merge into subaccounts", |c| items::change(c, Kind::Account, Mode::Patch)),
+    route(Method::DELETE, "platform/subaccounts/{subaccounts}", Right::Master, "Delete subaccounts that own nothing", |c| items::remove(c, Kind::Account)),
+    // limits
+    route(Method::POST, "platform/limits", Right::Master, "Make limits", |c| items::create(c, Kind::Limit)),
+    route(Method::GET, "platform/limits/{limits}", Right::Master, "Limits", |c| items::list(c, Kind::Limit)),
+    route(Method::PUT, "platform/limits/{limits}", Right::Master, "Change limits; in force at once", |c| items::change(c, Kind::Limit, Mode::Put)),
+    route(Method::PATCH, "platform/limits/{limits}", Right::Master, "Merge into limits", |c| items::change(c, Kind::Limit, Mode::Patch)),
+    route(Method::DELETE, "platform/limits/{limits}", Right::Master, "Delete limits that nobody is attached to", |c| items::remove(c, Kind::Limit)),
+    // tokens
+    route(Method::POST, "platform/tokens", Right::Master, "Make tokens; each key is shown once", |c| items::create(c, Kind::Token)),
+    route(Method::GET, "platform/tokens/{tokens}", Right::Master, "Tokens", |c| items::list(c, Kind::Token)),
+    route(Method::PUT, "platform/tokens/{tokens}", Right::Master, "Change tokens", |c| items::change(c, Kind::Token, Mode::Put)),
+    route(Method::PATCH, "platform/tokens/{tokens}", Right::Master, "Merge into tokens", |c| items::change(c, Kind::Token, Mode::Patch)),
+    route(Method::DELETE, "platform/tokens/{tokens}", Right::Master, "Delete tokens", |c| items::remove(c, Kind::Token)),
+    // channels
+    route(Method::POST, "gw/channels", own(CHANNELS), "Make channels", |c| items::create(c, Kind::Channel)),
+    route(Method::GET, "gw/channels/{channels}", own(CHANNELS), "Channels", |c| items::list(c, Kind::Channel)),
+    route(Method::PUT, "gw/channels/{channels}", own(CHANNELS), "Change channels", |c| items::change(c, Kind::Channel, Mode::Put)),
+    route(Method::PATCH, "gw/channels/{channels}", own(CHANNELS), "Merge into channels", |c| items::change(c, Kind::Channel, Mode::Patch)),
+    route(Method::DELETE, "gw/channels/{channels}", own(CHANNELS), "Delete channels", |c| items::remove(c, Kind::Channel)),
+    route(Method::PUT, "gw/channels/{channels}/cid", own(CHANNELS), "Move channels to another account", |c| items::relocate(c, Kind::Channel)),
+    route(Method::GET, "gw/channels/{channels}/connections/{connections}", sub(CHANNELS, "connections"), "Open connections", |c| live::list_connections(c, Kind::Channel)),
+    route(Method::DELETE, "gw/channels/{channels}/connections/{connections}", sub(CHANNELS, "connections"), "Close connections", |c| live::close_connections(c, Kind::Channel)),
+    route(Method::GET, "gw/channels/{channels}/idents/{idents}", sub(CHANNELS, "idents"), "Idents that no device has", live::idents),
+    route(Method::GET, "gw/channels/{channels}/idents", sub(CHANNELS, "idents"), "Idents that no device has", live::idents),
+    route(Method::GET, "gw/channels/{channels}/messages", sub(CHANNELS, "messages"), "Messages of the buffer, by time or like a queue", messages::of_channels),
+    route(Method::DELETE, "gw/channels/{channels}/messages", sub(CHANNELS, "messages"), "Clear the buffer", messages::clear_channels),
+    // devices
+    route(Method::POST, "gw/devices", own(DEVICES), "Make devices", |c| items::create(c, Kind::Device)),
+    route(Method::GET, "gw/devices/{devices}", own(DEVICES), "Devices", |c| items::list(c, Kind::Device)),
+    route(Method::PUT, "gw/devices/{devices}", own(DEVICES), "Change devices", |c| items::change(c, Kind::Device, Mode::Put)),
+    route(Method::PATCH, "gw/devices/{devices}", own(DEVICES), "Merge into devices", |c| items::change(c, Kind::Device, Mode::Patch)),
+    route(Method::DELETE, "gw/devices/{devices}", own(DEVICES), "Delete devices", |c| items::remove(c, Kind::Device)),
+    route(Method::PUT, "gw/devices/{devices}/cid", own(DEVICES), "Move devices to another account", |c| items::relocate(c, Kind::Device)),
+    route(Method::GET, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Open connections", |c| live::list_connections(c, Kind::Device)),
+    route(Method::DELETE, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Close connections", |c| live::close_connections(c, Kind::Device)),
+    route(Method::GET, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Messages, by the device's time", messages::of_devices),
+    route(Method::GET, "gw/devices/{devices}/telemetry/{telemetry}", sub(DEVICES, "telemetry"), "The newest value of parameters", live::telemetry),
+    route(Method::GET, "gw/devices/{devices}/telemetry", sub(DEVICES, "telemetry"), "The newest value of each parameter", live::telemetry),
+    route(Method::DELETE, "gw/devices/{devices}/telemetry/{telemetry}", sub(DEVICES, "telemetry"), "Forget parameters", live::forget_telemetry),
+];
+
+/// What a path and a method lead to.
+pub(super) enum Found {
+    /// This route, with the selectors of the path.
+    Route(&'static Route, Vec<String>),
+    /// The path is there, the method is not: what is.
+    Methods(Vec<&'static str>),
+    /// There is no such path.
+    Nothing,
+}
+
+/// Looks a path up; `segments` are decoded.
+pub(super) fn find(method: &Method, segments: &[String]) -> Found {
+    let mut methods = Vec::new();
+    for route in ROUTES {
+        if let Some(selectors) = matched(route.path, segments) {
+            if route.method == *method {
+                return Found::Route(route, selectors);
+            }
+            methods.push(route.method.as_str());
+        }
+    }
+    if methods.is_empty() {
+        Found::Nothing
+    } else {
+        Found::Methods(methods)
+    }
+}
+
+fn matched(pattern: &str, segments: &[String]) -> Option<Vec<String>> {
+    let mut selectors = Vec::new();
+    let mut left = segments.iter();
+    for part in pattern.split('/') {
+        let segment = left.next()?;
+        if part.starts_with('{') {
+            selectors.push(segment.clone());
+        } else if part != segment {
+            return None;
+        }
+    }
+    left.next().is_none().then_some(selectors)
+}

@@ -1,0 +1,255 @@
+//! A gateway's items behind the real routers: real store, journal and events in a temporary folder,
+//! a clock that the test moves. Only the listeners are a double, because no tracker comes.
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Request, StatusCode};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tollgate::account::Tree;
+use tollgate::api::{self, State};
+use tollgate::control::{Control, Listeners, Options, Parts};
+use tollgate::events::Events;
+use tollgate::ids::{ChannelId, Clock, ManualClock};
+use tollgate::journal::{self, Journal, MemoryLedger};
+use tollgate::metrics::Metrics;
+use tollgate::registry::Registry;
+use tollgate::router::Router;
+use tollgate::segment::OsFiles;
+use tollgate::store::Store;
+use tower::ServiceExt as _;
+
+/// The beginning of a minute.
+pub(crate) const NOON_US: i64 = 1_795_521_600 * 1_000_000;
+
+/// Listeners that only remember which are open.
+#[derive(Default)]
+pub(crate) struct Ports(pub(crate) Mutex<BTreeSet<ChannelId>>);
+
+impl Listeners for Ports {
+    fn open(&self, channel: ChannelId) -> Result<Option<SocketAddr>, std::io::Error> {
+        self.0.lock().expect("no test panics here").insert(channel);
+        Ok(None)
+    }
+
+    fn close(&self, channel: ChannelId) {
+        self.0.lock().expect("no test panics here").remove(&channel);
+    }
+}
+
+/// The gateway.
+pub(crate) struct Gateway {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) ports: Arc<Ports>,
+    network: axum::Router,
+    local: axum::Router,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+    pub(crate) body: Value,
+}
+
+impl Reply {
+    /// The rows; the test ends if there was an error.
+    #[track_caller]
+    pub(crate) fn rows(&self) -> &Vec<Value> {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        assert_eq!(self.body.get("errors"), None, "{}", self.text);
+        self.body["result"].as_array().expect("rows")
+    }
+
+    /// The only row.
+    #[track_caller]
+    pub(crate) fn row(&self) -> &Value {
+        let rows = self.rows();
+        assert_eq!(rows.len(), 1, "{}", self.text);
+        &rows[0]
+    }
+
+    /// The id of the only row.
+    #[track_caller]
+    pub(crate) fn id(&self) -> u64 {
+        self.row()["id"].as_u64().expect("an id")
+    }
+
+    /// The first error; the test ends if there is none.
+    #[track_caller]
+    pub(crate) fn error(&self) -> &Value {
+        self.body["errors"]
+            .get(0)
+            .unwrap_or_else(|| panic!("no error: {}", self.text))
+    }
+}
+
+impl Gateway {
+    pub(crate) fn new() -> Self {
+        Self::with(Duration::ZERO)
+    }
+
+    /// `move_interval`: the least time between a device's moves.
+    pub(crate) fn with(move_interval: Duration) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(ManualClock::new(NOON_US));
+        let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+        let tree = Arc::new(Tree::new());
+        let registry = Arc::new(Registry::new(Arc::clone(&tree)));
+        let journal = Journal::open(
+            &dir.path().join("journal"),
+            journal::Options {
+                segment_bytes: 1 << 20,
+                ..journal::Options::default()
+            },
+            tree,
+            Box::new(MemoryLedger::default()),
+            Arc::clone(&shared),
+            Arc::new(OsFiles),
+            &mut |_, _| {},
+        )
+        .expect("a journal");
+        let events = Events::open(
+            Arc::new(OsFiles),
+            &dir.path().join("events"),
+            0,
+            Arc::clone(&shared),
+        )
+        .expect("a log");
+        let ports = Arc::new(Ports::default());
+        let control = Arc::new(
+            Control::new(Parts {
+                store: Store::open(dir.path()).expect("a store"),
+                registry,
+                router: Router::new(),
+                journal,
+                events: Arc::new(events),
+                clock: shared,
+                listeners: Arc::clone(&ports) as Arc<dyn Listeners>,
+                options: Options {
+                    public_host: "gate.example".into(),
+                    ports: (21_000, 21_999),
+                    move_interval,
+                },
+            })
+            .expect("a control"),
+        );
+        let state = State::new(control, Metrics::new(), Arc::new(|| Ok(())));
+        Self {
+            network: api::router(Arc::clone(&state)),
+            local: api::local(Arc::clone(&state)),
+            clock,
+            ports,
+            _dir: dir,
+        }
+    }
+
+    /// A request as it is.
+    pub(crate) async fn send(&self, local: bool, mut request: Request<Body>) -> Reply {
+        let peer: SocketAddr = "192.0.2.7:4000".parse().expect("an address");
+        if request
+            .extensions()
+            .get::<ConnectInfo<SocketAddr>>()
+            .is_none()
+        {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        let router = if local { &self.local } else { &self.network };
+        let response = router.clone().oneshot(request).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX)
+            .await
+            .expect("a body");
+        let text = String::from_utf8(bytes.to_vec()).expect("text");
+        Reply {
+            status: head.status,
+            headers: head.headers,
+            body: serde_json::from_str(&text).unwrap_or_default(),
+            text,
+        }
+    }
+
+    /// The operator's call, for an account if `cid` is one.
+    pub(crate) async fn operator(&self, cid: u64, call: &str, body: Value) -> Reply {
+        self.call(None, cid, call, body).await
+    }
+
+    /// A call by a token (`None`: the operator's). `call` is `METHOD /path`; a body of null is none.
+    pub(crate) async fn call(&self, key: Option<&str>, cid: u64, call: &str, body: Value) -> Reply {
+        let (method, path) = call.split_once(' ').expect("METHOD /path");
+        let mut request = Request::builder().method(method).uri(escaped(path));
+        if let Some(key) = key {
+            request = request.header("authorization", format!("FlespiToken {key}"));
+        }
+        if cid != 0 {
+            request = request.header("x-flespi-cid", cid);
+        }
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
+        let request = request.body(body).expect("a request");
+        self.send(key.is_none(), request).await
+    }
+
+    /// A new account below `owner` (0: a master).
+    #[track_caller]
+    pub(crate) fn account(&self, owner: u64, name: &str) -> impl Future<Output = u64> {
+        let name = name.to_owned();
+        async move {
+            let call = self.operator(
+                owner,
+                "POST /platform/subaccounts",
+                json!([{ "name": name }]),
+            );
+            call.await.id()
+        }
+    }
+
+    /// A new token of an account and its key.
+    pub(crate) async fn token(&self, cid: u64, access: Value) -> String {
+        let made = self
+            .operator(cid, "POST /platform/tokens", json!([{ "access": access }]))
+            .await;
+        made.row()["key"].as_str().expect("a key").to_owned()
+    }
+
+    /// A new channel of a protocol.
+    pub(crate) async fn channel(&self, cid: u64, protocol: &str) -> u64 {
+        let body = json!([{ "name": protocol, "protocol_name": protocol }]);
+        self.operator(cid, "POST /gw/channels", body).await.id()
+    }
+
+    /// A new Teltonika device.
+    pub(crate) async fn device(&self, cid: u64, ident: &str) -> Reply {
+        self.operator(cid, "POST /gw/devices", json!([device(ident)]))
+            .await
+    }
+}
+
+/// The body of a Teltonika device.
+pub(crate) fn device(ident: &str) -> Value {
+    json!({ "name": ident, "device_type_id": 1000, "configuration": { "ident": ident } })
+}
+
+/// Blanks and what a URI may not hold, escaped.
+fn escaped(path: &str) -> String {
+    let mut uri = String::new();
+    for byte in path.bytes() {
+        match byte {
+            b' ' | b'"' | b'<' | b'>' | b'{' | b'}' | b'|' | b'^' | b'`' | b'\\' | 0x80.. => {
+                write!(uri, "%{byte:02X}").expect("a string takes it");
+            }
+            _ => uri.push(char::from(byte)),
+        }
+    }
+    uri
+}

@@ -1,0 +1,5 @@
+//! REST over the real routers: what a client sees, and what nobody may see.
+
+mod calls;
+mod doors;
+mod harness;
