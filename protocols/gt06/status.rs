@@ -9,6 +9,9 @@ use crate::kit::cursor::Cursor;
 /// The length of a heartbeat with battery voltage and level (asset trackers).
 const ASSET_BYTES_MIN: usize = 14;
 
+/// The alarms that a heartbeat may carry: 1 SOS to 5 left the fence.
+const HEARTBEAT_ALARM_MAX: u8 = 5;
+
 /// Reads one; is it answered?
 pub(super) fn read(frame: &Frame<'_>, cx: &mut Context<'_>, make: Make) -> Result<bool, Reject> {
     let mut body = Cursor::new(frame.body);
@@ -34,7 +37,10 @@ fn usual(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>, make: Make) -> 
     parts::signal(message, body.u8()?);
     if let Some(extension) = body.u16() {
         let [high, _language] = extension.to_be_bytes();
-        alarms::push(message, high, make);
+        // with some makes it is something else
+        if high <= HEARTBEAT_ALARM_MAX {
+            alarms::push(message, high, make);
+        }
     }
     Some(())
 }

@@ -13,7 +13,7 @@
 //! The items of the standard: 01 odometer (tenths of km), 02 fuel (tenths of a litre), 03 the vehicle's speed,
 //! 06 temperature, 25 signals, 2A state, 2B analog inputs, 30 signal strength, 31 satellites.
 
-use super::{SHORT, extras, moment};
+use super::{SHORT, extras, moment, safety};
 use crate::contract::{Context, ParamId, RecordBuilder, Reject, Time, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::units;
@@ -197,6 +197,7 @@ fn items(mut body: Cursor<'_>, message: &mut RecordBuilder<'_>, make: Make) {
             return;
         };
         if standard(number, value, message).is_none()
+            && safety::read(number, value, message).is_none()
             && extras::read(number, value, message, make).is_none()
             && !value.is_empty()
         {

@@ -40,7 +40,7 @@
 //! # Source
 //!
 //! JT/T 808-2011, 808-2013 and 808-2019, "Terminal communication protocol and data format of the satellite
-//! positioning system for road transport vehicles".
+//! positioning system for road transport vehicles"; T/JSATL 12-2017 and JT/T 1078-2016 for the items of cameras.
 //!
 //! # Quirks
 //!
@@ -54,6 +54,7 @@ mod extras;
 mod location;
 mod lock;
 mod nested;
+mod safety;
 mod terminal;
 mod upload;
 mod vehicle;
