@@ -18,6 +18,7 @@ mod gps103;
 mod gt06;
 mod h02;
 mod jt808;
+mod meitrack;
 mod ruptela;
 mod suntech;
 mod teltonika;
@@ -46,6 +47,7 @@ table! {
     2 gt06,
     3 h02,
     5 jt808,
+    11 meitrack,
     10 ruptela,
     9 suntech,
     1 teltonika,

@@ -72,6 +72,8 @@ const ROWS: &[Row] = &[
     ),
     row("obdOdometer", &[("can.vehicle.mileage", KM)]),
     row("sat", &[("position.satellites", SAME)]),
+    // tenths in binary
+    row_of(&["meitrack"], "hdop", &[("position.hdop", &[1.0, 0.1])]),
     row("hdop", &[("position.hdop", SAME)]),
     row("pdop", &[("position.pdop", SAME)]),
     row("vdop", &[("position.vdop", SAME)]),
@@ -88,6 +90,20 @@ const ROWS: &[Row] = &[
     row("armed", &[("arm.status", SAME)]),
     row("door", &[("door.open.status", SAME)]),
     row("archive", &[("message.buffered.status", SAME)]),
+    // steps of analog inputs in three scales, which the reference takes for hundredths of a volt
+    row_of(
+        &["meitrack"],
+        "power",
+        &[(
+            "external.powersource.voltage",
+            &[1.0, 0.01, 4800.0 / 1024.0, 5280.0 / 4096.0],
+        )],
+    ),
+    row_of(
+        &["meitrack"],
+        "battery",
+        &[("battery.voltage", &[1.0, 600.0 / 1024.0, 660.0 / 4096.0])],
+    ),
     row(
         "power",
         &[
@@ -107,6 +123,68 @@ const ROWS: &[Row] = &[
             ("gsm.signal.enum", SAME),
             ("gsm.signal.dbm", SAME),
             ("gsm.signal.quality", SAME),
+        ],
+    ),
+    // sensors from 0 there
+    row_of(
+        &["meitrack", "ruptela"],
+        "temp0",
+        &[("sensor.temperature.1", SAME)],
+    ),
+    row_of(
+        &["meitrack", "ruptela"],
+        "temp1",
+        &[
+            ("sensor.temperature.2", SAME),
+            ("sensor.temperature.1", SAME),
+        ],
+    ),
+    row_of(
+        &["meitrack", "ruptela"],
+        "temp2",
+        &[
+            ("sensor.temperature.3", SAME),
+            ("sensor.temperature.2", SAME),
+        ],
+    ),
+    row_of(
+        &["meitrack", "ruptela"],
+        "temp3",
+        &[
+            ("sensor.temperature.4", SAME),
+            ("sensor.temperature.3", SAME),
+        ],
+    ),
+    row_of(
+        &["meitrack", "ruptela"],
+        "temp4",
+        &[
+            ("sensor.temperature.5", SAME),
+            ("sensor.temperature.4", SAME),
+        ],
+    ),
+    row_of(
+        &["meitrack", "ruptela"],
+        "temp5",
+        &[
+            ("sensor.temperature.6", SAME),
+            ("sensor.temperature.5", SAME),
+        ],
+    ),
+    row_of(
+        &["meitrack", "ruptela"],
+        "temp6",
+        &[
+            ("sensor.temperature.7", SAME),
+            ("sensor.temperature.6", SAME),
+        ],
+    ),
+    row_of(
+        &["meitrack", "ruptela"],
+        "temp7",
+        &[
+            ("sensor.temperature.8", SAME),
+            ("sensor.temperature.7", SAME),
         ],
     ),
     row("deviceTemp", &[("device.temperature", SAME)]),
@@ -184,6 +262,11 @@ const ROWS: &[Row] = &[
 const NUMBERED: &[Row] = &[
     row("in", &[("din.#", SAME)]),
     row("out", &[("dout.#", SAME)]),
+    row_of(
+        &["meitrack"],
+        "adc",
+        &[("ain.#", &[1.0, 0.01]), ("custom.adc#", SAME)],
+    ),
     row(
         "adc",
         &[

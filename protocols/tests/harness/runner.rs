@@ -195,8 +195,12 @@ impl Runner {
             match event {
                 Event::Login { login, ident, .. } => {
                     let login = usize::from(*login);
-                    if login == self.idents.len() {
-                        self.idents.push(ident.as_str().to_owned());
+                    // a rejected frame may have named others, of which nothing was said
+                    while login >= self.idents.len() {
+                        self.idents.push(String::new());
+                    }
+                    if let Some(unsaid) = self.idents.get_mut(login).filter(|i| i.is_empty()) {
+                        ident.as_str().clone_into(unsaid);
                     }
                     under = self.idents.get(login);
                     assert_eq!(under.map(String::as_str), Some(ident.as_str()));
