@@ -13,6 +13,7 @@
 pub mod contract;
 pub mod kit;
 
+mod eelink;
 mod gl200;
 mod gps103;
 mod gt06;
@@ -42,6 +43,7 @@ macro_rules! table {
 }
 
 table! {
+    18 eelink,
     6 gl200,
     7 gps103,
     2 gt06,

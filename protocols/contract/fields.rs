@@ -245,6 +245,7 @@ dictionary! {
     99 SENSOR_SIGNAL_DBM_N "sensor.signal.dbm.N" Number "dBm" "radio signal of sensor N";
     100 SENSOR_ILLUMINATION_N "sensor.illumination.N" Number "lux" "light at sensor N";
     101 SENSOR_STATUS_N "sensor.status.N" Number "" "state of sensor N, the wire's own number";
+    1050 CARBON_DIOXIDE_PPM "carbon.dioxide.ppm" Number "ppm" "carbon dioxide in the air";
     102 HUMIDITY "humidity" Number "percentage" "air humidity";
     103 ILLUMINATION "illumination" Number "lux" "light";
     104 PRESSURE "pressure" Number "kPa" "air pressure";

@@ -7,6 +7,7 @@ pub mod cursor;
 pub mod framing;
 pub mod hex;
 pub mod luhn;
+pub mod obd;
 pub mod parse;
 pub mod table;
 pub mod time;
