@@ -340,7 +340,7 @@ impl<D: Decode> Driven<D> {
     fn frame(&mut self, frame: &[u8], env: &mut Env<'_>) -> Option<Fatal> {
         env.out.events.push(Event::Frame { bytes: frame.len() });
         let (events, bytes) = (env.out.events.len(), env.out.bytes.len());
-        let before = self.state.current;
+        let (before, logins) = (self.state.current, self.state.logins.len());
         let mut cx = Self::context(&mut self.state, env.reborrow());
         let mut read = self.decoder.frame(frame, &mut cx);
         if cx.overflow && read.is_ok() {
@@ -356,6 +356,8 @@ impl<D: Decode> Driven<D> {
                 env.out.bytes.truncate(bytes);
                 env.out.events.push(Event::Rejected(reject));
                 self.state.current = before;
+                // nobody has heard of a login in what was taken back
+                self.state.logins.truncate(logins);
                 self.rejects_in_a_row += 1;
                 (self.rejects_in_a_row >= REJECTS_IN_A_ROW_MAX)
                     .then(|| Fatal::new("frames", "too many rejected frames in a row", 0))
@@ -474,5 +476,59 @@ impl<D: Decode> Session for Driven<D> {
     fn wake(&mut self, mut env: Env<'_>) {
         let mut cx = Self::context(&mut self.state, env.reborrow());
         self.decoder.wake(&mut cx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Login;
+
+    #[derive(Default)]
+    struct Lines;
+
+    impl Decode for Lines {
+        const INFO: Info = Info {
+            name: "lines",
+            ..Info::DEFAULT
+        };
+
+        fn cut(&self, input: &[u8], _: usize, _: bool) -> Result<Cut, Fatal> {
+            let end = input.iter().position(|byte| *byte == b'\n');
+            Ok(end.map_or(Cut::Need(input.len() + 1), |end| Cut::Frame(end + 1)))
+        }
+
+        fn frame(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+            let text = std::str::from_utf8(frame).unwrap_or_default().trim_end();
+            cx.identify(Login::of(text))?;
+            if text.starts_with("bad") {
+                return Err(Reject::new("line", "bad", 0));
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_rejected_frame_leaves_no_login_behind() {
+        let mut session = (Protocol::of::<Lines>(1).open)();
+        let mut out = Output::default();
+        session.feed(
+            b"bad1\none\nbad2\ntwo\none\n",
+            false,
+            Env {
+                now_ms: 0,
+                lookup: &mut Unregistered,
+                out: &mut out,
+            },
+        );
+        let logins: Vec<(u16, &str)> = out
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Login { login, ident, .. } => Some((*login, ident.as_str())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(logins, [(0, "one"), (1, "two"), (0, "one")]);
     }
 }

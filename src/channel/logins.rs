@@ -165,13 +165,17 @@ impl Lookup for Resolver<'_> {
         secret: Option<&str>,
     ) -> Option<Arc<Settings>> {
         let index = usize::from(login);
-        if index >= self.logins.len() {
-            self.logins.push(Known {
-                ident: ident.clone(),
-                shown: None,
-                device: None,
-                standing: Standing::Outside,
-            });
+        let stranger = || Known {
+            ident: ident.clone(),
+            shown: None,
+            device: None,
+            standing: Standing::Outside,
+        };
+        match self.logins.get_mut(index) {
+            None => self.logins.push(stranger()),
+            // the frame that gave the number away before was rejected: nobody has heard of it
+            Some(known) if known.ident != *ident => *known = stranger(),
+            Some(_) => {}
         }
         let known = self.logins.get_mut(index)?;
         if let Some(secret) = secret {
