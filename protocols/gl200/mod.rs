@@ -24,7 +24,7 @@
 //! in mV, battery in percent, state (two digits of `state`, inputs, outputs). Devices without wires
 //! have the distance and the battery only.
 //!
-//! Binary: `+RSP`, `+EVT`, `+INF` and others with a length of their own. They are cut and rejected.
+//! Binary: `+RSP`, `+EVT`, `+INF` and others with a length of their own; see `binary`.
 //!
 //! # Session
 //!
