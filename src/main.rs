@@ -21,6 +21,7 @@ struct Tollgate {
 #[derive(Subcommand)]
 enum Command {
     Serve(cli::serve::Args),
+    Token(cli::token::Args),
     Accounts(cli::accounts::Args),
     Messages(cli::messages::Args),
     Audit(cli::audit::Args),
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     };
     cli::report(match arguments.command {
         Command::Serve(args) => cli::serve::run(&args),
+        Command::Token(args) => cli::token::run(&args),
         Command::Accounts(args) => cli::accounts::run(&args),
         Command::Messages(args) => cli::messages::run(&args),
         Command::Audit(args) => cli::audit::run(&args),

@@ -75,25 +75,26 @@ impl Client {
 
     /// The `result` of a call that must succeed.
     pub(crate) async fn result(&self, path: &str) -> Result<Vec<Value>, Failure> {
-        let (status, mut json) = self.call(Method::GET, path, None).await?;
-        let errors = json
-            .get("errors")
-            .and_then(Value::as_array)
-            .filter(|errors| !errors.is_empty());
-        if let Some(errors) = errors {
-            let reasons: Vec<&str> = errors
-                .iter()
-                .filter_map(|error| error.get("reason")?.as_str())
-                .collect();
-            return Err(Failure::new(Exit::Data, reasons.join("; ")));
-        }
-        match json.get_mut("result").map(Value::take) {
-            Some(Value::Array(result)) if status.is_success() => Ok(result),
-            _ => Err(Failure::new(
-                Exit::Unavailable,
-                format_args!("the gateway answered {status}"),
-            )),
-        }
+        let (status, json) = self.call(Method::GET, path, None).await?;
+        result_of(status, json)
+    }
+
+    /// The `result` of a call for an account, which must succeed.
+    pub(crate) async fn result_for(
+        &self,
+        cid: u64,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Vec<Value>, Failure> {
+        let (status, body) = self.send(Some(cid), method, path, Some(body)).await?;
+        let bytes = body
+            .collect()
+            .await
+            .map_err(|error| gone(&error))?
+            .to_bytes();
+        let json = serde_json::from_slice(&bytes).map_err(|error| gone(&error))?;
+        result_of(status, json)
     }
 
     /// One call whose answer is read as it comes.
@@ -103,10 +104,22 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Body), Failure> {
+        self.send(None, method, path, body).await
+    }
+
+    async fn send(
+        &self,
+        cid: Option<u64>,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Body), Failure> {
         let text = body.map(ToString::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(cid) = cid {
+            request = request.header("x-flespi-cid", cid);
+        }
+        let request = request
             .header("host", "localhost")
             .header("content-type", "application/json")
             .body(Body::from(text))
@@ -142,6 +155,28 @@ impl Client {
             drop(router);
             gateway.stop(std::time::Duration::ZERO).await;
         }
+    }
+}
+
+/// The `result` of an answer, or its errors as a failure.
+fn result_of(status: StatusCode, mut json: Value) -> Result<Vec<Value>, Failure> {
+    let errors = json
+        .get("errors")
+        .and_then(Value::as_array)
+        .filter(|errors| !errors.is_empty());
+    if let Some(errors) = errors {
+        let reasons: Vec<&str> = errors
+            .iter()
+            .filter_map(|error| error.get("reason")?.as_str())
+            .collect();
+        return Err(Failure::new(Exit::Data, reasons.join("; ")));
+    }
+    match json.get_mut("result").map(Value::take) {
+        Some(Value::Array(result)) if status.is_success() => Ok(result),
+        _ => Err(Failure::new(
+            Exit::Unavailable,
+            format_args!("the gateway answered {status}"),
+        )),
     }
 }
 

@@ -102,6 +102,7 @@ async fn serve(file: &Path, config: &Config) -> Result<(), Failure> {
             metrics.run_upkeep();
         }
     });
+    let api_upkeep = tokio::spawn(api::upkeep(gateway.state()));
     announce(&gateway, &listening, http_at, &data);
 
     tokio::select! {
@@ -112,6 +113,7 @@ async fn serve(file: &Path, config: &Config) -> Result<(), Failure> {
     on_tcp.abort();
     on_socket.abort();
     upkeep.abort();
+    api_upkeep.abort();
     let cut_off = gateway.stop(config.gateway.drain.0).await;
     if let Err(error) = std::fs::remove_file(data.join(SOCKET)) {
         tracing::debug!(%error, "the local socket was gone already");
