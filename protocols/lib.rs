@@ -24,6 +24,7 @@ mod ruptela;
 mod suntech;
 mod teltonika;
 mod tk103;
+mod watch;
 mod wialon;
 
 pub use contract::*;
@@ -54,6 +55,7 @@ table! {
     9 suntech,
     1 teltonika,
     8 tk103,
+    12 watch,
     4 wialon,
 }
 
