@@ -1,8 +1,9 @@
 //! Speaks the local API: to a running gateway by the socket in its data directory, or, where none
 //! runs, to the directory itself by the same routes in this process.
 
+use super::data::SOCKET;
 use super::gateway::{Gateway, Settings};
-use super::{Exit, Failure, serve};
+use super::{Exit, Failure, local};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -13,9 +14,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 use tower::ServiceExt as _;
-
-/// The name of the socket in the data directory.
-pub(crate) const SOCKET: &str = "tollgate.sock";
 
 /// Where the local API is.
 pub(crate) enum Client {
@@ -52,7 +50,7 @@ impl Client {
         let gateway = opened
             .await
             .map_err(|error| Failure::new(Exit::Software, error))??;
-        let router = serve::local_router(&gateway);
+        let router = local::of(&gateway);
         Ok(Self::Alone(Box::new(gateway), router))
     }
 
