@@ -24,7 +24,6 @@ mod ruptela;
 mod suntech;
 mod teltonika;
 mod tk103;
-mod watch;
 mod wialon;
 
 pub use contract::*;
@@ -55,7 +54,6 @@ table! {
     9 suntech,
     1 teltonika,
     8 tk103,
-    12 watch,
     4 wialon,
 }
 

@@ -15,7 +15,6 @@
 mod access;
 mod answer;
 mod call;
-mod charge;
 mod door;
 mod dto;
 mod edit;
@@ -24,12 +23,8 @@ mod items;
 mod live;
 mod messages;
 mod openapi;
-mod records;
 mod routes;
 pub mod selector;
-mod upkeep;
-
-pub use upkeep::upkeep;
 
 use crate::control::Control;
 use crate::metrics::{Metrics, names};

@@ -13,13 +13,13 @@ mod client;
 pub mod config;
 mod data;
 pub mod decode;
+pub mod demo;
 mod gateway;
 mod local;
 pub mod messages;
 mod nearest;
 pub mod replay;
 pub mod serve;
-pub mod token;
 
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write as _};

@@ -3,4 +3,3 @@
 mod calls;
 mod doors;
 mod harness;
-mod limits;
