@@ -124,6 +124,24 @@ impl Context<'_> {
         Ok(builder)
     }
 
+    /// Runs `read`, and takes back what it said if it fails, so that the frame can be kept in another
+    /// form: what passed its checksum and is not understood is no reason for a tracker to send it
+    /// for ever. Logins stay.
+    pub fn attempt(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<(), Reject>,
+    ) -> Result<(), Reject> {
+        let (events, bytes) = (self.out.events.len(), self.out.bytes.len());
+        let (records, overflow) = (self.records, self.overflow);
+        let read = read(self);
+        if read.is_err() {
+            self.out.events.truncate(events);
+            self.out.bytes.truncate(bytes);
+            (self.records, self.overflow) = (records, overflow);
+        }
+        read
+    }
+
     /// Answers the tracker, once the reply's gate is met.
     pub fn reply(&mut self, reply: Reply) {
         self.out.events.push(Event::Reply(reply));

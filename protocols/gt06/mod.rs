@@ -177,24 +177,20 @@ impl Decode for Decoder {
 
     fn frame(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
         let frame = checked(frame)?;
-        match (frame.long, frame.kind) {
-            (_, 0x01) => self.login(&frame, cx),
-            (_, 0x8a) => {
-                time(&frame, cx);
+        if frame.kind == 0x01 {
+            return self.login(&frame, cx);
+        }
+        let read = cx.attempt(|cx| self.content(&frame, cx));
+        match read {
+            // its checksum holds: it is kept as it is, lest the device sends it for ever
+            Err(reject) if !frame.body.is_empty() && reject.what != "photo" => {
+                parts::unknown(&frame, cx)?;
+                if let Some(answer) = answer_unread(&frame) {
+                    cx.reply(Reply::stored(answer));
+                }
                 Ok(())
             }
-            (_, 0x15 | 0x21 | 0x81) => text::answer(&frame, cx, self.zone_s),
-            (true, 0x32 | 0x33) => variants::az735(&frame, cx),
-            (_, 0x94 | 0x70 | 0xf1 | 0xf2 | 0x9b) | (true, 0xfd) => info::read(&frame, cx),
-            (_, 0x65 | 0x66 | 0x8c) => vehicle::read(&frame, cx),
-            (false, 0x35) => photo::announced(&mut self.photo, &frame, cx),
-            (_, 0x36) if photo::is_part(self.photo.as_ref(), frame.body) => {
-                photo::part(&mut self.photo, &frame, cx)
-            }
-            _ => {
-                let make = Make::of(cx.settings());
-                data(&frame, cx, make, self.zone_s)
-            }
+            other => other,
         }
     }
 
@@ -231,6 +227,28 @@ impl Decode for Decoder {
 }
 
 impl Decoder {
+    /// Reads any frame but a login.
+    fn content(&mut self, frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
+        match (frame.long, frame.kind) {
+            (_, 0x8a) => {
+                time(frame, cx);
+                Ok(())
+            }
+            (_, 0x15 | 0x21 | 0x81) => text::answer(frame, cx, self.zone_s),
+            (true, 0x32 | 0x33) => variants::az735(frame, cx),
+            (_, 0x94 | 0x70 | 0xf1 | 0xf2 | 0x9b) | (true, 0xfd) => info::read(frame, cx),
+            (_, 0x65 | 0x66 | 0x8c) => vehicle::read(frame, cx),
+            (false, 0x35) => photo::announced(&mut self.photo, frame, cx),
+            (_, 0x36) if photo::is_part(self.photo.as_ref(), frame.body) => {
+                photo::part(&mut self.photo, frame, cx)
+            }
+            _ => {
+                let make = Make::of(cx.settings());
+                data(frame, cx, make, self.zone_s)
+            }
+        }
+    }
+
     fn login(&mut self, frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
         let mut body = Cursor::new(frame.body);
         let imei = body.take(8).and_then(bcd::text).ok_or(Reject::new(
@@ -341,6 +359,16 @@ fn time(frame: &Frame<'_>, cx: &mut Context<'_>) {
 /// The answer that repeats kind and serial.
 fn acknowledge(frame: &Frame<'_>) -> Vec<u8> {
     short(frame.kind, &[], frame.serial)
+}
+
+/// The answer to a frame that could not be read, where its kind has one.
+fn answer_unread(frame: &Frame<'_>) -> Option<Vec<u8>> {
+    match (frame.long, frame.kind) {
+        (true, 0x32 | 0x33) => Some(long(frame.kind, &[], frame.serial)),
+        (true, 0x70 | 0xf1 | 0xf2) => Some(acknowledge(frame)),
+        (true, _) | (false, 0x24 | 0x34 | 0x35 | 0x36 | 0x81 | 0xf3) => None,
+        _ => Some(acknowledge(frame)),
+    }
 }
 
 /// The answer to a request for an address: the gateway knows none.

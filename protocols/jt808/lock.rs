@@ -1,10 +1,10 @@
 //! Electronic locks of Jointech: kind 5501, and texts between parentheses.
 //!
-//! Kind, properties (bit 15: answer), ident in BCD, index (1 byte), date `ddmmyy` and time in BCD (UTC),
-//! latitude `ddmmmmmm`, longitude `dddmmmmmm` and flags in one (bits 0 or 3 fixed, 1 north, 2 east), speed (knots), course
-//! in 2 degrees, signal, satellites, odometer (km), battery (percent, or more while it charges), cell
-//! and area, a byte, status, alarms, then items of number, length and value: 0A cell, 0B lock command, 0C
-//! inclination, 10 what woke it.
+//! Kind, properties (bit 15: answer), ident in BCD, index (1 byte), date `ddmmyy` and time in BCD
+//! (UTC), latitude `ddmmmmmm`, longitude `dddmmmmmm` and flags in one (bits 0 or 3 fixed, 1 north,
+//! 2 east), speed (knots), course in 2 degrees, signal, satellites, odometer (km), battery (percent,
+//! or more while it charges), cell and area, a byte, status, alarms, then items of number, length and
+//! value: 0A cell, 0B lock command, 0C inclination, 10 what woke it.
 
 use super::SHORT;
 use super::terminal::lock_ident;

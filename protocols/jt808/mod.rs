@@ -211,10 +211,22 @@ fn content(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
         0x0001 => terminal::answered(frame, cx)?,
         0x0002 => cx.reply(Reply::open(accepted(frame))),
         0x0004 | 0x0109 => time(frame, cx),
-        0x0801 => terminal::media(frame, cx)?,
         _ => {
-            reading(frame, cx)?;
-            cx.reply(Reply::stored(accepted(frame)));
+            let read = cx.attempt(|cx| {
+                if frame.kind == 0x0801 {
+                    return terminal::media(frame, cx);
+                }
+                reading(frame, cx)?;
+                cx.reply(Reply::stored(accepted(frame)));
+                Ok(())
+            });
+            // its check holds: it is kept as it is, lest the device sends it for ever
+            if read.is_err() {
+                if !frame.body.is_empty() {
+                    unknown(frame, cx)?;
+                }
+                cx.reply(Reply::stored(accepted(frame)));
+            }
         }
     }
     Ok(())
