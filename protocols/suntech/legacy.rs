@@ -108,7 +108,7 @@ fn inputs(message: &mut RecordBuilder<'_>, text: &str) {
 }
 
 /// The fields that a configuration adds, told apart by their form: engine minutes, the backup battery and
-/// whether it is from memory stand together, an analog input behind them.
+/// whether it is from memory stand together, up to three analog inputs behind them.
 fn options(message: &mut RecordBuilder<'_>, report: &Report<'_>, from: usize) {
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let volts = |at: usize| {
@@ -135,8 +135,11 @@ fn options(message: &mut RecordBuilder<'_>, report: &Report<'_>, from: usize) {
         message.push(fields::MESSAGE_BUFFERED_STATUS, true);
     }
     let mut at = meter + 3;
-    if let Some(volts) = volts(at) {
-        message.push((fields::AIN_N, 1), volts);
+    for input in 1u16..=3 {
+        let Some(volts) = volts(at) else {
+            break;
+        };
+        message.push((fields::AIN_N, input), volts);
         at += 1;
     }
     let mut sensor = 0u16;
