@@ -40,6 +40,23 @@ pub const CLOSE_WAIT: Duration = Duration::from_secs(1);
 pub const SOURCES_MAX: usize = 65_536;
 /// The backlog of a listener (the kernel takes the lower of it and `net.core.somaxconn`).
 pub const LISTEN_BACKLOG: i32 = 65_535;
+/// Idents that are remembered for being refused, and devices for being taken over, lately. Beyond it
+/// the next is treated as if it came for the first time.
+pub const STORMS_MAX: usize = 65_536;
+/// The least time between two searches through a full table of those for what is over.
+pub const STORM_SWEEP_MS: i64 = 1_000;
+/// The time in which a device may change hands only so often.
+pub const TAKEOVER_WINDOW_MS: i64 = 60_000;
+/// On a channel of several protocols so many bytes must be enough to tell whose they are; beyond it
+/// the connection is closed (code 19). The time for it ends at the identify deadline.
+pub const PROBE_BYTES_MAX: usize = 1024;
+/// A frame that has begun has this rate for its rest, beyond the time that every frame has.
+pub const FRAME_BYTES_PER_S_MIN: i64 = 64;
+/// Fragments of a device that are kept between two of its messages. A frame beyond it is refused and
+/// the connection closed (code 13): what never becomes a message would fill the journal uncounted.
+pub const FRAGMENT_BYTES_MAX: usize = 256 * 1024;
+/// Unanswered probes after which a silent peer is gone, and the share of `keepalive` between two.
+pub const KEEPALIVE_PROBES: u32 = 3;
 /// The first and the longest pause after a failed accept.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -60,6 +77,17 @@ pub struct Bounds {
     /// Without an admitted device for so long a connection is closed (code 17, or 14 if it has
     /// named an ident that no device has).
     pub identify_ms: i64,
+    /// A frame that has begun must be whole after so long, and a second more for each
+    /// [`FRAME_BYTES_PER_S_MIN`] bytes of it; else the connection is closed (code 17).
+    pub frame_ms: i64,
+    /// A refused login of an ident is answered once in so long; one that comes back sooner is parked
+    /// unread until then.
+    pub refused_login_ms: i64,
+    /// A device changes hands at most so often in [`TAKEOVER_WINDOW_MS`]; then the newcomer is parked.
+    pub takeovers_max: u32,
+    /// After so long a silence a peer's kernel is asked whether it lives; half as long again without
+    /// an answer, and the connection is gone. 0: it is not asked.
+    pub keepalive_ms: i64,
     /// Memory held by parked frames, of all connections together. Beyond it the newest is refused
     /// and closed (code 21).
     pub parked_bytes_max: usize,
@@ -77,6 +105,10 @@ impl Default for Bounds {
             unidentified_per_source_max: 1_000,
             idle_ms: 600_000,
             identify_ms: 60_000,
+            frame_ms: 30_000,
+            refused_login_ms: 10_000,
+            takeovers_max: 10,
+            keepalive_ms: 60_000,
             parked_bytes_max: 256 << 20,
             receive_buffer_bytes: 0,
         }
@@ -96,6 +128,10 @@ impl Bounds {
             unidentified_per_source_max: bounds.unidentified_per_source,
             idle_ms: i64::from(bounds.idle.as_ms()),
             identify_ms: i64::from(bounds.identify.as_ms()),
+            frame_ms: i64::from(bounds.frame.as_ms()),
+            refused_login_ms: i64::from(bounds.refused_login.as_ms()),
+            takeovers_max: bounds.takeovers,
+            keepalive_ms: i64::from(bounds.keepalive.as_ms()),
             parked_bytes_max: bytes(bounds.parked.0),
             receive_buffer_bytes: bytes(bounds.receive_buffer.0),
         }

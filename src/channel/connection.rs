@@ -31,7 +31,8 @@ use crate::registry::{ChannelHandle, Connected};
 use crate::router::{CloseCode, ConnectionHandle, Orders};
 
 use super::bounds::{
-    FRAMES_PER_READ_MAX, HANG_UP_LOOK_MS, LINGER_MS, READS_PER_TURN_MAX, SWALLOW_MS,
+    FRAME_BYTES_PER_S_MIN, FRAMES_PER_READ_MAX, HANG_UP_LOOK_MS, LINGER_MS, PROBE_BYTES_MAX,
+    READS_PER_TURN_MAX, SWALLOW_MS,
 };
 use super::events::{ConnectionEvent, Happened, Who};
 use super::frames::{self, Span};
@@ -128,6 +129,8 @@ pub(super) struct Parking {
     pub(super) until_ms: i64,
     /// How the connection ends then.
     pub(super) code: CloseCode,
+    /// It is told its refusal then; else it goes without a word.
+    pub(super) tell: bool,
 }
 
 type RoomFuture = Pin<Box<dyn Future<Output = Option<Permit>>>>;
@@ -177,8 +180,9 @@ pub(super) struct Core {
     pub(super) messages: u64,
     received: u64,
     sent: u64,
-    opened_ms: i64,
     last_read_ms: i64,
+    /// Since when a frame is incomplete.
+    begun_ms: i64,
     held: Vec<u8>,
     need: usize,
     unsent: Vec<u8>,
@@ -245,8 +249,8 @@ impl<S: Wire> Connection<S> {
             messages: 0,
             received: 0,
             sent: 0,
-            opened_ms: now_ms,
             last_read_ms: now_ms,
+            begun_ms: now_ms,
             held: Vec::new(),
             need: 0,
             unsent: Vec::new(),
@@ -542,7 +546,23 @@ impl Core {
 
     /// When it must have identified itself.
     pub(super) fn identify_until_ms(&self) -> i64 {
-        self.opened_ms + self.worker.deps().bounds.identify_ms
+        let opened_ms = self.handle.established_us().div_euclid(1_000);
+        opened_ms + self.worker.deps().bounds.identify_ms
+    }
+
+    /// When the frame that has begun must be whole.
+    fn frame_until_ms(&self) -> Option<i64> {
+        let came = i64::try_from(self.held.len()).unwrap_or(i64::MAX);
+        let for_its_bytes = came.saturating_mul(1_000) / FRAME_BYTES_PER_S_MIN;
+        (came > 0).then(|| self.begun_ms + self.worker.deps().bounds.frame_ms + for_its_bytes)
+    }
+
+    /// Is its socket not read at present?
+    fn is_unread(&self) -> bool {
+        self.pending.is_some()
+            || self.replies.is_full()
+            || !self.unsent.is_empty()
+            || self.worker.mark().failed
     }
 
     /// Has it named an ident?
@@ -555,28 +575,35 @@ impl Core {
             return;
         }
         let now_ms = self.now_ms();
-        let (mut overdue, mut parked_by_limit) = (None, false);
+        let (mut overdue, mut parked) = (None, false);
         if let Some(pending) = &self.pending
             && let Waiting::Parked { parking, .. } = &pending.wait
         {
             self.retry |= now_ms >= parking.retry_ms;
             overdue = (now_ms >= parking.until_ms).then_some(*parking);
-            parked_by_limit = parking.cause != Cause::Unknown;
+            parked = true;
         }
-        if let Some(parking) = overdue {
+        if self.is_unread() {
+            // it cannot go on with its frame
+            self.begun_ms = now_ms;
+        }
+        if let Some(parking) = overdue.filter(|parking| !parking.tell) {
+            self.end_at_once(parking.code);
+        } else if let Some(parking) = overdue {
             if let Some(mut walk) = self.take_pending() {
                 self.refuse_frame(&mut walk, parking.cause, None);
                 self.give_back(walk);
             }
             self.end_gracefully(parking.code);
-        } else if !parked_by_limit && !self.is_identified() && now_ms >= self.identify_until_ms() {
+        } else if !self.is_identified() && now_ms >= self.identify_until_ms() {
             self.end_at_once(if self.has_named() {
                 CloseCode::Authentication
             } else {
                 CloseCode::Inactivity
             });
-        } else if !parked_by_limit
-            && now_ms >= self.last_read_ms + self.worker.deps().bounds.idle_ms
+        } else if !parked
+            && (now_ms >= self.last_read_ms + self.worker.deps().bounds.idle_ms
+                || self.frame_until_ms().is_some_and(|until| now_ms >= until))
         {
             self.end_at_once(CloseCode::Inactivity);
         }
@@ -616,19 +643,17 @@ impl Core {
             return ending.until_ms;
         }
         let mut next = self.last_read_ms + self.worker.deps().bounds.idle_ms;
-        let mut unread = self.replies.is_full() || !self.unsent.is_empty();
-        let mut judged = false;
-        if let Some(pending) = &self.pending {
-            unread = true;
-            if let Waiting::Parked { parking, .. } = &pending.wait {
-                next = parking.until_ms.min(parking.retry_ms);
-                judged = parking.cause != Cause::Unknown;
-            }
+        if let Some(pending) = &self.pending
+            && let Waiting::Parked { parking, .. } = &pending.wait
+        {
+            next = parking.until_ms.min(parking.retry_ms);
+        } else if let Some(until) = self.frame_until_ms() {
+            next = next.min(until);
         }
-        if !self.is_identified() && !judged {
+        if !self.is_identified() {
             next = next.min(self.identify_until_ms());
         }
-        if unread || self.worker.mark().failed {
+        if self.is_unread() {
             next = next.min(self.now_ms() + HANG_UP_LOOK_MS);
         }
         if let Some(at) = self
@@ -686,6 +711,7 @@ impl Core {
         self.received += read.len() as u64;
         self.tally.received.add(read.len() as u64);
         if self.held.is_empty() {
+            self.begun_ms = self.last_read_ms;
             let consumed = self.digest(read, false);
             self.held = read.get(consumed..).unwrap_or_default().to_vec();
         } else {
@@ -699,6 +725,9 @@ impl Core {
     fn digest_held(&mut self, eof: bool) {
         let mut held = std::mem::take(&mut self.held);
         let consumed = self.digest(&held, eof);
+        if consumed > 0 {
+            self.begun_ms = self.now_ms();
+        }
         if consumed < held.len() {
             held.drain(..consumed);
             self.held = held;
@@ -726,7 +755,7 @@ impl Core {
             }
         }
         self.need = head.len() + 1;
-        if !undecided || eof {
+        if !undecided || eof || head.len() >= PROBE_BYTES_MAX {
             self.tally.unidentified.add(head.len() as u64);
             self.end_at_once(CloseCode::Mismatch);
         }
@@ -892,6 +921,7 @@ impl Core {
                 self.give_back(walk);
                 // it was not its silence
                 self.last_read_ms = self.now_ms();
+                self.begun_ms = self.last_read_ms;
                 true
             }
             Some(mut wait) => {
@@ -968,8 +998,14 @@ impl Core {
             // what waited unread and unacked: the tracker has it still
             let left = walk.spans.get(walk.at..).unwrap_or_default();
             let bytes: usize = left.iter().map(|span| span.bytes).sum();
-            self.tally.refused.add(bytes as u64);
             let device = self.logins.iter().find_map(|known| known.device.as_ref());
+            // who has not shown that it is that device makes nobody pay
+            let device = device.filter(|_| self.is_identified());
+            let counted = match device {
+                Some(_) => &self.tally.refused,
+                None => &self.tally.unidentified,
+            };
+            counted.add(bytes as u64);
             if let Some(device) = device {
                 let account = device.state.load().account.id();
                 let deltas = Totals {

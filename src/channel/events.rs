@@ -70,7 +70,7 @@ pub enum Happened {
         /// Until when, unix us.
         until_us: i64,
     },
-    /// A frame costs more than a whole limit: it can never be admitted.
+    /// 9002: a frame costs more than a whole limit: it can never be admitted.
     TooLarge {
         /// Whose frame.
         who: Who,
@@ -83,25 +83,33 @@ pub enum Happened {
         /// The limit there.
         cap: i64,
     },
-    /// A device came on a second connection; the first is closed.
+    /// 9004: a device came on a second connection; the first is closed.
     TakenOver {
         /// Which device.
         who: Who,
         /// The connection that it was on.
         from: ConnectionId,
     },
+    /// 9001: two connections take a device from each other again and again: it is slowed.
+    Flaps {
+        /// Which device.
+        who: Who,
+        /// How often it changed hands within the window.
+        takeovers: u32,
+    },
 }
 
 impl Happened {
-    /// flespi's event code; `TooLarge` and `TakenOver` have none there.
+    /// flespi's event code, or ours above 9000 where it has none.
     pub const fn code(&self) -> u16 {
         match self {
             Self::Accepted => 100,
             Self::Identified(_) => 101,
             Self::Closed { .. } => 102,
             Self::Blocked { .. } => 20,
-            Self::TooLarge { .. } => 1020,
-            Self::TakenOver { .. } => 1101,
+            Self::Flaps { .. } => 9001,
+            Self::TooLarge { .. } => 9002,
+            Self::TakenOver { .. } => 9004,
         }
     }
 }

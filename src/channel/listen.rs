@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::Prefix;
@@ -15,7 +16,7 @@ use crate::registry::ChannelHandle;
 use crate::registry::items::ChannelItem;
 use crate::router::CloseCode;
 
-use super::bounds::{ACCEPT_PAUSE, LISTEN_BACKLOG};
+use super::bounds::{ACCEPT_PAUSE, KEEPALIVE_PROBES, LISTEN_BACKLOG};
 use super::connection::{Connection, Place};
 use super::worker::Worker;
 
@@ -46,6 +47,7 @@ pub(super) fn bind(
     at: SocketAddr,
     count: usize,
     receive_buffer_bytes: usize,
+    keepalive_ms: i64,
 ) -> io::Result<Vec<std::net::TcpListener>> {
     // SO_REUSEPORT would let two gateways of one user share a port unnoticed: a socket without it
     // finds out first, and holds the port if the system was to choose one
@@ -62,6 +64,10 @@ pub(super) fn bind(
     (0..count)
         .map(|_| {
             let socket = socket(at, count > 1, receive_buffer_bytes)?;
+            // what is said to the listener holds for what it accepts, without a call for each:
+            // a late ack is no ack, so replies are small and are not collected
+            socket.set_tcp_nodelay(true)?;
+            ask_for_life(&socket, keepalive_ms)?;
             socket.bind(&at.into())?;
             socket.listen(LISTEN_BACKLOG)?;
             socket.set_nonblocking(true)?;
@@ -81,6 +87,23 @@ fn socket(at: SocketAddr, shared: bool, receive_buffer_bytes: usize) -> io::Resu
         socket.set_recv_buffer_size(receive_buffer_bytes)?;
     }
     Ok(socket)
+}
+
+/// A peer that is gone without a word (no network, no power) is noticed: it is asked after a
+/// silence, and what it does not acknowledge ends its connection too.
+fn ask_for_life(socket: &Socket, keepalive_ms: i64) -> io::Result<()> {
+    let silence = match u64::try_from(keepalive_ms) {
+        Ok(ms) if ms > 0 => Duration::from_millis(ms).max(Duration::from_secs(1)),
+        _ => return Ok(()),
+    };
+    // the probes together take half as long as the silence before them
+    let between = (silence / (2 * KEEPALIVE_PROBES)).max(Duration::from_secs(1));
+    let keepalive = TcpKeepalive::new()
+        .with_time(silence)
+        .with_interval(between)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(silence + between * KEEPALIVE_PROBES))
 }
 
 /// What is wrong with accepting: a label.
@@ -161,10 +184,6 @@ fn admit(worker: &Rc<Worker>, channel: &Arc<ChannelHandle>, stream: TcpStream, p
         match room.sources.enter(peer, bounds.unidentified_per_source_max) {
             None => "source",
             Some(source) => {
-                // a late ack is no ack: replies are small and are not collected
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%peer, %error, "TCP_NODELAY");
-                }
                 tokio::task::spawn_local(Connection::new(
                     Rc::clone(worker),
                     Arc::clone(channel),
@@ -187,13 +206,32 @@ mod tests {
     #[test]
     fn a_port_that_somebody_listens_on_is_refused_even_if_he_shares() {
         let at = SocketAddr::from(([127, 0, 0, 1], 0));
-        let first = bind(at, 2, 4096).expect("a free port");
+        let first = bind(at, 2, 4096, 60_000).expect("a free port");
         let taken = first[0].local_addr().expect("an address");
         assert_ne!(taken.port(), 0);
         assert_eq!(first[1].local_addr().expect("an address"), taken);
-        let error = bind(taken, 2, 0).expect_err("in use");
+        let error = bind(taken, 2, 0, 0).expect_err("in use");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        bind(taken, 1, 0).expect("free again");
+        bind(taken, 1, 0, 0).expect("free again");
+    }
+
+    #[test]
+    fn what_is_accepted_is_asked_for_life_and_sends_at_once() {
+        let at = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = bind(at, 1, 0, 60_000).expect("a free port").remove(0);
+        let at = listener.local_addr().expect("an address");
+        let tracker = std::net::TcpStream::connect(at).expect("a connection");
+        let (accepted, _) = listener.accept().expect("it is there");
+        let socket = socket2::SockRef::from(&accepted);
+        let option = "an option of the socket";
+        assert!(socket.tcp_nodelay().expect(option));
+        assert!(socket.keepalive().expect(option));
+        let seconds = Duration::from_secs;
+        assert_eq!(socket.tcp_keepalive_time().expect(option), seconds(60));
+        assert_eq!(socket.tcp_keepalive_interval().expect(option), seconds(10));
+        assert_eq!(socket.tcp_keepalive_retries().expect(option), 3);
+        assert_eq!(socket.tcp_user_timeout().expect(option), Some(seconds(90)));
+        drop(tracker);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use protocols::{Cause, Lookup, Settings};
+use protocols::{Cause, Info, Lookup, Setting, Settings};
 use smallvec::SmallVec;
 
 use crate::account::{Account, Held};
@@ -41,6 +41,12 @@ pub(super) struct Known {
     shown: Option<Box<str>>,
     pub(super) device: Option<Arc<DeviceHandle>>,
     pub(super) standing: Standing,
+    /// The decoder had a device's settings when it last named itself.
+    pub(super) given: bool,
+    /// It has been told its refusal: on one connection it may be told again with every frame.
+    pub(super) answered: bool,
+    /// Bytes of fragments kept since its last message, where there is no device to hang them on.
+    pub(super) fragment_bytes: u32,
 }
 
 /// How an admitted login stands with what holds now.
@@ -120,6 +126,19 @@ impl Known {
         self.device.as_ref()
     }
 
+    /// Has the decoder read it by defaults, though its device says what decoding depends on?
+    pub(super) fn was_read_by_defaults(&self, info: &Info, state: &DeviceState) -> bool {
+        let settings = &state.settings;
+        let says = |setting: &Setting| match setting {
+            Setting::Model => settings.model.is_some(),
+            Setting::Format => settings.format.is_some(),
+            Setting::TimeZone => settings.time_zone.is_some(),
+            // compared here, not read by it
+            Setting::Password => false,
+        };
+        !self.given && info.settings.iter().any(says)
+    }
+
     /// Is this device's secret what the login showed?
     pub(super) fn shows_secret_of(&self, state: &DeviceState) -> Result<(), Cause> {
         let Some(password) = &state.settings.password else {
@@ -170,6 +189,9 @@ impl Lookup for Resolver<'_> {
             shown: None,
             device: None,
             standing: Standing::Outside,
+            given: false,
+            answered: false,
+            fragment_bytes: 0,
         };
         match self.logins.get_mut(index) {
             None => self.logins.push(stranger()),
@@ -181,7 +203,11 @@ impl Lookup for Resolver<'_> {
         if let Some(secret) = secret {
             known.shown = Some(secret.into());
         }
-        let device = known.resolve(self.registry, self.channel, self.protocol)?;
+        let device = known
+            .resolve(self.registry, self.channel, self.protocol)
+            .map(Arc::clone);
+        known.given = device.is_some();
+        let device = device?;
         Some(Arc::clone(&device.state.load().settings))
     }
 }

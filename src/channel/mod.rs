@@ -16,6 +16,8 @@
 //! | `connection` | the driver: one task per connection, over any byte stream |
 //! | `worker` | what the connections of one thread share |
 //! | `listen` | listening sockets and accept loops |
+//! | `sources` | unidentified connections by source address |
+//! | `storms` | what comes too often: refused logins, takeovers |
 //! | `notes` | what is journaled beside frames, added up |
 //! | [`events`] | what happened to connections, for the log of it |
 //! | [`bounds`] | every bound, with its policy |
@@ -46,6 +48,7 @@ mod notes;
 mod series;
 mod settle;
 mod sources;
+mod storms;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -160,7 +163,13 @@ impl Channels {
         let at = SocketAddr::new(bounds.listen, channel.port);
         let receive_buffer_bytes = bounds.receive_buffer_bytes;
         let bind = |error| OpenError::Bind { at, error };
-        let listeners = listen::bind(at, self.hands.len(), receive_buffer_bytes).map_err(bind)?;
+        let listeners = listen::bind(
+            at,
+            self.hands.len(),
+            receive_buffer_bytes,
+            bounds.keepalive_ms,
+        )
+        .map_err(bind)?;
         let at = listeners
             .first()
             .map_or(Ok(at), std::net::TcpListener::local_addr)

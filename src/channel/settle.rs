@@ -25,11 +25,12 @@ use crate::registry::items::{Takeover, UnknownPolicy};
 use crate::registry::{DeviceHandle, Recent, RecordKey};
 use crate::router::{Carried, CloseCode};
 
-use super::bounds::{BATCH_BYTES_MAX, RETRY_MS};
+use super::bounds::{BATCH_BYTES_MAX, FRAGMENT_BYTES_MAX, RETRY_MS, TAKEOVER_WINDOW_MS};
 use super::connection::{Core, Parking, Wait, Walk};
-use super::events::Happened;
+use super::events::{Happened, Who};
 use super::frames::{Login, Span};
 use super::logins::{Standing, Still};
+use super::storms::Turn;
 use super::worker::Scratch;
 
 /// What is written besides the records, at most: for one frame, for each login in it.
@@ -45,6 +46,8 @@ enum Met {
     Limit(Limit),
     /// Nobody has registered it, and there is no answer to tell it so.
     ParkUnknown,
+    /// It comes too often: it waits.
+    Slowed(Parking),
     /// The connection ends; what it has is let lie.
     Ends,
 }
@@ -68,6 +71,8 @@ enum Settled {
     Apart,
     /// A device is another account's, or gone, since it logged in: none of it may be stored.
     Changed,
+    /// More fragments than a device may have without a message.
+    Fragments,
     Limit(Limit),
     Refused(Refusal),
 }
@@ -99,6 +104,12 @@ impl Core {
                 match self.admit(walk) {
                     Met::Nothing => end = walk.at + 1,
                     Met::Refused(cause, code) => {
+                        if let Some(parking) = self.came_back_soon(walk, cause, code) {
+                            if let Cause::Unknown = cause {
+                                self.note_unknown(walk, raw);
+                            }
+                            return Some(Wait::Parked(parking));
+                        }
                         self.refuse_frame(walk, cause, raw);
                         walk.at += 1;
                         if let Some(code) = code {
@@ -119,8 +130,10 @@ impl Core {
                             retry_ms: self.now_ms() + RETRY_MS,
                             until_ms: self.identify_until_ms(),
                             code: CloseCode::Authentication,
+                            tell: true,
                         }));
                     }
+                    Met::Slowed(parking) => return Some(Wait::Parked(parking)),
                     Met::Ends => return None,
                 }
             }
@@ -132,13 +145,20 @@ impl Core {
                     self.end_at_once(CloseCode::DeviceChanged);
                     return None;
                 }
-                Settled::Limit(_) | Settled::Refused(_) if end - walk.at > 1 => {
+                Settled::Limit(_) | Settled::Refused(_) | Settled::Fragments
+                    if end - walk.at > 1 =>
+                {
                     walk.singly_until = end;
                 }
                 Settled::Limit(limit) => {
                     if let Some(wait) = self.meet(walk, &limit) {
                         return Some(wait);
                     }
+                }
+                Settled::Fragments => {
+                    self.refuse_frame(walk, Cause::Busy, None);
+                    walk.at += 1;
+                    self.end_gracefully(CloseCode::DeviceBlocked);
                 }
                 Settled::Refused(refusal) => {
                     if let Some(wait) = self.meet_refusal(walk, &refusal) {
@@ -227,6 +247,78 @@ impl Core {
         Met::Nothing
     }
 
+    /// A refused login is answered once in its time. One that comes back sooner waits; on a
+    /// connection of several idents none does, because the others would wait with it.
+    fn came_back_soon(
+        &mut self,
+        walk: &Walk,
+        cause: Cause,
+        code: Option<CloseCode>,
+    ) -> Option<Parking> {
+        let protocol = self.protocol.filter(|protocol| !protocol.info.shared)?;
+        let login = *self.logins_of(walk).first()?;
+        let now_ms = self.now_ms();
+        let bounds = &self.worker.room.deps.bounds;
+        let (every_ms, identify_ms) = (bounds.refused_login_ms, bounds.identify_ms);
+        let known = self.logins.get_mut(usize::from(login))?;
+        if known.answered {
+            return None;
+        }
+        let storms = &self.worker.room.storms;
+        match storms.may_answer(protocol.number, &known.ident, now_ms, every_ms) {
+            Ok(()) => {
+                known.answered = true;
+                None
+            }
+            Err(retry_ms) => Some(Parking {
+                cause,
+                retry_ms: retry_ms.max(now_ms + 1),
+                until_ms: match &self.stranger {
+                    Some(_) => self.identify_until_ms(),
+                    None => now_ms + identify_ms,
+                },
+                code: code.unwrap_or(CloseCode::Authentication),
+                tell: false,
+            }),
+        }
+    }
+
+    /// May this connection take the device over from the one that it is on? If not yet, until when
+    /// it waits.
+    fn slowed(&self, login: u16, device: &DeviceHandle) -> Option<Parking> {
+        let deps = self.worker.deps();
+        let present = device.present();
+        if !present.is_some() || present == self.handle.id() || !deps.router.lives(present) {
+            return None;
+        }
+        let now_ms = self.now_ms();
+        let most = deps.bounds.takeovers_max;
+        let Turn::NotBefore { at_ms, tell } =
+            self.worker.room.storms.take_over(device.id, now_ms, most)
+        else {
+            return None;
+        };
+        let known = self.logins.get(usize::from(login))?;
+        if let Some(takeovers) = tell {
+            self.worker.room.seldom().flaps.increment(1);
+            tracing::warn!(device = %device.id, takeovers, "a device changes hands too often");
+            let who = Who {
+                ident: known.ident.clone(),
+                device: device.id,
+                account: device.state.load().account.id(),
+            };
+            self.tell(Happened::Flaps { who, takeovers });
+        }
+        Some(Parking {
+            cause: Cause::Busy,
+            // the other one may be gone before
+            retry_ms: at_ms.min(now_ms + RETRY_MS),
+            until_ms: now_ms + 2 * TAKEOVER_WINDOW_MS,
+            code: CloseCode::IdentCollision,
+            tell: false,
+        })
+    }
+
     /// May what this login sends be stored?
     fn judge(&mut self, login: u16, stores: bool) -> Met {
         let worker = Rc::clone(&self.worker);
@@ -278,6 +370,11 @@ impl Core {
             self.end_at_once(CloseCode::DeviceChanged);
             return Met::Ends;
         }
+        if known.was_read_by_defaults(protocol.info, &state) {
+            // registered since it logged in: it comes back and is read as its device says
+            self.end_at_once(CloseCode::DeviceChanged);
+            return Met::Ends;
+        }
         // known, whatever the limits say: no stranger, and no identify deadline
         self.stranger = None;
         if let Some(blocked) = state.account.blocked(self.now_us) {
@@ -299,7 +396,12 @@ impl Core {
         };
         let id = self.handle.id();
         let before = match channel.takeover {
-            Takeover::Newest => device.take_over(id),
+            Takeover::Newest => {
+                if let Some(parking) = self.slowed(login, &device) {
+                    return Met::Slowed(parking);
+                }
+                device.take_over(id)
+            }
             Takeover::Keep => match device.occupy(id) {
                 Ok(()) => ConnectionId::NONE,
                 Err(other) if deps.router.lives(other) => {
@@ -449,6 +551,7 @@ impl Core {
             retry_ms: until_ms.unwrap_or(now_ms + RETRY_MS).max(now_ms + 1),
             until_ms: now_ms + i64::from(limit.park_ms_max),
             code: CloseCode::ChannelBlocked,
+            tell: true,
         }))
     }
 
@@ -609,6 +712,10 @@ impl Core {
         if payers.iter().any(changed) {
             return Settled::Changed;
         }
+        let fragments = self.fragments(walk, range, payers, &windows);
+        if fragments.iter().any(|bytes| *bytes > FRAGMENT_BYTES_MAX) {
+            return Settled::Fragments;
+        }
         let mut bytes = 0u64;
         let mut first_us = None;
         let mut last_us = 0;
@@ -663,8 +770,12 @@ impl Core {
         let journal = &self.worker.deps().journal;
         let last = journal.append(permit, batch);
         let behind = Position::from_raw((last.raw() + 1).saturating_sub(count));
-        for (payer, window) in payers.iter().zip(&mut windows) {
-            if let (Some(device), Some(window)) = (&payer.device, window.take()) {
+        for ((payer, window), kept) in payers.iter().zip(&mut windows).zip(fragments) {
+            if let (None, Some(known)) = (&window, self.logins.get_mut(usize::from(payer.login))) {
+                known.fragment_bytes = saturated(kept);
+            }
+            if let (Some(device), Some(mut window)) = (&payer.device, window.take()) {
+                window.fragment_bytes = kept;
                 scratch.of_device.clear();
                 let of_payer = scratch
                     .keys
@@ -682,6 +793,50 @@ impl Core {
         self.messages += stored;
         self.replies.stored(last);
         Settled::Done
+    }
+
+    /// What each payer's fragments since its last message come to with these frames: the most that
+    /// they come to in between if that is too much, else what they come to behind the last frame.
+    fn fragments(
+        &self,
+        walk: &Walk,
+        range: &Range<usize>,
+        payers: &[Payer],
+        windows: &[Option<MutexGuard<'_, Recent>>],
+    ) -> SmallVec<[usize; 1]> {
+        let spans = walk.spans.get(range.clone()).unwrap_or_default();
+        let before = |payer: &Payer, window: &Option<MutexGuard<'_, Recent>>| match window {
+            Some(window) => window.fragment_bytes,
+            None => self
+                .logins
+                .get(usize::from(payer.login))
+                .map_or(0, |known| known.fragment_bytes as usize),
+        };
+        let come_to = |(payer, window): (&Payer, &Option<MutexGuard<'_, Recent>>)| {
+            let mut sum = before(payer, window);
+            for span in spans.iter().filter(|span| span.stores()) {
+                if span.messages > 0 {
+                    sum = 0;
+                } else {
+                    let events = walk.output.events.get(span.first..span.end);
+                    let of_payer = events
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|event| match event {
+                            Event::Part { login, range } if *login == payer.login => {
+                                Some(range.len())
+                            }
+                            _ => None,
+                        });
+                    sum += of_payer.sum::<usize>();
+                }
+                if sum > FRAGMENT_BYTES_MAX {
+                    break;
+                }
+            }
+            sum
+        };
+        payers.iter().zip(windows).map(come_to).collect()
     }
 
     fn write_parts(

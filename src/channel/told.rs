@@ -102,5 +102,8 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
         Happened::TakenOver { who, from } => {
             vec![device(Code::TakenOver, who).with("taken_from", from.0)]
         }
+        Happened::Flaps { who, takeovers } => {
+            vec![device(Code::IdentFlaps, who).with("takeovers", *takeovers)]
+        }
     }
 }

@@ -26,6 +26,7 @@ use super::frames::Span;
 use super::gate::Mark;
 use super::notes::Notes;
 use super::sources::Sources;
+use super::storms::Storms;
 use super::tally::Tally;
 use super::wheel::{TICK_MS, Wheel};
 
@@ -55,6 +56,7 @@ pub(super) struct Room {
     pub(super) unidentified: AtomicUsize,
     pub(super) parked_bytes: AtomicUsize,
     pub(super) sources: Arc<Sources>,
+    pub(super) storms: Storms,
     next_connection: AtomicU64,
     commands: RefusalCounters,
 }
@@ -62,6 +64,7 @@ pub(super) struct Room {
 /// Counters of what happens seldom.
 pub(super) struct RefusalCounters {
     pub(super) takeovers: Counter,
+    pub(super) flaps: Counter,
     pub(super) stalls: Counter,
     pub(super) events_lost: Counter,
     pub(super) notes_lost: Counter,
@@ -72,6 +75,7 @@ impl Room {
         let counter = |metric| deps.metrics.counter(metric, &[]);
         let commands = RefusalCounters {
             takeovers: counter(&names::TAKEOVERS),
+            flaps: counter(&names::IDENT_FLAPS),
             stalls: counter(&names::STALLS),
             events_lost: counter(&names::EVENTS_LOST),
             notes_lost: counter(&names::CONNECTION_ENTRIES_LOST),
@@ -84,6 +88,7 @@ impl Room {
             unidentified: AtomicUsize::new(0),
             parked_bytes: AtomicUsize::new(0),
             sources: Arc::default(),
+            storms: Storms::default(),
             next_connection: AtomicU64::new(first),
             commands,
             deps,

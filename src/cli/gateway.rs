@@ -48,24 +48,13 @@ pub(crate) struct Settings {
 impl Settings {
     /// What the file says.
     pub(crate) fn of(config: &Config) -> Self {
-        let raw = &config.bounds;
-        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             workers: match config.gateway.workers {
                 0 => cores,
                 workers => workers as usize,
             },
-            bounds: Bounds {
-                listen: config.gateway.listen,
-                connections_max: raw.connections as usize,
-                channel_connections_max: raw.channel_connections as usize,
-                unidentified_per_source_max: raw.unidentified_per_source,
-                idle_ms: i64::from(raw.idle.as_ms()),
-                identify_ms: i64::from(raw.identify.as_ms()),
-                parked_bytes_max: size(raw.parked.0),
-                receive_buffer_bytes: size(raw.receive_buffer.0),
-            },
+            bounds: Bounds::of(config),
             journal: journal::Options {
                 segment_bytes: config.journal.segment.0,
                 node: config.journal.node,
@@ -283,13 +272,28 @@ struct Newest<'a> {
 
 impl Newest<'_> {
     fn take(&mut self, position: Position, entry: &EntryRef<'_>) {
+        // whatever took a channel's stamp, so that none is given twice
+        let stamped = match entry {
+            EntryRef::Frame(frame) => Some((frame.meta.channel, frame.meta.at_us)),
+            EntryRef::Part { channel, at_us, .. } | EntryRef::Dropped { channel, at_us, .. } => {
+                Some((*channel, *at_us))
+            }
+            _ => None,
+        };
+        if let Some((channel, at_us)) = stamped {
+            if let Some(channel) = self.registry.channel(channel) {
+                channel.stamped(at_us);
+            }
+            self.clock.at_least(at_us);
+        }
+        if let EntryRef::Part { device, bytes, .. } = entry
+            && let Some(device) = self.registry.device(*device)
+        {
+            device.recent().fragment_bytes += bytes.len();
+        }
         let EntryRef::Frame(frame) = entry else {
             return;
         };
-        if let Some(channel) = self.registry.channel(frame.meta.channel) {
-            channel.stamped(frame.meta.at_us);
-        }
-        self.clock.at_least(frame.meta.at_us);
         for part in frame.parts() {
             let Some(device) = self.registry.device(part.device) else {
                 continue;
@@ -301,7 +305,8 @@ impl Newest<'_> {
                     .telemetry()
                     .update(bytes, position, self.clock.now_ms());
             }
-            let recent = device.recent();
+            let mut recent = device.recent();
+            recent.fragment_bytes = 0;
             device.remember(recent, &keys, position);
         }
     }

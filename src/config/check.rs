@@ -254,6 +254,20 @@ impl<'a> Check<'a> {
             secs(1),
             secs(3600),
         );
+        self.span("bounds.frame".into(), bounds.frame, secs(1), secs(3600));
+        self.span(
+            "bounds.refused_login".into(),
+            bounds.refused_login,
+            secs(0),
+            secs(600),
+        );
+        self.number("bounds.takeovers", bounds.takeovers.into(), 1, 100_000);
+        self.span(
+            "bounds.keepalive".into(),
+            bounds.keepalive,
+            secs(0),
+            secs(7200),
+        );
         self.size(
             "bounds.parked",
             bounds.parked,

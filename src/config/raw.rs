@@ -96,6 +96,14 @@ pub struct BoundsRaw {
     pub idle: Span,
     /// A connection without an admitted device for so long is closed.
     pub identify: Span,
+    /// A frame that has begun must be whole after so long, if it does not come at 64 bytes a second.
+    pub frame: Span,
+    /// A refused login of an ident is answered once in so long.
+    pub refused_login: Span,
+    /// So often in a minute a device may change hands.
+    pub takeovers: u32,
+    /// After so long a silence the peer's kernel is asked whether it lives; 0: never.
+    pub keepalive: Span,
     /// Memory of all parked frames together.
     pub parked: Bytes,
     /// The receive buffer of a socket; 0 B leaves the system's choice.
@@ -110,6 +118,10 @@ impl Default for BoundsRaw {
             unidentified_per_source: 1000,
             idle: Span::secs(600),
             identify: Span::secs(60),
+            frame: Span::secs(30),
+            refused_login: Span::secs(10),
+            takeovers: 10,
+            keepalive: Span::secs(60),
             parked: Bytes(256 << 20),
             receive_buffer: Bytes(0),
         }

@@ -79,6 +79,8 @@ table! {
         "Frames refused for good, and what for.";
     TAKEOVERS Counter "tollgate_takeovers_total" []
         "Devices that came on a second connection while the first was open.";
+    IDENT_FLAPS Counter "tollgate_ident_flaps_total" []
+        "Times that a device changed hands so often that the newcomer had to wait.";
 
     // the way of a frame
     FRAMES Counter "tollgate_frames_total" ["channel"]

@@ -54,6 +54,8 @@ pub struct Recent {
     used: bool,
     /// It stands in the budget's queue.
     queued: bool,
+    /// Bytes of fragments kept since its last message.
+    pub fragment_bytes: usize,
 }
 
 impl Recent {

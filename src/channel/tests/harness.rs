@@ -161,6 +161,10 @@ pub(super) const SIBLING: AccountId = AccountId(4);
 pub(super) const TELTONIKA: ChannelId = ChannelId(10);
 pub(super) const H02: ChannelId = ChannelId(11);
 pub(super) const WIALON: ChannelId = ChannelId(12);
+/// Put by the tests that use it.
+pub(super) const RUPTELA: ChannelId = ChannelId(13);
+/// Put by the tests that use it.
+pub(super) const GT06: ChannelId = ChannelId(14);
 
 pub(super) fn stamp() -> Stamp {
     Stamp::new(NOON_US, Source::Api)
@@ -448,14 +452,19 @@ impl Tracker {
         assert!(read.is_err(), "came: {read:?} {byte:02x?}");
     }
 
-    /// The end comes, and nothing before it.
-    pub(super) async fn expect_end(&mut self) {
+    /// What comes up to the end.
+    pub(super) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest))
             .await
             .expect("the end")
             .unwrap();
-        assert_eq!(rest, [0; 0]);
+        rest
+    }
+
+    /// The end comes, and nothing before it.
+    pub(super) async fn expect_end(&mut self) {
+        assert_eq!(self.rest().await, [0; 0]);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The driver over in-memory streams, with the real registry, account tree and journal.
 
 mod harness;
+mod hostile;
 
 use std::time::Duration;
 

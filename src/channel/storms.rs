@@ -1,0 +1,188 @@
+//! What comes too often: refused logins that come straight back, and idents that two connections
+//! take from each other.
+//!
+//! Looked at when a login is refused and when a device is taken over, never for a frame. Both are
+//! answered by patience: the connection is parked unread, so that what storms waits in the tracker.
+//! Both tables are bounded; an ident beyond the bound is treated as if it came for the first time.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+
+use crate::ids::{DeviceId, Ident};
+
+use super::bounds::{STORM_SWEEP_MS, STORMS_MAX, TAKEOVER_WINDOW_MS};
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// Something of each key lately, at most [`STORMS_MAX`] of them.
+#[derive(Debug)]
+struct Lately<K, V> {
+    of: Map<K, V>,
+    swept_ms: i64,
+}
+
+impl<K, V> Default for Lately<K, V> {
+    fn default() -> Self {
+        Self {
+            of: Map::default(),
+            swept_ms: i64::MIN,
+        }
+    }
+}
+
+impl<K: Hash + Eq, V> Lately<K, V> {
+    /// Is there room for `key`? Forgets what is over when there is none, but not at every call.
+    fn has_room(&mut self, key: &K, now_ms: i64, lasts: impl Fn(&V) -> bool) -> bool {
+        if self.of.len() < STORMS_MAX || self.of.contains_key(key) {
+            return true;
+        }
+        if now_ms.saturating_sub(self.swept_ms) >= STORM_SWEEP_MS || now_ms < self.swept_ms {
+            self.swept_ms = now_ms;
+            self.of.retain(|_, value| lasts(value));
+        }
+        self.of.len() < STORMS_MAX
+    }
+}
+
+/// Takeovers of one device.
+#[derive(Debug, Clone, Copy)]
+struct Takeovers {
+    since_ms: i64,
+    count: u32,
+    told: bool,
+}
+
+impl Takeovers {
+    fn lasts(&self, now_ms: i64) -> bool {
+        (self.since_ms..self.since_ms + TAKEOVER_WINDOW_MS).contains(&now_ms)
+    }
+}
+
+/// May a device be taken over?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Yes.
+    Taken,
+    /// Not before this time, unix ms.
+    NotBefore {
+        /// When its window is over.
+        at_ms: i64,
+        /// How often it was taken over in this window; given once a window, to be told.
+        tell: Option<u32>,
+    },
+}
+
+/// What came too often, of the whole room.
+#[derive(Debug, Default)]
+pub(super) struct Storms {
+    refused: Mutex<Lately<(u16, Ident), i64>>,
+    takeovers: Mutex<Lately<DeviceId, Takeovers>>,
+}
+
+impl Storms {
+    /// May a refusal of this ident's login be answered now? If so it counts as answered; if not,
+    /// when it may, unix ms.
+    pub(super) fn may_answer(
+        &self,
+        protocol: u16,
+        ident: &Ident,
+        now_ms: i64,
+        every_ms: i64,
+    ) -> Result<(), i64> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        // a time in the future is of a clock that was set back
+        let lasts = |at: &i64| *at <= now_ms && now_ms < at.saturating_add(every_ms);
+        let key = (protocol, ident.clone());
+        if let Some(at) = refused.of.get(&key).filter(|at| lasts(at)) {
+            return Err(at.saturating_add(every_ms));
+        }
+        if refused.has_room(&key, now_ms, lasts) {
+            refused.of.insert(key, now_ms);
+        }
+        Ok(())
+    }
+
+    /// A connection wants to take a device over from another that lives: at most `most` times in a
+    /// window.
+    pub(super) fn take_over(&self, device: DeviceId, now_ms: i64, most: u32) -> Turn {
+        let mut takeovers = self
+            .takeovers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !takeovers.has_room(&device, now_ms, |one| one.lasts(now_ms)) {
+            return Turn::Taken;
+        }
+        let fresh = Takeovers {
+            since_ms: now_ms,
+            count: 0,
+            told: false,
+        };
+        let one = takeovers.of.entry(device).or_insert(fresh);
+        if !one.lasts(now_ms) {
+            *one = fresh;
+        }
+        if one.count < most {
+            one.count += 1;
+            return Turn::Taken;
+        }
+        Turn::NotBefore {
+            at_ms: one.since_ms + TAKEOVER_WINDOW_MS,
+            tell: (!std::mem::replace(&mut one.told, true)).then_some(one.count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ident(number: usize) -> Ident {
+        Ident::new(&number.to_string()).unwrap()
+    }
+
+    #[test]
+    fn an_ident_is_answered_once_in_its_time_and_others_are_not_concerned() {
+        let storms = Storms::default();
+        let ask =
+            |protocol, number, now_ms| storms.may_answer(protocol, &ident(number), now_ms, 10_000);
+        assert_eq!(ask(1, 7, 1_000), Ok(()));
+        assert_eq!(ask(1, 7, 10_999), Err(11_000));
+        assert_eq!(ask(1, 8, 2_000), Ok(()));
+        assert_eq!(ask(2, 7, 2_000), Ok(()), "another protocol's ident");
+        assert_eq!(ask(1, 7, 11_000), Ok(()));
+        assert_eq!(ask(1, 7, 11_001), Err(21_000));
+        assert_eq!(ask(1, 7, 500), Ok(()), "the clock was set back");
+    }
+
+    #[test]
+    fn the_table_has_its_bound_and_room_again_when_the_time_is_over() {
+        let storms = Storms::default();
+        let held = || storms.refused.lock().unwrap().of.len();
+        for number in 0..STORMS_MAX + 100 {
+            assert_eq!(storms.may_answer(1, &ident(number), 0, 10_000), Ok(()));
+        }
+        assert_eq!(held(), STORMS_MAX);
+        assert_eq!(storms.may_answer(1, &ident(0), 0, 10_000), Err(10_000));
+        assert_eq!(
+            storms.may_answer(1, &ident(STORMS_MAX), 20_000, 10_000),
+            Ok(())
+        );
+        assert_eq!(held(), 1);
+    }
+
+    #[test]
+    fn a_device_changes_hands_so_often_in_a_window_and_it_is_told_once() {
+        let storms = Storms::default();
+        let take = |now_ms| storms.take_over(DeviceId(5), now_ms, 3);
+        for now_ms in 0..3 {
+            assert_eq!(take(now_ms), Turn::Taken);
+        }
+        let at_ms = TAKEOVER_WINDOW_MS;
+        let tell = Some(3);
+        assert_eq!(take(3), Turn::NotBefore { at_ms, tell });
+        assert_eq!(take(4), Turn::NotBefore { at_ms, tell: None });
+        assert_eq!(storms.take_over(DeviceId(6), 4, 3), Turn::Taken);
+        assert_eq!(take(at_ms), Turn::Taken);
+    }
+}
