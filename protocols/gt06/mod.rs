@@ -209,19 +209,21 @@ impl Decode for Decoder {
         Ok(Delivery::Answered(Some(key)))
     }
 
+    /// The first whole frame decides, by its checksum: relatives use the same start.
     fn probe(head: &[u8]) -> Probe {
-        match head {
-            [0x78, 0x78, 0x0d | 0x0f | 0x11, 0x01, ..] | [0x79, 0x79, 0x00, _, 0x01, ..] => {
-                Probe::Yes
+        let whole = match head {
+            [0x78, 0x78, length, ..] => usize::from(*length) + 5,
+            [0x79, 0x79, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])) + 6,
+            [] | [0x78 | 0x79] | [0x78, 0x78] | [0x79, 0x79] | [0x79, 0x79, _] => {
+                return Probe::More;
             }
-            []
-            | [0x78 | 0x79]
-            | [0x78, 0x78]
-            | [0x78, 0x78, _]
-            | [0x79, 0x79]
-            | [0x79, 0x79, _]
-            | [0x79, 0x79, _, _] => Probe::More,
-            _ => Probe::No,
+            _ => return Probe::No,
+        };
+        match head.get(..whole) {
+            _ if whole > FRAME_BYTES_MAX => Probe::No,
+            Some(frame) if checked(frame).is_ok() => Probe::Yes,
+            Some(_) => Probe::No,
+            None => Probe::More,
         }
     }
 }
@@ -401,4 +403,31 @@ fn write(head: &[u8], content: &[u8], serial: u16) -> Vec<u8> {
     out.extend_from_slice(&crc.to_be_bytes());
     out.extend_from_slice(END);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_frame_is_recognised_by_its_checksum() {
+        let login = short(1, &[0x08, 0x64, 0x71, 0x70, 0x03, 0x28, 0x35, 0x81], 1);
+        for cut in 0..login.len() {
+            assert_eq!(Decoder::probe(&login[..cut]), Probe::More, "{cut} bytes");
+        }
+        assert_eq!(Decoder::probe(&login), Probe::Yes);
+        let long_login = long(1, &[0x08, 0x64, 0x71, 0x70, 0x03, 0x28, 0x35, 0x81], 1);
+        assert_eq!(Decoder::probe(&long_login), Probe::Yes);
+        // a relative's login without a checksum, and the next frame behind it
+        let relative = b"\x78\x78\x0d\x01\x03\x56\x31\x40\x41\x41\x98\x58\x3c\x0d\x0a\x78\x78\x01";
+        assert_eq!(Decoder::probe(relative), Probe::No);
+        assert_eq!(Decoder::probe(b"*HQ"), Probe::No);
+    }
+
+    #[test]
+    fn the_zone_of_a_login_is_hours_and_minutes() {
+        assert_eq!(zone_s(0x3200), 8 * 3600);
+        assert_eq!(zone_s(0x4dd8), -(12 * 3600 + 45 * 60));
+        assert_eq!(zone_s(0), 0);
+    }
 }

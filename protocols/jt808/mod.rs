@@ -65,7 +65,7 @@ use crate::contract::{
     Reject, Reply, Setting, Settings, Time, TimeZone, fields,
 };
 use crate::kit::time::{Civil, or_impossible, two_digit};
-use crate::kit::{bcd, framing, hex};
+use crate::kit::{bcd, checksum, framing, hex};
 use std::borrow::Cow;
 use wire::{Address, Frame, MARK, OTHER_MARK, checked, ident_of, unescaped, written};
 
@@ -194,14 +194,23 @@ impl Decode for Decoder {
         Ok(Delivery::Answered(Some(u32::from(serial))))
     }
 
+    /// The first whole frame decides, by its check.
     fn probe(head: &[u8]) -> Probe {
-        const KINDS: [u8; 5] = [0x00, 0x01, 0x02, 0x07, 0x09];
-        match head {
-            [] | [MARK | OTHER_MARK] | [MARK | OTHER_MARK, _] => Probe::More,
-            [MARK | OTHER_MARK, 0x55, 0x01, ..] => Probe::Yes,
-            [MARK | OTHER_MARK, kind, ..] if KINDS.contains(kind) => Probe::Yes,
-            _ => Probe::No,
+        let Some((&mark, rest)) = head.split_first() else {
+            return Probe::More;
+        };
+        if !matches!(mark, MARK | OTHER_MARK) {
+            return Probe::No;
         }
+        let Some(end) = rest.iter().position(|byte| *byte == mark) else {
+            return Probe::More;
+        };
+        let frame = head.get(..end + 2).unwrap_or_default();
+        let fits = unescaped(frame).is_ok_and(|plain| {
+            let lock = plain.starts_with(&[0x55, 0x01]) && checksum::xor(&plain) == 0;
+            lock || checked(&plain, mark).is_ok()
+        });
+        if fits { Probe::Yes } else { Probe::No }
     }
 }
 
@@ -311,4 +320,26 @@ fn moment(bytes: [u8; 6], settings: &Settings, now_ms: i64) -> Time {
         Some(local - offset_s * 1000)
     };
     or_impossible(read(), now_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_frame_is_recognised_by_its_check() {
+        let heartbeat = hex::decode("7e000200000135112211220003357e").expect("hexadecimal");
+        for cut in 0..heartbeat.len() {
+            assert_eq!(
+                Decoder::probe(&heartbeat[..cut]),
+                Probe::More,
+                "{cut} bytes"
+            );
+        }
+        assert_eq!(Decoder::probe(&heartbeat), Probe::Yes);
+        let mut wrong = heartbeat;
+        wrong[5] ^= 1;
+        assert_eq!(Decoder::probe(&wrong), Probe::No);
+        assert_eq!(Decoder::probe(b"(0"), Probe::No);
+    }
 }
