@@ -13,6 +13,7 @@
 pub mod contract;
 pub mod kit;
 
+mod castel;
 mod eelink;
 mod gl200;
 mod gps103;
@@ -43,6 +44,7 @@ macro_rules! table {
 }
 
 table! {
+    19 castel,
     18 eelink,
     6 gl200,
     7 gps103,

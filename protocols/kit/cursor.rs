@@ -1,4 +1,4 @@
-//! Big-endian fields read one after another from a frame's body, where what comes next depends on
+//! Fields read one after another from a frame's body, where what comes next depends on
 //! what was read: optional tails, lengths inside, variants told apart by what is left.
 
 /// Reads from the front of a slice. A read that does not fit gives `None` and takes nothing.
@@ -63,6 +63,16 @@ impl<'a> Cursor<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
+    /// Two bytes, first the lowest.
+    pub fn u16_le(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    /// Four bytes, first the lowest.
+    pub fn u32_le(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
     /// Eight bytes.
     pub fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
@@ -84,5 +94,13 @@ mod tests {
         assert_eq!(cursor.take(2), None);
         assert_eq!(cursor.left(), 1);
         assert_eq!(cursor.rest(), [9]);
+    }
+
+    #[test]
+    fn the_lowest_byte_may_come_first() {
+        let mut cursor = Cursor::new(&[1, 0, 2, 0, 0, 1]);
+        assert_eq!(cursor.u16_le(), Some(1));
+        assert_eq!(cursor.u32_le(), Some(0x0100_0002));
+        assert_eq!(cursor.u16_le(), None);
     }
 }
