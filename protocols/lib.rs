@@ -25,6 +25,7 @@ mod ruptela;
 mod suntech;
 mod teltonika;
 mod tk103;
+mod watch;
 mod wialon;
 
 pub use contract::*;
@@ -56,6 +57,7 @@ table! {
     9 suntech,
     1 teltonika,
     8 tk103,
+    12 watch,
     4 wialon,
 }
 

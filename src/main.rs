@@ -22,6 +22,7 @@ struct Tollgate {
 enum Command {
     Demo(cli::demo::Args),
     Serve(cli::serve::Args),
+    Token(cli::token::Args),
     Accounts(cli::accounts::Args),
     Messages(cli::messages::Args),
     Audit(cli::audit::Args),
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     cli::report(match arguments.command {
         Command::Demo(args) => cli::demo::run(&args),
         Command::Serve(args) => cli::serve::run(&args),
+        Command::Token(args) => cli::token::run(&args),
         Command::Accounts(args) => cli::accounts::run(&args),
         Command::Messages(args) => cli::messages::run(&args),
         Command::Audit(args) => cli::audit::run(&args),

@@ -544,6 +544,7 @@ dictionary! {
     329 FRAME_SEQNUM "frame.seqnum" Number "" "serial number of the frame: changes when the same record is sent again";
     330 MEDIA_IMAGE "media.image" Any "" "picture";
     331 MEDIA_ID "media.id" Text "" "id of a file";
+    900 MEDIA_AUDIO "media.audio" Any "" "sound";
     332 IMAGE_BIN_JPEG "image.bin.jpeg" Any "" "picture as bytes";
     333 PAYLOAD_HEX "payload.hex" Text "" "bytes of a part that has no fixed meaning";
 }

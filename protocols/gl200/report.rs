@@ -108,7 +108,6 @@ fn located(report: &Report<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
         let time = sent(report, cx);
         let mut message = cx.message(time)?;
         envelope(&mut message, report);
-        message.push(fields::POSITION_VALID, false);
         // blank fields of a place, and then perhaps the network
         let network = (1..rest.len()).find(|at| cell(rest, *at).is_some());
         let from = match (report.kind, network) {
@@ -117,6 +116,10 @@ fn located(report: &Report<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
             }
             _ => rest.len(),
         };
+        let is_place = matches!(report.kind, "FRI" | "ERI" | "RTL" | "NMR" | "GSM" | "LBS");
+        if is_place || from < rest.len() {
+            message.push(fields::POSITION_VALID, false);
+        }
         if from < rest.len() {
             message.push_some(fields::POSITION_HDOP, number::<u8>(rest.at(from)));
         }
@@ -264,6 +267,24 @@ fn head(message: &mut RecordBuilder<'_>, report: &Report<'_>, end: usize) {
             push_fields(message, "fields.before", rest, first, end.saturating_sub(2));
         }
         "GSM" => {}
+        "VER" => {
+            message.push(fields::DEVICE_MODEL, rest.at(first));
+            message.push(fields::DEVICE_FIRMWARE_VERSION, rest.at(first + 1));
+            message.push(fields::DEVICE_HARDWARE_VERSION, rest.at(first + 2));
+        }
+        "CID" => message.push(fields::GSM_SIM_ICCID, rest.at(first)),
+        "CSQ" => {
+            let known = |at: usize| number::<u8>(rest.at(at)).filter(|value| *value != 99);
+            message.push_some(fields::GSM_SIGNAL_ENUM, known(first));
+            message.push_some(fields::GSM_SIGNAL_QUALITY, known(first + 1));
+        }
+        "BAT" => {
+            let status = |at: usize| number::<u8>(rest.at(at)).map(|on| on != 0);
+            message.push_some(fields::EXTERNAL_POWERSOURCE_STATUS, status(first));
+            push_level(message, rest.at(first + 2));
+            message.push_some(fields::BATTERY_VOLTAGE, float(rest.at(first + 3)));
+            message.push_some(fields::BATTERY_CHARGING_STATUS, status(first + 4));
+        }
         "DAT" => message.push(fields::TEXT_MESSAGE, last),
         _ => push_fields(message, "fields.before", rest, first, end),
     }

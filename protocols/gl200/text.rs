@@ -126,6 +126,8 @@ pub(super) struct Place {
     pub(super) latitude: f64,
 }
 
+/// `YYYYMMDDHHMMSS`
+const TIME_BYTES: usize = 14;
 /// So many fields of a place stand before its time.
 pub(super) const BEFORE_TIME: usize = 6;
 /// And so many of the network behind it.
@@ -140,6 +142,7 @@ pub(super) fn places(rest: &Fields<'_>) -> Places {
         float(text).filter(|value| text.contains('.') && value.abs() <= limit)
     };
     (BEFORE_TIME..rest.len())
+        .filter(|at| rest.at(*at).len() == TIME_BYTES)
         .filter_map(|time_at| {
             Some(Place {
                 time_at,

@@ -140,7 +140,8 @@ fn push_fix(message: &mut RecordBuilder<'_>, fix: &[&str]) {
         return;
     };
     let place = degrees(latitude, ns, 90.0).zip(degrees(longitude, ew, 180.0));
-    let valid = place.is_some() && !matches!(letter, "V" | "v");
+    // some makers write 0 there, or nothing
+    let valid = place.is_some() && !matches!(letter, "V" | "v" | "B");
     message.push(fields::POSITION_VALID, valid);
     let Some(place) = place.filter(|place| valid || *place != (0.0, 0.0)) else {
         return;
@@ -153,11 +154,11 @@ fn push_fix(message: &mut RecordBuilder<'_>, fix: &[&str]) {
     message.push_some(fields::POSITION_DIRECTION, course);
 }
 
-/// Where the seven fields of a fix begin: a letter, then N or S and E or W in their places.
+/// Where the seven fields of a fix begin: a letter or none, then N or S and E or W in their places.
 fn find_fix(rest: &[&str]) -> Option<usize> {
     rest.windows(7).position(|seven| {
         let is = |at: usize, set: &[&str]| seven.get(at).is_some_and(|s| set.contains(s));
-        is(0, &["A", "V", "B", "0", "1"]) && is(2, &["N", "S"]) && is(4, &["E", "W"])
+        is(0, &["A", "V", "B", "0", "1", ""]) && is(2, &["N", "S"]) && is(4, &["E", "W"])
     })
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Error {
     pub(super) field: Option<String>,
     /// What a limit said, as far as the caller may see it.
     pub(super) refusal: Option<Box<Seen>>,
+    /// Trying again makes sense after so many seconds.
+    pub(super) retry_s: Option<i64>,
 }
 
 impl Error {
@@ -54,6 +56,7 @@ impl Error {
             selector: None,
             field: None,
             refusal: None,
+            retry_s: None,
         }
     }
 
@@ -104,6 +107,11 @@ impl Error {
             Some(viewer) => refusal.seen_by(viewer),
             None => refusal.seen_by(refusal.at()),
         };
+        Self::seen(status, seen)
+    }
+
+    /// A limit said no.
+    pub(super) fn seen(status: StatusCode, seen: Seen) -> Self {
         Self {
             refusal: Some(Box::new(seen)),
             ..Self::new(status, code::LIMIT, reason_of(&seen))

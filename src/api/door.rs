@@ -8,8 +8,10 @@ use super::State;
 use super::access::{self, Caller, Right};
 use super::answer::{Answer, Envelope, Error, REFUSAL, code};
 use super::call::{self, Call, Query};
+use super::charge;
 use super::openapi;
 use super::routes::{self, Found, Route};
+use crate::account::Account;
 use crate::events::{Code, Origin};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request};
@@ -193,10 +195,11 @@ async fn done(
     headers: &HeaderMap,
     body: Body,
 ) -> Response {
-    match data_of(state, headers, body, &call.query).await {
+    match data_of(state, headers, body, &call.caller, &call.query).await {
         Ok(data) => call.data = data,
         Err(error) => return failed(error),
     }
+    let account = call.caller.account.clone();
     let deadline = Instant::now();
     let mut waiting: Option<Instant> = None;
     let mut call = Arc::new(call);
@@ -213,7 +216,7 @@ async fn done(
             ));
         };
         let Some(wait_ms) = answer.wait_ms else {
-            return sent(answer).await;
+            return sent(state, account.as_ref(), answer).await;
         };
         let until = *waiting.get_or_insert(deadline + Duration::from_millis(wait_ms));
         let mut watermark = state.control.journal().subscribe();
@@ -223,7 +226,7 @@ async fn done(
         let more = tokio::time::timeout_at(until, watermark.changed()).await;
         if more.is_err() || Instant::now() >= until {
             let Ok(last) = Arc::try_unwrap(call) else {
-                return sent(answer).await;
+                return sent(state, account.as_ref(), answer).await;
             };
             call = Arc::new(Call { last: true, ..last });
         }
@@ -253,6 +256,8 @@ fn enter(
         Door::Local => Caller::operator(),
         Door::Network => access::caller_of(state, headers, peer.map(|peer| peer.ip()))?,
     };
+    charge::call(state, &caller)?;
+    charge::request(state, &caller, length + announced(headers).unwrap_or(0))?;
     let (route, selectors) = match found {
         Found::Route(route, selectors) => (route, selectors),
         Found::Methods(methods) => {
@@ -292,11 +297,18 @@ fn enter(
     Ok((route, call))
 }
 
+/// The length of the body that the request announces.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
 /// The body's JSON, or `data` of the query.
 async fn data_of(
     state: &State,
     headers: &HeaderMap,
     body: Body,
+    caller: &Caller,
     query: &Query,
 ) -> Result<Option<serde_json::Value>, Error> {
     let too_long = || {
@@ -306,9 +318,7 @@ async fn data_of(
             format!("the body is longer than {} bytes", call::BODY_BYTES_MAX),
         )
     };
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced = announced(headers);
     if announced.is_some_and(|length| length > call::BODY_BYTES_MAX) {
         return Err(too_long());
     }
@@ -322,6 +332,9 @@ async fn data_of(
             .await
             .map_err(|_| too_long())?
     };
+    if announced.is_none() {
+        charge::request(state, caller, bytes.len())?;
+    }
     match (call::json_of(&bytes)?, &query.data) {
         (Some(_), Some(_)) => Err(Error::field("data", "stands in the query and in the body")),
         (Some(body), None) => Ok(Some(body)),
@@ -352,6 +365,10 @@ fn head_of(answer: &Answer) -> (StatusCode, HeaderMap) {
     if let Some(refusal) = refusal {
         headers.insert(REFUSAL, refusal);
     }
+    let retry_s = answer.errors.iter().find_map(|error| error.retry_s);
+    if let Some(retry_s) = retry_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_s));
+    }
     if status == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("FlespiToken");
         headers.insert(header::WWW_AUTHENTICATE, scheme);
@@ -369,7 +386,7 @@ fn whole(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Response {
 }
 
 /// Sends an answer: as a whole if it is short, else piece by piece as the reader takes it.
-async fn sent(answer: Answer) -> Response {
+async fn sent(state: &Arc<State>, account: Option<&Account>, answer: Answer) -> Response {
     let (status, headers) = head_of(&answer);
     let mut envelope = Envelope::new(answer);
     let (first, second, rest) = {
@@ -383,12 +400,15 @@ async fn sent(answer: Answer) -> Response {
             Err(_) => return failed(Error::unable("the answer could not be made")),
         }
     };
+    charge::answer(state, account, first.len());
     let Some(second) = second else {
         return whole(status, headers, first);
     };
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
     let mut envelope = rest;
     let runtime = tokio::runtime::Handle::current();
+    charge::answer(state, account, second.len());
+    let (state, account) = (Arc::clone(state), account.cloned());
     tokio::task::spawn_blocking(move || {
         let mut next = Some(first);
         let mut second = Some(second);
@@ -398,7 +418,12 @@ async fn sent(answer: Answer) -> Response {
             if !matches!(runtime.block_on(send), Ok(Ok(()))) {
                 return;
             }
-            next = second.take().or_else(|| envelope.piece(PIECE_BYTES));
+            next = second.take().or_else(|| {
+                let piece = envelope.piece(PIECE_BYTES);
+                let bytes = piece.as_ref().map_or(0, Vec::len);
+                charge::answer(&state, account.as_ref(), bytes);
+                piece
+            });
         }
     });
     let mut response = Response::new(Body::new(Pieces(pieces)));

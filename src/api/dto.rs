@@ -232,6 +232,11 @@ fn counters(account: &Account, now_us: i64) -> Value {
     let totals: Map<String, Value> = totals
         .map(|(name, value)| ((*name).to_owned(), value.into()))
         .collect();
+    for (name, value) in &totals {
+        counters
+            .entry(name.clone())
+            .or_insert_with(|| value.clone());
+    }
     counters.insert("totals".into(), Value::Object(totals));
     Value::Object(counters)
 }

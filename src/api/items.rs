@@ -126,7 +126,7 @@ impl Call {
         Wants::new(self.query.fields.clone(), self.secrets)
     }
 
-    fn refused(&self, error: &WriteError, id: Option<u64>) -> Vec<Error> {
+    pub(super) fn refused(&self, error: &WriteError, id: Option<u64>) -> Vec<Error> {
         // what is above the caller's own account is not the caller's to see, whoever it acts for
         let viewer = self.caller.account.clone();
         Error::of_write(error, id, viewer.as_ref())

@@ -164,7 +164,7 @@ pub(super) fn idents(call: &Arc<Call>) -> Result<Answer, Error> {
 }
 
 /// Does one of the names or patterns mean this parameter?
-fn names_it(selector: &str, name: &str) -> bool {
+pub(super) fn names_it(selector: &str, name: &str) -> bool {
     selector
         .split(',')
         .map(str::trim)

@@ -186,13 +186,29 @@ struct Generalized {
     open: Option<Interval>,
 }
 
+/// A mean, whole where it is.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "only whole numbers in range are cast"
+)]
+fn mean(sum: f64, count: u64) -> Value {
+    /// Up to here every whole number is itself as a float.
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    let mean = sum / count as f64;
+    if mean.fract() == 0.0 && mean.abs() < WHOLE_MAX {
+        (mean as i64).into()
+    } else {
+        json!(mean)
+    }
+}
+
 impl Interval {
     fn end(mut self, method: Method) -> Value {
         if method == Method::Average {
             for (name, count) in &self.counts {
                 let count = count.as_u64().unwrap_or(1);
                 if let (Some(sum), true) = (self.row.get(name).and_then(Value::as_f64), count > 1) {
-                    self.row.insert(name.clone(), json!(sum / count as f64));
+                    self.row.insert(name.clone(), mean(sum, count));
                 }
             }
         }

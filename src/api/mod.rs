@@ -15,6 +15,7 @@
 mod access;
 mod answer;
 mod call;
+mod charge;
 mod door;
 mod dto;
 mod edit;
@@ -23,8 +24,12 @@ mod items;
 mod live;
 mod messages;
 mod openapi;
+mod records;
 mod routes;
 pub mod selector;
+mod upkeep;
+
+pub use upkeep::upkeep;
 
 use crate::control::Control;
 use crate::metrics::{Metrics, names};

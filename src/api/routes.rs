@@ -6,7 +6,7 @@ use super::answer::{Answer, Error};
 use super::call::Call;
 use super::edit::Mode;
 use super::items::{self, Kind};
-use super::{live, messages};
+use super::{live, messages, records};
 use axum::http::Method;
 use std::sync::Arc;
 
@@ -65,23 +65,35 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::PUT, "platform/subaccounts/{subaccounts}", Right::Master, "Change subaccounts", |c| items::change(c, Kind::Account, Mode::Put)),
     route(Method::PATCH, "platform/subaccounts/{subaccounts}", Right::Master, "Merge into subaccounts", |c| items::change(c, Kind::Account, Mode::Patch)),
     route(Method::DELETE, "platform/subaccounts/{subaccounts}", Right::Master, "Delete subaccounts that own nothing", |c| items::remove(c, Kind::Account)),
+    route(Method::GET, "platform/subaccounts/{subaccounts}/logs", Right::Master, "What happened to subaccounts", |c| records::item_logs(c, Kind::Account)),
+    route(Method::GET, "platform/customer/logs", Right::Master, "What happened in the account", records::customer_logs),
+    route(Method::GET, "platform/customer/statistics", Right::Master, "What the account and its branch used", records::statistics),
+    route(Method::GET, "platform/deleted/{deleted}", Right::Master, "The recycle bin", records::deleted),
+    route(Method::POST, "platform/deleted/{deleted}/restore", Right::Master, "Bring deleted items back", records::restore),
     // limits
     route(Method::POST, "platform/limits", Right::Master, "Make limits", |c| items::create(c, Kind::Limit)),
     route(Method::GET, "platform/limits/{limits}", Right::Master, "Limits", |c| items::list(c, Kind::Limit)),
     route(Method::PUT, "platform/limits/{limits}", Right::Master, "Change limits; in force at once", |c| items::change(c, Kind::Limit, Mode::Put)),
     route(Method::PATCH, "platform/limits/{limits}", Right::Master, "Merge into limits", |c| items::change(c, Kind::Limit, Mode::Patch)),
+    route(Method::GET, "platform/limits/{limits}/logs", Right::Master, "What happened to limits", |c| records::item_logs(c, Kind::Limit)),
     route(Method::DELETE, "platform/limits/{limits}", Right::Master, "Delete limits that nobody is attached to", |c| items::remove(c, Kind::Limit)),
     // tokens
     route(Method::POST, "platform/tokens", Right::Master, "Make tokens; each key is shown once", |c| items::create(c, Kind::Token)),
     route(Method::GET, "platform/tokens/{tokens}", Right::Master, "Tokens", |c| items::list(c, Kind::Token)),
     route(Method::PUT, "platform/tokens/{tokens}", Right::Master, "Change tokens", |c| items::change(c, Kind::Token, Mode::Put)),
     route(Method::PATCH, "platform/tokens/{tokens}", Right::Master, "Merge into tokens", |c| items::change(c, Kind::Token, Mode::Patch)),
+    route(Method::GET, "platform/tokens/{tokens}/logs", Right::Master, "What happened to tokens", |c| records::item_logs(c, Kind::Token)),
     route(Method::DELETE, "platform/tokens/{tokens}", Right::Master, "Delete tokens", |c| items::remove(c, Kind::Token)),
+    // what the program knows
+    route(Method::GET, "gw/channel-protocols/{protocols}", Right::Any, "Protocols", records::protocols),
+    route(Method::GET, "gw/channel-protocols/{protocols}/device-types/{types}", Right::Any, "Device types of protocols", records::device_types),
+    route(Method::GET, "gw/message-parameters/{parameters}", Right::Any, "Names, types and units in messages", |c| Ok(records::message_parameters(c))),
     // channels
     route(Method::POST, "gw/channels", own(CHANNELS), "Make channels", |c| items::create(c, Kind::Channel)),
     route(Method::GET, "gw/channels/{channels}", own(CHANNELS), "Channels", |c| items::list(c, Kind::Channel)),
     route(Method::PUT, "gw/channels/{channels}", own(CHANNELS), "Change channels", |c| items::change(c, Kind::Channel, Mode::Put)),
     route(Method::PATCH, "gw/channels/{channels}", own(CHANNELS), "Merge into channels", |c| items::change(c, Kind::Channel, Mode::Patch)),
+    route(Method::GET, "gw/channels/{channels}/logs", sub(CHANNELS, "logs"), "What happened to channels", |c| records::item_logs(c, Kind::Channel)),
     route(Method::DELETE, "gw/channels/{channels}", own(CHANNELS), "Delete channels", |c| items::remove(c, Kind::Channel)),
     route(Method::PUT, "gw/channels/{channels}/cid", own(CHANNELS), "Move channels to another account", |c| items::relocate(c, Kind::Channel)),
     route(Method::GET, "gw/channels/{channels}/connections/{connections}", sub(CHANNELS, "connections"), "Open connections", |c| live::list_connections(c, Kind::Channel)),
@@ -95,6 +107,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::GET, "gw/devices/{devices}", own(DEVICES), "Devices", |c| items::list(c, Kind::Device)),
     route(Method::PUT, "gw/devices/{devices}", own(DEVICES), "Change devices", |c| items::change(c, Kind::Device, Mode::Put)),
     route(Method::PATCH, "gw/devices/{devices}", own(DEVICES), "Merge into devices", |c| items::change(c, Kind::Device, Mode::Patch)),
+    route(Method::GET, "gw/devices/{devices}/logs", sub(DEVICES, "logs"), "What happened to devices", |c| records::item_logs(c, Kind::Device)),
     route(Method::DELETE, "gw/devices/{devices}", own(DEVICES), "Delete devices", |c| items::remove(c, Kind::Device)),
     route(Method::PUT, "gw/devices/{devices}/cid", own(DEVICES), "Move devices to another account", |c| items::relocate(c, Kind::Device)),
     route(Method::GET, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Open connections", |c| live::list_connections(c, Kind::Device)),

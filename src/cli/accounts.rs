@@ -84,10 +84,9 @@ fn rows(table: &mut Table, children: &BTreeMap<u64, Vec<&Value>>, owner: u64, de
     for account in children.get(&owner).map(Vec::as_slice).unwrap_or_default() {
         let id = account.get("id").and_then(Value::as_u64).unwrap_or(0);
         let name = account.get("name").and_then(Value::as_str).unwrap_or("");
-        let number = |name: &str| {
+        let number = |pointer: &str| {
             account
-                .get("counters")
-                .and_then(|counters| counters.get("totals")?.get(name).or(counters.get(name)))
+                .pointer(pointer)
                 .and_then(Value::as_u64)
                 .map_or_else(|| "-".to_owned(), |number| number.to_string())
         };
@@ -107,10 +106,10 @@ fn rows(table: &mut Table, children: &BTreeMap<u64, Vec<&Value>>, owner: u64, de
             id.to_string(),
             format!("{}{name}", "  ".repeat(depth)),
             state.to_owned(),
-            number("messages"),
-            number("bytes_in"),
-            number("bytes_out"),
-            number("devices_count"),
+            number("/counters/totals/messages"),
+            number("/counters/totals/bytes_in"),
+            number("/counters/totals/bytes_out"),
+            number("/counters/devices_count"),
         ]);
         rows(table, children, id, depth + 1);
     }

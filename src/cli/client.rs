@@ -1,8 +1,9 @@
 //! Speaks the local API: to a running gateway by the socket in its data directory, or, where none
 //! runs, to the directory itself by the same routes in this process.
 
+use super::data::SOCKET;
 use super::gateway::{Gateway, Settings};
-use super::{Exit, Failure, serve};
+use super::{Exit, Failure, local};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -13,9 +14,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 use tower::ServiceExt as _;
-
-/// The name of the socket in the data directory.
-pub(crate) const SOCKET: &str = "tollgate.sock";
 
 /// Where the local API is.
 pub(crate) enum Client {
@@ -52,7 +50,7 @@ impl Client {
         let gateway = opened
             .await
             .map_err(|error| Failure::new(Exit::Software, error))??;
-        let router = serve::local_router(&gateway);
+        let router = local::of(&gateway);
         Ok(Self::Alone(Box::new(gateway), router))
     }
 
@@ -66,15 +64,15 @@ impl Client {
         self.call_for(None, method, path, body).await
     }
 
-    /// One call for an account: what it makes is that account's.
+    /// One call, for an account if one is named.
     pub(crate) async fn call_for(
         &self,
-        account: Option<u64>,
+        cid: Option<u64>,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Value), Failure> {
-        let (status, body) = self.open_for(account, method, path, body).await?;
+        let (status, body) = self.send(cid, method, path, body).await?;
         let bytes = body
             .collect()
             .await
@@ -86,25 +84,20 @@ impl Client {
 
     /// The `result` of a call that must succeed.
     pub(crate) async fn result(&self, path: &str) -> Result<Vec<Value>, Failure> {
-        let (status, mut json) = self.call(Method::GET, path, None).await?;
-        let errors = json
-            .get("errors")
-            .and_then(Value::as_array)
-            .filter(|errors| !errors.is_empty());
-        if let Some(errors) = errors {
-            let reasons: Vec<&str> = errors
-                .iter()
-                .filter_map(|error| error.get("reason")?.as_str())
-                .collect();
-            return Err(Failure::new(Exit::Data, reasons.join("; ")));
-        }
-        match json.get_mut("result").map(Value::take) {
-            Some(Value::Array(result)) if status.is_success() => Ok(result),
-            _ => Err(Failure::new(
-                Exit::Unavailable,
-                format_args!("the gateway answered {status}"),
-            )),
-        }
+        let (status, json) = self.call(Method::GET, path, None).await?;
+        result_of(status, json)
+    }
+
+    /// The `result` of a call for an account, which must succeed.
+    pub(crate) async fn result_for(
+        &self,
+        cid: u64,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Vec<Value>, Failure> {
+        let (status, json) = self.call_for(Some(cid), method, path, Some(body)).await?;
+        result_of(status, json)
     }
 
     /// One call whose answer is read as it comes.
@@ -114,26 +107,24 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Body), Failure> {
-        self.open_for(None, method, path, body).await
+        self.send(None, method, path, body).await
     }
 
-    async fn open_for(
+    async fn send(
         &self,
-        account: Option<u64>,
+        cid: Option<u64>,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Body), Failure> {
         let text = body.map(ToString::to_string).unwrap_or_default();
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "localhost")
-            .header("content-type", "application/json");
-        if let Some(account) = account {
-            request = request.header("x-flespi-cid", account);
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(cid) = cid {
+            request = request.header("x-flespi-cid", cid);
         }
         let request = request
+            .header("host", "localhost")
+            .header("content-type", "application/json")
             .body(Body::from(text))
             .map_err(|error| Failure::new(Exit::Usage, error))?;
         match self {
@@ -167,6 +158,28 @@ impl Client {
             drop(router);
             gateway.stop(std::time::Duration::ZERO).await;
         }
+    }
+}
+
+/// The `result` of an answer, or its errors as a failure.
+fn result_of(status: StatusCode, mut json: Value) -> Result<Vec<Value>, Failure> {
+    let errors = json
+        .get("errors")
+        .and_then(Value::as_array)
+        .filter(|errors| !errors.is_empty());
+    if let Some(errors) = errors {
+        let reasons: Vec<&str> = errors
+            .iter()
+            .filter_map(|error| error.get("reason")?.as_str())
+            .collect();
+        return Err(Failure::new(Exit::Data, reasons.join("; ")));
+    }
+    match json.get_mut("result").map(Value::take) {
+        Some(Value::Array(result)) if status.is_success() => Ok(result),
+        _ => Err(Failure::new(
+            Exit::Unavailable,
+            format_args!("the gateway answered {status}"),
+        )),
     }
 }
 

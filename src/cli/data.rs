@@ -5,6 +5,9 @@ use crate::config::{Config, ConfigError};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
+/// The name of the local API's socket in the data directory.
+pub(super) const SOCKET: &str = "tollgate.sock";
+
 /// The data directory: by itself, or by the configuration that names it.
 #[derive(Debug, Clone, Args)]
 pub(super) struct DataArgs {

@@ -253,7 +253,9 @@ impl Gateway {
     pub(crate) async fn stop(self, deadline: Duration) -> usize {
         let cut_off = self.channels.drain(deadline).await;
         let (journal, events) = (self.journal.clone(), Arc::clone(&self.events));
+        let state = self.state();
         let ended = tokio::task::spawn_blocking(move || {
+            state.finish();
             journal.shutdown();
             events.shutdown();
         });

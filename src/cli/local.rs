@@ -1,6 +1,7 @@
 //! The routes of the local socket that are not part of the public API: what the command line
 //! needs of a running gateway.
 
+use super::gateway::Gateway;
 use crate::ids::{AccountId, ChannelId, DeviceId};
 use crate::journal::{Follow, Journal};
 use crate::registry::Registry;
@@ -30,8 +31,16 @@ struct Rooms {
     registry: Arc<Registry>,
 }
 
-/// The routes.
-pub(crate) fn router(journal: Journal, registry: Arc<Registry>) -> Router {
+/// The local API: the public routes for the operator, and what the command line needs.
+pub(super) fn of(gateway: &Gateway) -> Router {
+    let control = &gateway.control;
+    crate::api::local(gateway.state()).merge(router(
+        control.journal().clone(),
+        Arc::clone(control.registry()),
+    ))
+}
+
+fn router(journal: Journal, registry: Arc<Registry>) -> Router {
     Router::new()
         .route("/local/audit", get(audit))
         .route("/local/follow", get(follow))

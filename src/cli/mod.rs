@@ -20,6 +20,7 @@ pub mod messages;
 mod nearest;
 pub mod replay;
 pub mod serve;
+pub mod token;
 
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write as _};

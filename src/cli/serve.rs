@@ -1,13 +1,11 @@
 //! `tollgate serve`: start, wait for a signal, drain.
 
-use super::client::SOCKET;
-use super::data::{load, mistakes};
+use super::data::{SOCKET, load, mistakes};
 use super::gateway::{Gateway, Settings};
 use super::{Exit, Failure, local, runtime, say};
 use crate::api;
 use crate::config::Config;
 use crate::control::Control;
-use axum::Router;
 use clap::{Args as ClapArgs, ValueEnum};
 use std::future::IntoFuture as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -93,7 +91,7 @@ async fn serve(file: &Path, config: &Config) -> Result<(), Failure> {
         public.into_make_service_with_connect_info::<std::net::SocketAddr>(),
     );
     let on_tcp = tokio::spawn(served.into_future());
-    let on_socket = tokio::spawn(axum::serve(socket, local_router(&gateway)).into_future());
+    let on_socket = tokio::spawn(axum::serve(socket, local::of(&gateway)).into_future());
     let metrics = Arc::clone(&gateway.metrics);
     let upkeep = tokio::spawn(async move {
         let mut tick = tokio::time::interval(UPKEEP);
@@ -102,6 +100,7 @@ async fn serve(file: &Path, config: &Config) -> Result<(), Failure> {
             metrics.run_upkeep();
         }
     });
+    let api_upkeep = tokio::spawn(api::upkeep(gateway.state()));
     announce(&gateway, &listening, http_at, &data);
 
     tokio::select! {
@@ -112,6 +111,7 @@ async fn serve(file: &Path, config: &Config) -> Result<(), Failure> {
     on_tcp.abort();
     on_socket.abort();
     upkeep.abort();
+    api_upkeep.abort();
     let cut_off = gateway.stop(config.gateway.drain.0).await;
     if let Err(error) = std::fs::remove_file(data.join(SOCKET)) {
         tracing::debug!(%error, "the local socket was gone already");
@@ -123,15 +123,6 @@ async fn serve(file: &Path, config: &Config) -> Result<(), Failure> {
         )),
     }
     Ok(())
-}
-
-/// The local API: the public routes for the operator, and what the command line needs.
-pub(crate) fn local_router(gateway: &Gateway) -> Router {
-    let (control, state) = (&gateway.control, gateway.state());
-    api::local(state).merge(local::router(
-        control.journal().clone(),
-        Arc::clone(control.registry()),
-    ))
 }
 
 /// One line for each address, in a form that a script can read.

@@ -110,9 +110,12 @@ impl Control {
                     .close_channel(channel.id, CloseCode::ChannelChanged);
             }
             (Item::Account(after), Some(Item::Account(before)))
-                if before.enabled && !after.enabled =>
+                if before.enabled != after.enabled =>
             {
-                self.close_branch(after.id);
+                if !after.enabled {
+                    self.close_branch(after.id);
+                }
+                self.follow_branch(after.id);
             }
             _ => {}
         }
@@ -130,6 +133,21 @@ impl Control {
             if below(channel.state.load().owner.id()) {
                 self.router
                     .close_channel(channel.id, CloseCode::ChannelBlocked);
+            }
+        }
+    }
+
+    /// Listeners of the branch close with it and open again with it.
+    fn follow_branch(&self, root: AccountId) {
+        let tree = self.registry.tree();
+        for channel in self.registry.channels() {
+            let owner = channel.state.load().owner.id();
+            if tree
+                .account(owner)
+                .is_some_and(|account| account.is_or_is_below(root))
+                && let Err(error) = self.listeners.open(channel.id)
+            {
+                tracing::error!(%error, channel = %channel.id, "a channel is not listened on");
             }
         }
     }
@@ -184,6 +202,14 @@ impl Control {
             if let Some(fields) = value.as_object_mut() {
                 fields.remove("key_hash");
                 fields.remove("stamp");
+                for holder in ["settings", "configuration"] {
+                    if let Some(Value::Object(holder)) = fields.get_mut(holder)
+                        && let Some(password) = holder.get_mut("password")
+                    {
+                        // that there is one may be known, what it is may not
+                        *password = "***".into();
+                    }
+                }
             }
             value
         };

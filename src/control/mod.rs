@@ -13,6 +13,7 @@
 //! It refuses to parse JSON (the API does), to read sockets, and to change what the configuration
 //! file owns. Calls block on the disk: from an owner thread or `spawn_blocking` only.
 
+mod bin;
 mod declare;
 mod effects;
 mod error;
@@ -20,11 +21,14 @@ mod marks;
 mod moves;
 mod ports;
 mod tokens;
+mod usage;
 
+pub use bin::KEPT_US as BIN_KEPT_US;
 pub use error::WriteError;
 pub use marks::ACCESSED_EVERY_US;
 pub use moves::{Moved, TELEMETRY_AHEAD_MS_MAX};
 pub use tokens::{KEY_CHARACTERS, NewToken, key_hash};
+pub use usage::USAGE_EVERY_US;
 
 use crate::events::Events;
 use crate::ids::{AccountId, ChannelId, Clock, DeviceId, LimitId, Position, Revision, TokenId};
@@ -129,6 +133,7 @@ pub struct Control {
     options: Options,
     secret: [u8; 32],
     marks: marks::Marks,
+    usage: usage::Usage,
 }
 
 /// What was written.
@@ -194,6 +199,7 @@ impl Control {
             options,
             secret,
             marks,
+            usage: usage::Usage::default(),
         })
     }
 

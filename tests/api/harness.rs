@@ -43,6 +43,7 @@ impl Listeners for Ports {
 
 /// The gateway.
 pub(crate) struct Gateway {
+    pub(crate) control: Arc<Control>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) ports: Arc<Ports>,
     network: axum::Router,
@@ -141,14 +142,34 @@ impl Gateway {
             })
             .expect("a control"),
         );
-        let state = State::new(control, Metrics::new(), Arc::new(|| Ok(())));
+        let state = State::new(Arc::clone(&control), Metrics::new(), Arc::new(|| Ok(())));
         Self {
             network: api::router(Arc::clone(&state)),
             local: api::local(Arc::clone(&state)),
+            control,
             clock,
             ports,
             _dir: dir,
         }
+    }
+
+    /// Waits until everything that was appended is durable and folded.
+    pub(crate) async fn wait_durable(&self) {
+        let journal = self.control.journal();
+        let last = journal.append(
+            journal.try_permit(1).expect("room"),
+            &mut journal::Batch::new(),
+        );
+        let mut watermark = journal.subscribe();
+        watermark
+            .wait_for(|mark| mark.durable >= last)
+            .await
+            .expect("a journal");
+    }
+
+    /// Waits until the events that were logged can be read.
+    pub(crate) async fn settle_events(&self) {
+        tokio::time::sleep(Duration::from_millis(300)).await;
     }
 
     /// A request as it is.

@@ -3,7 +3,8 @@
 use super::child::Gateway;
 use super::show::Bar;
 use super::tracker::{Standing, Tracker};
-use crate::cli::client::{Client, SOCKET};
+use crate::cli::client::Client;
+use crate::cli::data::SOCKET;
 use crate::cli::{Exit, Failure};
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
