@@ -252,6 +252,16 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
+/// A record of fields that no decoder read: what is registered by other ways than a frame.
+pub fn compose<'a>(time: Time, fields: impl IntoIterator<Item = (Key<'a>, Value<'a>)>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let head = write_head(&mut out, time);
+    for (key, value) in fields {
+        write_field(&mut out, head, key, value);
+    }
+    out
+}
+
 /// Appends the head of a record; returns the place of the head byte.
 pub(crate) fn write_head(out: &mut Vec<u8>, time: Time) -> usize {
     let at = out.len();

@@ -1,5 +1,6 @@
 //! Events and records as JSON: the form of `tollgate decode`, of the fixtures and of the API.
 
+use super::fields::DICTIONARY;
 use super::record::{Datum, Key, Record};
 use super::{Event, Output};
 use serde_json::{Map, Value as Json, json};
@@ -71,6 +72,36 @@ pub fn key_name(key: Key<'_>) -> String {
     }
 }
 
+/// The field that a name in messages means: the way back from [`key_name`]. A name that the
+/// dictionary does not have is kept as a name.
+pub fn key_of(name: &str) -> Key<'_> {
+    if let Some(rest) = name.strip_prefix("custom.param.") {
+        let (space, id) = rest.split_once('.').unwrap_or(("0", rest));
+        if let (Ok(space), Ok(id)) = (space.parse(), id.parse()) {
+            return Key::Wire { space, id };
+        }
+    }
+    if let Some(rest) = name.strip_prefix("custom.") {
+        return Key::Name(rest);
+    }
+    let known = DICTIONARY.iter().find_map(|param| {
+        let mut instance = 0;
+        let mut segments = name.split('.');
+        let fits = param.name.split('.').all(|wanted| {
+            let segment = segments.next();
+            if wanted == "N" {
+                let number = segment.and_then(|digits| digits.parse().ok());
+                instance = number.unwrap_or(0);
+                number.is_some()
+            } else {
+                segment == Some(wanted)
+            }
+        });
+        (fits && segments.next().is_none()).then_some(Key::Known(param.id, instance))
+    });
+    known.unwrap_or(Key::Name(name))
+}
+
 /// Unix ms as seconds: whole where they are.
 fn seconds(ms: i64) -> Json {
     if ms % 1000 == 0 {
@@ -102,4 +133,41 @@ fn json_of(datum: Datum<'_>) -> Json {
 
 fn hex(bytes: &[u8]) -> String {
     crate::kit::hex::encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::record::compose;
+    use crate::contract::{Time, Value};
+
+    #[test]
+    fn every_name_leads_back_to_its_field() {
+        for param in DICTIONARY {
+            let instance = if param.has_instances() { 3 } else { 0 };
+            let key = Key::Known(param.id, instance);
+            assert_eq!(key_of(&key_name(key)), key, "{}", param.name);
+        }
+        for key in [
+            Key::Wire { space: 0, id: 7 },
+            Key::Wire { space: 2, id: 9 },
+            Key::Name("fuel"),
+        ] {
+            assert_eq!(key_of(&key_name(key)), key);
+        }
+        assert_eq!(key_of("no.such.name"), Key::Name("no.such.name"));
+    }
+
+    #[test]
+    fn a_composed_record_reads_as_it_was_written() {
+        let fields = [
+            (key_of("position.speed"), Value::Int(40)),
+            (key_of("fuel"), Value::Text("low")),
+        ];
+        let bytes = compose(Time::Device(5_000), fields);
+        let record = Record::read(&bytes).expect("a record");
+        let object = Json::Object(message_object(&record));
+        let expected = json!({ "timestamp": 5, "position.speed": 40, "custom.fuel": "low" });
+        assert_eq!(object, expected);
+    }
 }

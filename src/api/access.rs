@@ -17,7 +17,7 @@ use crate::ids::AccountId;
 use crate::registry::items::{Access, Source, TokenItem};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Whose call it is.
@@ -30,7 +30,7 @@ pub(super) struct Caller {
     /// The account whose branch the call covers, by `x-flespi-cid` or the token's own.
     pub(super) root: AccountId,
     /// From where.
-    pub(super) ip: Option<IpAddr>,
+    pub(super) peer: Option<SocketAddr>,
 }
 
 /// What a route needs.
@@ -51,7 +51,7 @@ impl Caller {
             token: None,
             account: None,
             root: AccountId::NONE,
-            ip: None,
+            peer: None,
         }
     }
 
@@ -160,7 +160,7 @@ fn key_of(headers: &HeaderMap) -> Option<&str> {
 pub(super) fn caller_of(
     state: &State,
     headers: &HeaderMap,
-    ip: Option<IpAddr>,
+    peer: Option<SocketAddr>,
 ) -> Result<Caller, Error> {
     let token = key_of(headers)
         .and_then(|key| state.control.token_of(key))
@@ -169,12 +169,12 @@ pub(super) fn caller_of(
     let account = state.control.registry().tree().account(token.cid);
     let account = account.filter(|account| !account.is_gone() && account.enabled_chain());
     let from_here = token.ips.is_empty()
-        || ip.is_some_and(|ip| {
+        || peer.is_some_and(|peer| {
             token
                 .ips
                 .iter()
                 .filter_map(|text| text.parse::<Prefix>().ok())
-                .any(|prefix| prefix.contains(ip))
+                .any(|prefix| prefix.contains(peer.ip()))
         });
     let Some(account) = account else {
         return Err(invalid());
@@ -187,7 +187,7 @@ pub(super) fn caller_of(
         root: token.cid,
         token: Some(token),
         account: Some(account),
-        ip,
+        peer,
     })
 }
 

@@ -119,22 +119,19 @@ fn note(
     status: StatusCode,
     took: Duration,
 ) {
+    let source = caller
+        .peer
+        .map_or_else(|| "local".to_owned(), |peer| peer.ip().to_string());
     let http = serde_json::json!({
         "method": method.as_str(),
         "uri": path.chars().take(PATH_LOGGED).collect::<String>(),
         "code": status.as_u16(),
         "duration": took.as_secs_f64(),
-        "source": caller.ip.map_or_else(|| "local".to_owned(), |ip| ip.to_string()),
+        "source": source,
     });
     let mut data = serde_json::Map::new();
     data.insert("http_data".into(), http);
-    data.insert(
-        "host".into(),
-        caller
-            .ip
-            .map_or_else(|| "local".to_owned(), |ip| ip.to_string())
-            .into(),
-    );
+    data.insert("host".into(), source.into());
     let origin = match &caller.token {
         Some(token) => {
             data.insert("token_id".into(), token.id.0.into());
@@ -254,7 +251,7 @@ fn enter(
     let found = routes::find(method, &segments);
     let mut caller = match door {
         Door::Local => Caller::operator(),
-        Door::Network => access::caller_of(state, headers, peer.map(|peer| peer.ip()))?,
+        Door::Network => access::caller_of(state, headers, peer)?,
     };
     charge::call(state, &caller)?;
     charge::request(state, &caller, length + announced(headers).unwrap_or(0))?;

@@ -501,7 +501,20 @@ pub(super) fn clear_channels(call: &Arc<Call>) -> Result<Answer, Error> {
     let mut rows = Vec::new();
     for id in chosen.ids {
         if !call.query.dry_run {
-            purge(call, ChannelId(id), reading.to_us.min(now_us))?;
+            let newest = Range {
+                count: 1,
+                reverse: true,
+                ..Range::default()
+            };
+            // stamps rise strictly, so that the newest may be a little ahead of the clock
+            let newest = call
+                .state
+                .control
+                .journal()
+                .read_channel(ChannelId(id), newest);
+            let newest_us = newest.flatten().map(|message| message.at_us).max();
+            let end_us = now_us.max(newest_us.unwrap_or(now_us));
+            purge(call, ChannelId(id), reading.to_us.min(end_us))?;
         }
         rows.push(json!({ "id": id }));
     }

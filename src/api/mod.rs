@@ -25,6 +25,7 @@ mod live;
 mod messages;
 mod openapi;
 mod records;
+mod register;
 mod routes;
 pub mod selector;
 mod upkeep;

@@ -83,7 +83,9 @@ fn components() -> Value {
     let envelope = |about: &str| {
         json!({
             "description": about,
-            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Envelope" } } },
+            "content": {
+                "application/json": { "schema": { "$ref": "#/components/schemas/Envelope" } },
+            },
         })
     };
     json!({

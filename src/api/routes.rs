@@ -6,7 +6,7 @@ use super::answer::{Answer, Error};
 use super::call::Call;
 use super::edit::Mode;
 use super::items::{self, Kind};
-use super::{live, messages, records};
+use super::{live, messages, records, register};
 use axum::http::Method;
 use std::sync::Arc;
 
@@ -113,6 +113,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::GET, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Open connections", |c| live::list_connections(c, Kind::Device)),
     route(Method::DELETE, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Close connections", |c| live::close_connections(c, Kind::Device)),
     route(Method::GET, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Messages, by the device's time", messages::of_devices),
+    route(Method::POST, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Register messages", register::messages),
     route(Method::GET, "gw/devices/{devices}/telemetry/{telemetry}", sub(DEVICES, "telemetry"), "The newest value of parameters", live::telemetry),
     route(Method::GET, "gw/devices/{devices}/telemetry", sub(DEVICES, "telemetry"), "The newest value of each parameter", live::telemetry),
     route(Method::DELETE, "gw/devices/{devices}/telemetry/{telemetry}", sub(DEVICES, "telemetry"), "Forget parameters", live::forget_telemetry),

@@ -20,6 +20,7 @@ mod error;
 mod marks;
 mod moves;
 mod ports;
+mod register;
 mod tokens;
 mod usage;
 
@@ -27,6 +28,7 @@ pub use bin::KEPT_US as BIN_KEPT_US;
 pub use error::WriteError;
 pub use marks::ACCESSED_EVERY_US;
 pub use moves::{Moved, TELEMETRY_AHEAD_MS_MAX};
+pub use register::{RegisterError, Registered};
 pub use tokens::{KEY_CHARACTERS, NewToken, key_hash};
 pub use usage::USAGE_EVERY_US;
 

@@ -4,6 +4,8 @@
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
+use protocols::Time;
+use protocols::record::compose;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,8 +16,8 @@ use tollgate::account::Tree;
 use tollgate::api::{self, State};
 use tollgate::control::{Control, Listeners, Options, Parts};
 use tollgate::events::Events;
-use tollgate::ids::{ChannelId, Clock, ManualClock};
-use tollgate::journal::{self, Journal, MemoryLedger};
+use tollgate::ids::{ChannelId, Clock, ConnectionId, DeviceId, ManualClock};
+use tollgate::journal::{self, FrameMeta, FrameWriter, Journal, MemoryLedger, PartMeta};
 use tollgate::metrics::Metrics;
 use tollgate::registry::Registry;
 use tollgate::router::Router;
@@ -151,6 +153,42 @@ impl Gateway {
             ports,
             _dir: dir,
         }
+    }
+
+    /// A frame of one device with a message for each of these times (unix ms), as a channel's
+    /// driver would store it.
+    pub(crate) fn frame(&self, channel: u64, device: u64, times_ms: &[i64]) {
+        let registry = self.control.registry();
+        let handle = registry.device(DeviceId(device)).expect("a device");
+        let at = registry.channel(ChannelId(channel)).expect("a channel");
+        let state = handle.state.load_full();
+        let mut batch = journal::Batch::new();
+        let mut writer = FrameWriter::begin(
+            &mut batch,
+            &FrameMeta {
+                at_us: at.stamp(self.clock.now_us()),
+                connection: ConnectionId(1),
+                channel: ChannelId(channel),
+                protocol: handle.protocol,
+                decoder_version: 1,
+                peer: "192.0.2.9:5000".parse().expect("an address"),
+                bytes_in: 100,
+            },
+        );
+        writer.part(&PartMeta {
+            ident: &handle.ident,
+            device: handle.id,
+            account: state.account.id(),
+            epoch: state.epoch,
+        });
+        for &at_ms in times_ms {
+            let speed = protocols::Value::Int(at_ms / 1000 % 100);
+            let fields = [(protocols::key_of("position.speed"), speed)];
+            writer.record(&compose(Time::Device(at_ms), fields));
+        }
+        writer.finish(4);
+        let journal = self.control.journal();
+        journal.append(journal.try_permit(batch.len()).expect("room"), &mut batch);
     }
 
     /// Waits until everything that was appended is durable and folded.

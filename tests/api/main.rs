@@ -4,3 +4,5 @@ mod calls;
 mod doors;
 mod harness;
 mod limits;
+mod messages;
+mod rights;

@@ -1,0 +1,259 @@
+//! Messages by time and like a queue, registered by the API, and telemetry.
+
+use crate::harness::{Gateway, NOON_US};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+const NOON_S: i64 = NOON_US / 1_000_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_registered_once_charged_and_read_back_by_time() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let id = gateway.device(master, "352625333222111").await.id();
+    let path = format!("/gw/devices/{id}/messages");
+    let bodies: Vec<_> = (0..10)
+        .map(|n| json!({ "timestamp": NOON_S - 100 + n, "position.speed": 10 * n, "din.1": n % 2 == 0, "fuel.note": "ok" }))
+        .collect();
+    let stored = gateway
+        .operator(0, &format!("POST {path}"), json!(bodies))
+        .await;
+    assert_eq!(
+        stored.row(),
+        &json!({ "id": id, "messages": 10, "duplicates": 0 })
+    );
+    let again = gateway
+        .operator(0, &format!("POST {path}"), json!(bodies))
+        .await;
+    assert_eq!(
+        again.row(),
+        &json!({ "id": id, "messages": 0, "duplicates": 10 })
+    );
+    let all = gateway
+        .operator(0, &format!("GET {path}"), Value::Null)
+        .await;
+    assert_eq!(all.rows().len(), 10);
+    assert_eq!(
+        all.rows()[3],
+        json!({
+            "timestamp": NOON_S - 97, "position.speed": 30, "din.1": false, "custom.fuel.note": "ok",
+            "ident": "352625333222111", "server.timestamp": NOON_S, "channel.id": 0, "protocol.id": 1,
+            "peer": "0.0.0.0:0", "device.id": id, "device.name": "352625333222111",
+            "device.type.id": 1000,
+        })
+    );
+    let read = async |data: Value| {
+        // in the query or in the body, as the client likes
+        let encoded = data.to_string().replace('&', "%26");
+        let query = gateway
+            .operator(0, &format!("GET {path}?data={encoded}"), Value::Null)
+            .await;
+        let body = gateway.operator(0, &format!("GET {path}"), data).await;
+        assert_eq!(query.text, body.text);
+        query
+    };
+    let some = read(json!({ "from": NOON_S - 98, "to": NOON_S - 96, "fields": "timestamp" })).await;
+    assert_eq!(
+        some.body["result"],
+        json!([{ "timestamp": NOON_S - 98 }, { "timestamp": NOON_S - 97 }, { "timestamp": NOON_S - 96 }])
+    );
+    let last = read(json!({ "reverse": true, "count": 1, "fields": "position.*" })).await;
+    assert_eq!(last.body["result"], json!([{ "position.speed": 90 }]));
+    let fast =
+        read(json!({ "filter": "position.speed >= 70 && din.1", "fields": "position.speed" }))
+            .await;
+    assert_eq!(fast.body["result"], json!([{ "position.speed": 80 }]));
+    let mean = read(
+        json!({ "generalize": 20, "method": "average", "fields": "timestamp,position.speed" }),
+    )
+    .await;
+    assert_eq!(
+        mean.body["result"],
+        json!([{ "timestamp": NOON_S - 100, "position.speed": 45 }])
+    );
+    let wrong = gateway
+        .operator(
+            0,
+            &format!("GET {path}?data={{\"filter\":\"a ==\"}}"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(wrong.error()["field"], "filter");
+    let telemetry = gateway
+        .operator(
+            0,
+            &format!("GET /gw/devices/{id}/telemetry/position.speed,ident"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(
+        telemetry.row(),
+        &json!({ "id": id, "telemetry": {
+            "position.speed": { "ts": NOON_S - 91, "value": 90 },
+            "ident": { "ts": NOON_S - 91, "value": "352625333222111" },
+        } })
+    );
+    gateway
+        .operator(
+            0,
+            &format!("DELETE /gw/devices/{id}/telemetry/position.*"),
+            Value::Null,
+        )
+        .await
+        .rows();
+    let after = gateway
+        .operator(
+            0,
+            &format!("GET /gw/devices/{id}/telemetry/position.speed"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(after.row()["telemetry"], json!({}));
+    let used = gateway
+        .operator(
+            master,
+            "GET /platform/customer?fields=counters.channel_messages",
+            Value::Null,
+        )
+        .await;
+    assert_eq!(used.row()["counters"]["channel_messages"], 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_is_refused_and_names_its_place() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let id = gateway.device(master, "352625333222111").await.id();
+    for (body, field) in [
+        (json!([{ "position.speed": 1 }]), "[0].timestamp"),
+        (
+            json!([{ "timestamp": 1, "a": 1 }, { "timestamp": "x" }]),
+            "[1].timestamp",
+        ),
+        (json!([{ "timestamp": 1, "a": { "b": 1 } }]), "[0].a"),
+        (json!([7]), "[0]"),
+    ] {
+        let refused = gateway
+            .operator(0, &format!("POST /gw/devices/{id}/messages"), body)
+            .await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert_eq!(refused.error()["field"], field);
+    }
+    assert_eq!(
+        gateway
+            .operator(0, &format!("GET /gw/devices/{id}/messages"), Value::Null)
+            .await
+            .rows()
+            .len(),
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channels_buffer_is_read_like_a_queue_and_cleared_behind_the_reader() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let channel = gateway.channel(master, "teltonika").await;
+    let id = gateway.device(master, "352625333222111").await.id();
+    let noon_ms = NOON_S * 1000;
+    for frame in 0..5 {
+        let times: Vec<i64> = (0..3)
+            .map(|n| noon_ms + frame * 10_000 + n * 1000)
+            .collect();
+        gateway.frame(channel, id, &times);
+    }
+    gateway.wait_durable().await;
+    let path = format!("/gw/channels/{channel}/messages");
+    let take = async |data: Value| {
+        gateway
+            .operator(0, &format!("GET {path}?data={data}"), Value::Null)
+            .await
+    };
+    let (mut key, mut got) = (json!(0), Vec::new());
+    for _ in 0..6 {
+        // frames of three come whole: four is room for one of them, not for two
+        let some = take(json!({ "curr_key": key, "limit_count": 4, "delete": true })).await;
+        got.push(some.body["result"].as_array().expect("rows").len());
+        key = some.body["next_key"].clone();
+    }
+    assert_eq!(got, [3, 3, 3, 3, 3, 0]);
+    // what was read is gone from the buffer, not from the device
+    assert_eq!(
+        gateway
+            .operator(0, &format!("GET {path}"), Value::Null)
+            .await
+            .rows()
+            .len(),
+        0
+    );
+    assert_eq!(
+        gateway
+            .operator(0, &format!("GET /gw/devices/{id}/messages"), Value::Null)
+            .await
+            .rows()
+            .len(),
+        15
+    );
+    // a reader that waits gets what comes meanwhile
+    let begun = std::time::Instant::now();
+    let (waited, ()) = tokio::join!(take(json!({ "curr_key": key, "timeout": 20 })), async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        gateway.frame(channel, id, &[noon_ms + 90_000]);
+    });
+    assert_eq!(waited.row()["timestamp"], NOON_S + 90);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+    let none = take(json!({ "curr_key": waited.body["next_key"], "timeout": 1 })).await;
+    assert_eq!(
+        none.body,
+        json!({ "result": [], "next_key": waited.body["next_key"] })
+    );
+    let by_time = take(json!({ "from": NOON_S, "count": 1, "fields": "timestamp" })).await;
+    assert_eq!(by_time.row(), &json!({ "timestamp": NOON_S + 90 }));
+    gateway
+        .operator(0, &format!("DELETE {path}"), Value::Null)
+        .await
+        .rows();
+    assert_eq!(
+        gateway
+            .operator(0, &format!("GET {path}"), Value::Null)
+            .await
+            .rows()
+            .len(),
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_go_with_their_time_to_live() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let id = gateway.device(master, "352625333222111").await.id();
+    let path = format!("/gw/devices/{id}");
+    gateway
+        .operator(0, &format!("PUT {path}"), json!({ "messages_ttl": 100 }))
+        .await
+        .rows();
+    let one = json!([{ "timestamp": NOON_S }]);
+    gateway
+        .operator(0, &format!("POST {path}/messages"), one)
+        .await
+        .rows();
+    gateway.clock.advance_us(99_000_000);
+    assert_eq!(
+        gateway
+            .operator(0, &format!("GET {path}/messages"), Value::Null)
+            .await
+            .rows()
+            .len(),
+        1
+    );
+    gateway.clock.advance_us(2_000_000);
+    assert_eq!(
+        gateway
+            .operator(0, &format!("GET {path}/messages"), Value::Null)
+            .await
+            .rows()
+            .len(),
+        0
+    );
+}
