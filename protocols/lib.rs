@@ -15,6 +15,8 @@ pub mod kit;
 
 mod castel;
 mod eelink;
+mod egts;
+mod galileo;
 mod gl200;
 mod gps103;
 mod gt06;
@@ -47,6 +49,8 @@ macro_rules! table {
 table! {
     19 castel,
     18 eelink,
+    14 egts,
+    13 galileo,
     6 gl200,
     7 gps103,
     2 gt06,

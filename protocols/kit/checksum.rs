@@ -8,6 +8,7 @@ static CRC16_CCITT_FALSE: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&crc:
 static CRC16_XMODEM: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&crc::CRC_16_XMODEM);
 static CRC16_MODBUS: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&crc::CRC_16_MODBUS);
 static CRC16_KERMIT: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&crc::CRC_16_KERMIT);
+static CRC8_EGTS: Crc<u8, Table<16>> = Crc::<u8, Table<16>>::new(&crc::CRC_8_NRSC_5);
 static CRC32: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&crc::CRC_32_ISO_HDLC);
 
 /// CRC-16/IBM, also called ARC (Teltonika).
@@ -40,6 +41,11 @@ pub fn crc16_kermit(bytes: &[u8]) -> u16 {
     CRC16_KERMIT.checksum(bytes)
 }
 
+/// CRC-8 of polynomial 31 that begins with FF (EGTS, Navtelecom).
+pub fn crc8_egts(bytes: &[u8]) -> u8 {
+    CRC8_EGTS.checksum(bytes)
+}
+
 /// CRC-32 as in Ethernet and zip.
 pub fn crc32(bytes: &[u8]) -> u32 {
     CRC32.checksum(bytes)
@@ -68,6 +74,7 @@ mod tests {
         assert_eq!(crc16_xmodem(check), 0x31c3);
         assert_eq!(crc16_modbus(check), 0x4b37);
         assert_eq!(crc16_kermit(check), 0x2189);
+        assert_eq!(crc8_egts(check), 0xf7);
         assert_eq!(crc32(check), 0xcbf4_3926);
         assert_eq!(xor(&[1, 2, 4]), 7);
         assert_eq!(sum(&[255, 2]), 1);

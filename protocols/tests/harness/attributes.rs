@@ -72,6 +72,7 @@ const ROWS: &[Row] = &[
     ),
     row("obdOdometer", &[("can.vehicle.mileage", KM)]),
     row("sat", &[("position.satellites", SAME)]),
+    row_of(&["egts"], "hdop", &[("position.hdop", &[0.01])]),
     // tenths in binary
     row_of(&["meitrack"], "hdop", &[("position.hdop", &[1.0, 0.1])]),
     row("hdop", &[("position.hdop", SAME)]),
@@ -210,6 +211,17 @@ const ROWS: &[Row] = &[
     row("intakeTemp", &[("can.intake.air.temperature", SAME)]),
     row("vin", &[("vehicle.vin", SAME), ("can.vehicle.vin", SAME)]),
     row("dtcs", &[("can.dtc.codes", SAME)]),
+    // all zeros is no key
+    row_of(&["galileo"], "driverUniqueId", &[]),
+    // of the engine
+    row_of(
+        &["galileo"],
+        "temp1",
+        &[
+            ("can.engine.coolant.temperature", SAME),
+            ("sensor.temperature.2", SAME),
+        ],
+    ),
     row(
         "driverUniqueId",
         &[
