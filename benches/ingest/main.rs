@@ -15,6 +15,7 @@
     reason = "a bench speaks to a person"
 )]
 
+mod frames;
 mod null;
 mod server;
 mod trackers;
