@@ -18,8 +18,8 @@ use tollgate::ids::{
     AccountId, ChannelId, ConnectionId, DeviceId, Epoch, Ident, ManualClock, Position,
 };
 use tollgate::journal::{
-    Batch, Checkpoint, FrameMeta, FrameWriter, Journal, Ledger, LedgerError, MemoryLedger, Options,
-    PartMeta, Period, Range,
+    Batch, Checkpoint, FrameMeta, FrameWriter, Journal, Ledger, LedgerError, Lifetimes,
+    MemoryLedger, Options, PartMeta, Period, REPLAY_BYTES, Range,
 };
 use tollgate::segment::{FileOps, Files};
 
@@ -373,7 +373,25 @@ struct Run {
     opened: usize,
 }
 
+/// Nothing is kept longer than the order on disk needs it.
+struct Nothing;
+
+impl Lifetimes for Nothing {
+    fn channel_ttl_s(&self, _: ChannelId) -> Option<u32> {
+        None
+    }
+
+    fn device_ttl_s(&self, _: DeviceId) -> Option<u32> {
+        None
+    }
+}
+
 fn start(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint]) -> Run {
+    start_with(image, checkpoints, false)
+}
+
+/// `aging`: segments go as soon as they may.
+fn start_with(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint], aging: bool) -> Run {
     let disk = Recorder::with(image);
     let mut ledger = MemoryLedger::default();
     for checkpoint in checkpoints {
@@ -391,8 +409,11 @@ fn start(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint]) -> Run 
         checkpoint: Duration::from_millis(1),
         statistics_flush: Duration::from_millis(3),
         retry: Duration::from_millis(1),
+        retention: Duration::from_millis(1),
+        replay_bytes: if aging { 1 } else { REPLAY_BYTES },
         ..Options::default()
     };
+    let now_us = T0_US + if aging { 1_000_000_000_000 } else { 0 };
     let laid = disk.now();
     let mut replayed = 0;
     let ledger = RecordedLedger {
@@ -404,12 +425,16 @@ fn start(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint]) -> Run 
         options,
         Arc::clone(&tree),
         Box::new(ledger),
-        Arc::new(ManualClock::new(T0_US)),
+        Arc::new(ManualClock::new(now_us)),
         Arc::new(disk.clone()),
         &mut |_, _| replayed += 1,
     )
     .unwrap_or_else(|error| panic!("the image does not open: {error}"));
-    assert_eq!(replayed, journal.durable().sequence());
+    if aging {
+        journal.keep_for(Arc::new(Nothing));
+    } else {
+        assert_eq!(replayed, journal.durable().sequence());
+    }
     Run {
         opened: disk.now(),
         disk,
@@ -465,6 +490,8 @@ fn load(run: &Run, batches: usize, next: &mut i64, dice: &mut Dice) -> Vec<(usiz
             .expect("the journal lives");
         assert!(!now.failed);
         acks.push((run.disk.now(), last));
+        // as if a snapshot of telemetry had been written
+        run.journal.telemetry_kept(last);
     }
     acks
 }
@@ -595,4 +622,58 @@ fn every_image_that_a_power_cut_may_leave_opens_with_all_that_was_acked() {
             check(&start(&image, &checkpoints), acked);
         }
     }
+}
+
+/// What is left after segments went: everything from the first one on, and counters that balance
+/// with the base of the audit and what is left.
+fn check_aged(run: &Run, acked: Position) -> i64 {
+    let durable = run.journal.durable();
+    assert!(durable >= acked, "acked up to {acked}, there is {durable}");
+    let mut follow = run.journal.follow(Position::ZERO);
+    let mut times = Vec::new();
+    while follow.is_behind() {
+        let read = follow.read(1000, &mut |_, _, _| true).expect("readable");
+        times.extend(
+            read.iter()
+                .map(tollgate::journal::StoredMessage::timestamp_ms),
+        );
+    }
+    let next = times.last().map_or(0, |last| last + 1);
+    let first = times.first().copied().unwrap_or(0);
+    assert!(times.into_iter().eq(first..next), "missing, twice or half");
+    let audit = run.journal.audit().expect("readable");
+    assert_eq!(audit.differences, []);
+    assert_eq!(audit.position, durable);
+    for account in run.tree.accounts() {
+        assert_eq!(account.posted().messages, next.cast_unsigned());
+    }
+    next
+}
+
+#[test]
+fn a_power_cut_while_segments_go_leaves_counters_that_balance() {
+    let runs = number_from("TOLLGATE_POWERCUT_RUNS", 10);
+    let first = number_from("TOLLGATE_POWERCUT_SEED", 1);
+    let mut gone = 0;
+    for seed in first..first + runs {
+        let mut dice = Dice(seed);
+        let mut said = Seed(seed, "first load".to_owned());
+        let mut next = 0;
+        let run = start_with(&BTreeMap::new(), &[], true);
+        let acks = load(&run, 25, &mut next, &mut dice);
+        // the keeper gets its turn
+        std::thread::sleep(Duration::from_millis(20));
+        check_aged(&run, acks.last().expect("some").1);
+        gone += run.journal.stats().segments_gone();
+        run.journal.shutdown();
+        for _ in 0..8 {
+            let (image, checkpoints, acked, what) = cut(&run, &acks, Position::ZERO, &mut dice);
+            said.1 = what;
+            let again = start_with(&image, &checkpoints, true);
+            let mut next = check_aged(&again, acked);
+            load(&again, 4, &mut next, &mut dice);
+            check_aged(&again, again.journal.durable());
+        }
+    }
+    assert!(gone > 0, "no segment went: nothing was tried");
 }

@@ -29,6 +29,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         "control",
         &[
             "registry", "router", "journal", "events", "account", "metrics", "config", "store",
+            // The snapshot of telemetry is a checked file.
+            "segment",
         ],
     ),
     (

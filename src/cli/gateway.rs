@@ -12,10 +12,10 @@ use crate::account::Tree;
 use crate::api;
 use crate::channel::{self, AccountSeries, Bounds, Channels, Deps, JournalSeries};
 use crate::config::Config;
-use crate::control::{self, Control, Listeners};
-use crate::events::Events;
-use crate::ids::{ChannelId, Clock, Position, SystemClock};
-use crate::journal::{self, EntryRef, Journal};
+use crate::control::{self, Control, Listeners, SNAPSHOT_BYTES, TelemetryKeeper};
+use crate::events::{Code, Event, Events, Origin};
+use crate::ids::{AccountId, ChannelId, Clock, DeviceId, Position, SystemClock};
+use crate::journal::{self, EntryRef, Journal, Lifetimes};
 use crate::metrics::Metrics;
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
@@ -87,7 +87,23 @@ pub(crate) struct Gateway {
     channels: Arc<Channels>,
     events: Arc<Events>,
     journal: Journal,
+    telemetry: Arc<TelemetryKeeper>,
     started: Arc<AtomicBool>,
+}
+
+/// The registry's word on how long messages are kept.
+struct Kept(Arc<Registry>);
+
+impl Lifetimes for Kept {
+    fn channel_ttl_s(&self, channel: ChannelId) -> Option<u32> {
+        let channel = self.0.channel(channel)?;
+        Some(channel.state.load().item.messages_ttl_s)
+    }
+
+    fn device_ttl_s(&self, device: DeviceId) -> Option<u32> {
+        let device = self.0.device(device)?;
+        Some(device.state.load().item.messages_ttl_s)
+    }
 }
 
 /// Control's view of the channels.
@@ -167,6 +183,23 @@ impl Gateway {
         )
         .map_err(|error| data(&error))?;
         let events = Arc::new(events);
+        let given_up = journal.opened().given_up;
+        if given_up > 0 {
+            let now_us = clock.now_us();
+            let origin = Origin::customer(AccountId::NONE);
+            events.log(
+                Event::new(now_us, Code::Gateway, origin, AccountId::NONE)
+                    .with("given_up_entries", given_up),
+            );
+        }
+        journal.keep_for(Arc::new(Kept(Arc::clone(&registry))));
+        let telemetry = TelemetryKeeper::start(
+            journal.clone(),
+            Arc::clone(&registry),
+            Arc::clone(&clock),
+            SNAPSHOT_BYTES,
+        )
+        .map_err(|error| Failure::new(Exit::Unavailable, format_args!("telemetry: {error}")))?;
         let router = Router::new();
         let metrics = Metrics::new();
         metrics.add_source(Arc::new(AccountSeries::new(
@@ -209,6 +242,7 @@ impl Gateway {
             channels,
             events,
             journal,
+            telemetry: Arc::new(telemetry),
             started,
         })
     }
@@ -253,9 +287,11 @@ impl Gateway {
     pub(crate) async fn stop(self, deadline: Duration) -> usize {
         let cut_off = self.channels.drain(deadline).await;
         let (journal, events) = (self.journal.clone(), Arc::clone(&self.events));
+        let telemetry = Arc::clone(&self.telemetry);
         let state = self.state();
         let ended = tokio::task::spawn_blocking(move || {
             state.finish();
+            telemetry.stop();
             journal.shutdown();
             events.shutdown();
         });

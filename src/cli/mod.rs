@@ -21,6 +21,7 @@ mod nearest;
 pub mod replay;
 pub mod serve;
 pub mod token;
+pub mod verify;
 
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write as _};

@@ -28,6 +28,11 @@ pub struct Args {
     /// Another data directory than the file's
     #[arg(long, value_name = "DIR", env = "TOLLGATE_DATA")]
     data: Option<PathBuf>,
+    /// Start without what is damaged in the middle of the journal: those entries, their messages
+    /// and their charges, are lost for good. Entries that say so stand in their place, and copies
+    /// of the damaged files stay beside them (`tollgate verify` tells beforehand what is damaged)
+    #[arg(long)]
+    give_up_damaged: bool,
     /// How log lines on standard error look; which there are says the variable `TOLLGATE_LOG`
     /// (`info`, `debug`, `tollgate::channel=debug`)
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
@@ -50,12 +55,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         config.gateway.data_dir.clone_from(data);
     }
     log_to_stderr(args.log_format);
-    runtime()?.block_on(serve(&args.config, &config))
+    let mut settings = Settings::of(&config);
+    settings.journal.give_up_damaged = args.give_up_damaged;
+    runtime()?.block_on(serve(&args.config, &config, settings))
 }
 
-async fn serve(file: &Path, config: &Config) -> Result<(), Failure> {
+async fn serve(file: &Path, config: &Config, settings: Settings) -> Result<(), Failure> {
     let data = config.gateway.data_dir.clone();
-    let settings = Settings::of(config);
     let http = TcpListener::bind(config.http.listen)
         .await
         .map_err(|error| {

@@ -21,6 +21,7 @@ mod marks;
 mod moves;
 mod ports;
 mod register;
+mod snapshot;
 mod tokens;
 mod usage;
 
@@ -29,6 +30,7 @@ pub use error::WriteError;
 pub use marks::ACCESSED_EVERY_US;
 pub use moves::{Moved, TELEMETRY_AHEAD_MS_MAX};
 pub use register::{RegisterError, Registered};
+pub use snapshot::{SNAPSHOT, SNAPSHOT_BYTES, SNAPSHOT_FORM, TelemetryKeeper};
 pub use tokens::{KEY_CHARACTERS, NewToken, key_hash};
 pub use usage::USAGE_EVERY_US;
 

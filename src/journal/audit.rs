@@ -1,12 +1,15 @@
 //! The recount: every account's totals once more, from the segment files, by the shortest code.
 //!
-//! It shares nothing with the journal but the account's numbers: it reads the files by itself,
-//! takes the entries apart by the table in [`super::entry`] and adds them up one by one. Two
-//! programs that agree to the byte are not wrong in the same way.
+//! It shares nothing with the journal but the account's numbers and the base, which holds what
+//! segments had counted that are gone: it takes the entries apart by the table in
+//! [`super::entry`] and adds them up one by one. Two programs that agree to the byte are not wrong
+//! in the same way.
 
-use super::{Journal, LedgerError, Period, lock};
+use super::retention::{BASE, Base, read_whole};
+use super::{Journal, LedgerError, Period, Shared, lock};
 use crate::account::Totals;
 use crate::ids::{AccountId, Position};
+use crate::segment::Files;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -69,6 +72,9 @@ pub struct Audit {
     pub entries: u64,
     /// Bytes of the files that were read.
     pub bytes: u64,
+    /// Entries among them that stand where damaged ones were given up: what those had counted the
+    /// counters may still hold.
+    pub given_up: u64,
     /// The last entry that counted.
     pub position: Position,
     /// What each account should have.
@@ -78,6 +84,15 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// Before any segment: what those counted that are gone.
+    pub(super) fn from_base(base: Base, node: u16) -> Self {
+        Self {
+            position: Position::new(node, base.last),
+            accounts: base.accounts,
+            ..Self::default()
+        }
+    }
+
     /// Compares with numbers that stand somewhere.
     pub fn compare(&mut self, place: &'static str, counted: &BTreeMap<AccountId, Totals>) {
         let accounts: std::collections::BTreeSet<_> =
@@ -105,9 +120,10 @@ impl Audit {
     }
 }
 
-/// Recounts the segments in `dir` up to the entry `last`; `parents` has the parent of every
-/// account, the deleted ones too.
+/// Recounts the segments in `dir` up to the entry `last`, on top of the base that holds what is
+/// gone; `parents` has the parent of every account, the deleted ones too.
 pub fn recount(
+    files: &dyn Files,
     dir: &Path,
     parents: &BTreeMap<AccountId, AccountId>,
     last: Position,
@@ -116,54 +132,16 @@ pub fn recount(
         let path = path.to_owned();
         move |error| AuditError::Io { path, error }
     };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(io(dir))? {
-        let path = entry.map_err(io(dir))?.path();
-        if path.extension().is_some_and(|extension| extension == "seg") {
-            paths.push(path);
+    let base = Base::load(files, dir).map_err(io(&dir.join(BASE)))?;
+    let mut audit = Audit::from_base(base, last.node());
+    let names = files.list(dir).map_err(io(dir))?;
+    // names are sorted, and their numbers have leading zeros
+    for path in names.iter().map(|name| dir.join(name)) {
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
         }
-    }
-    paths.sort();
-
-    let mut audit = Audit::default();
-    let mut expected = None;
-    for path in paths {
-        let bytes = std::fs::read(&path).map_err(io(&path))?;
-        let bad = |offset, what| AuditError::Bad {
-            path: path.clone(),
-            offset,
-            what,
-        };
-        let epoch = bytes.get(8..16).ok_or_else(|| bad(0, "no header"))?;
-        let mut at = 32;
-        while let Some(head) = bytes.get(at..at + 22) {
-            let kind = head[20];
-            let sequence = number(&head[8..16]);
-            // behind the last one there may be half a batch that is being written
-            if kind == 0 || kind == 0xff || audit.position >= last {
-                break;
-            }
-            let length = usize::try_from(number(&head[..4])).unwrap_or(usize::MAX);
-            let content = at
-                .checked_add(22)
-                .and_then(|from| bytes.get(from..from.checked_add(length)?))
-                .ok_or_else(|| bad(at, "an entry goes beyond its file"))?;
-            let content_crc = crc32fast::hash(content).to_le_bytes();
-            let checked = [epoch, &head[..4], &content_crc, &head[8..]].concat();
-            if u64::from(crc32fast::hash(&checked)) != number(&head[4..8]) {
-                return Err(bad(at, "a checksum is wrong"));
-            }
-            if expected.is_some_and(|expected| expected != sequence) {
-                return Err(bad(at, "an entry is missing before this one"));
-            }
-            expected = Some(sequence + 1);
-            count(kind, content, parents, &mut audit.accounts)
-                .ok_or_else(|| bad(at, "an entry is not what its kind says"))?;
-            audit.entries += 1;
-            audit.position = Position::new(last.node(), sequence);
-            at += 22 + length;
-        }
-        audit.bytes += at as u64;
+        let bytes = read_whole(files, &path).map_err(io(&path))?;
+        count_segment(&path, &bytes, parents, last, &mut audit)?;
     }
     if audit.position < last {
         return Err(AuditError::Bad {
@@ -173,6 +151,55 @@ pub fn recount(
         });
     }
     Ok(audit)
+}
+
+/// Adds the entries of a segment that come behind those counted already, up to `last`.
+pub(super) fn count_segment(
+    path: &Path,
+    bytes: &[u8],
+    parents: &BTreeMap<AccountId, AccountId>,
+    last: Position,
+    audit: &mut Audit,
+) -> Result<(), AuditError> {
+    let bad = |offset, what| AuditError::Bad {
+        path: path.to_owned(),
+        offset,
+        what,
+    };
+    let epoch = bytes.get(8..16).ok_or_else(|| bad(0, "no header"))?;
+    let mut at = 32;
+    while let Some(head) = bytes.get(at..at + 22) {
+        let kind = head[20];
+        let sequence = number(&head[8..16]);
+        // behind the last one there may be half a batch that is being written
+        if kind == 0 || kind == 0xff || audit.position >= last {
+            break;
+        }
+        let length = usize::try_from(number(&head[..4])).unwrap_or(usize::MAX);
+        let content = at
+            .checked_add(22)
+            .and_then(|from| bytes.get(from..from.checked_add(length)?))
+            .ok_or_else(|| bad(at, "an entry goes beyond its file"))?;
+        let content_crc = crc32fast::hash(content).to_le_bytes();
+        let checked = [epoch, &head[..4], &content_crc, &head[8..]].concat();
+        if u64::from(crc32fast::hash(&checked)) != number(&head[4..8]) {
+            return Err(bad(at, "a checksum is wrong"));
+        }
+        let counted = audit.position.sequence();
+        if sequence > counted {
+            if sequence != counted + 1 {
+                return Err(bad(at, "an entry is missing before this one"));
+            }
+            count(kind, content, parents, &mut audit.accounts)
+                .ok_or_else(|| bad(at, "an entry is not what its kind says"))?;
+            audit.given_up += u64::from(kind == 8);
+            audit.entries += 1;
+            audit.position = Position::new(last.node(), sequence);
+        }
+        at += 22 + length;
+    }
+    audit.bytes += at as u64;
+    Ok(())
 }
 
 /// Adds what one entry says.
@@ -264,7 +291,7 @@ fn count(
                 ..Totals::default()
             },
         ),
-        6 | 7 => {}
+        6..=8 => {}
         _ => return None,
     }
     Some(())
@@ -283,6 +310,8 @@ impl Journal {
     /// statistics, as they are together at one moment. It reads all segments.
     pub fn audit(&self) -> Result<Audit, AuditError> {
         let shared = &self.inner.shared;
+        // no segment goes between the base and the end of the recount
+        let _alone = lock(&shared.retaining);
         let (last, counters, months) = {
             // in the order of a checkpoint; none can come between, and the writer posts under the
             // second lock, which is therefore held shortly
@@ -308,8 +337,17 @@ impl Journal {
                 .collect();
             (unsaved.watermark, counters, months)
         };
-        let parents = shared
-            .tree
+        let mut audit = recount(shared.files.as_ref(), &shared.dir, &shared.parents(), last)?;
+        audit.compare("counters", &counters);
+        audit.compare("statistics", &months);
+        Ok(audit)
+    }
+}
+
+impl Shared {
+    /// The parent of every account, the deleted ones too.
+    pub(super) fn parents(&self) -> BTreeMap<AccountId, AccountId> {
+        self.tree
             .accounts()
             .iter()
             .map(|account| {
@@ -318,10 +356,6 @@ impl Journal {
                     .map_or(AccountId::NONE, |parent| parent.id());
                 (account.id(), parent)
             })
-            .collect();
-        let mut audit = recount(&shared.dir, &parents, last)?;
-        audit.compare("counters", &counters);
-        audit.compare("statistics", &months);
-        Ok(audit)
+            .collect()
     }
 }

@@ -14,6 +14,7 @@
 //! | 5 dropped | at_us 8, channel 8, device 8, account 8, bytes in 4, bytes out 4, messages 4, dimension 1, level 1, ident |
 //! | 6 blocked | at_us 8, account 8, dimension 1, until_us 8 |
 //! | 7 cut | at_us 8, device 8, from 8, to 8, epoch 4 |
+//! | 8 lost | at_us 8, bytes 8 |
 //!
 //! A peer is 4 or 6, the address and the port 2. Numbers are a count byte and varints.
 
@@ -39,6 +40,8 @@ pub mod kind {
     pub const BLOCKED: u8 = 6;
     /// A device changed its account or was deleted.
     pub const CUT: u8 = 7;
+    /// In the place of an entry that was damaged and given up.
+    pub const LOST: u8 = 8;
 }
 
 const VERSION: u8 = 1;
@@ -301,6 +304,13 @@ pub enum Note<'a> {
         /// Its epoch from here on.
         epoch: Epoch,
     },
+    /// See [`EntryRef::Lost`].
+    Lost {
+        /// When.
+        at_us: i64,
+        /// Bytes given up.
+        bytes: u64,
+    },
 }
 
 impl Note<'_> {
@@ -417,6 +427,10 @@ impl Note<'_> {
                 put_u64(out, to.0);
                 put_u32(out, epoch.0);
             }),
+            Self::Lost { at_us, bytes } => batch.push(kind::LOST, VERSION, |out| {
+                put_i64(out, at_us);
+                put_u64(out, bytes);
+            }),
         }
     }
 }
@@ -519,6 +533,13 @@ pub enum EntryRef<'a> {
         to: AccountId,
         /// Its epoch from here on.
         epoch: Epoch,
+    },
+    /// What stood here was damaged, and an operator chose to start without it.
+    Lost {
+        /// The server's time of the last whole entry before it.
+        at_us: i64,
+        /// Bytes given up at this place, said with the first of its entries.
+        bytes: u64,
     },
 }
 
@@ -725,6 +746,10 @@ impl<'a> EntryRef<'a> {
                 to: AccountId(from.u64()?),
                 epoch: Epoch(from.u32()?),
             },
+            kind::LOST => Self::Lost {
+                at_us,
+                bytes: from.u64()?,
+            },
             _ => return None,
         })
     }
@@ -738,7 +763,8 @@ impl<'a> EntryRef<'a> {
             | Self::Part { at_us, .. }
             | Self::Dropped { at_us, .. }
             | Self::Blocked { at_us, .. }
-            | Self::Cut { at_us, .. } => *at_us,
+            | Self::Cut { at_us, .. }
+            | Self::Lost { at_us, .. } => *at_us,
         }
     }
 }

@@ -71,7 +71,10 @@ impl Fold {
                     ..Totals::default()
                 },
             ),
-            EntryRef::Connection { .. } | EntryRef::Blocked { .. } | EntryRef::Cut { .. } => {}
+            EntryRef::Connection { .. }
+            | EntryRef::Blocked { .. }
+            | EntryRef::Cut { .. }
+            | EntryRef::Lost { .. } => {}
         }
     }
 

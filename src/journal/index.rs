@@ -32,7 +32,7 @@ const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 40;
 const ROW_BYTES: usize = 48;
 const POSTING_BYTES: usize = 16;
-const EXTENSION: &str = "idx";
+pub(super) const EXTENSION: &str = "idx";
 
 /// Whose messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,6 +240,15 @@ impl Row {
     }
 }
 
+/// Who has messages in a segment.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    pub(super) devices: Vec<u64>,
+    pub(super) channels: Vec<u64>,
+    /// The server's time of the newest message, unix us.
+    pub(super) newest_us: Option<i64>,
+}
+
 /// A sealed segment's index on disk.
 pub(super) struct Sidecar {
     file: Box<dyn FileOps>,
@@ -251,13 +260,24 @@ impl Sidecar {
     /// Opens the sidecar of a segment; an error of kind `InvalidData`: it is not this segment's,
     /// or damaged.
     pub(super) fn open(segment: &Segment, files: &dyn Files) -> io::Result<Self> {
-        let file = files.open(&path_of(segment))?;
+        let path = path_of(segment);
+        Self::open_at(&path, segment.header().epoch, segment.end(), files)
+    }
+
+    /// The same for a segment that nobody has open.
+    pub(super) fn open_at(
+        path: &Path,
+        epoch: u64,
+        end: u64,
+        files: &dyn Files,
+    ) -> io::Result<Self> {
+        let file = files.open(path)?;
         let head = read_exact_at(file.as_ref(), 0, HEADER_BYTES)?;
         let fits = head[..6] == MAGIC
             && head[6] == VERSION
             && crc32fast::hash(&head[..36]) == u32_at(&head, 36)
-            && u64_at(&head, 8) == segment.header().epoch
-            && u64_at(&head, 16) == segment.end();
+            && u64_at(&head, 8) == epoch
+            && u64_at(&head, 16) == end;
         if !fits {
             return Err(bad());
         }
@@ -266,6 +286,45 @@ impl Sidecar {
             devices: u32_at(&head, 24),
             channels: u32_at(&head, 28),
         })
+    }
+
+    /// Who has messages in it, and the server's time of the newest.
+    pub(super) fn directory(&self) -> io::Result<Directory> {
+        let mut found = Directory::default();
+        let rows = self.devices.saturating_add(self.channels);
+        let length = usize::try_from(rows)
+            .ok()
+            .and_then(|rows| rows.checked_mul(ROW_BYTES));
+        let bytes = read_exact_at(
+            self.file.as_ref(),
+            HEADER_BYTES as u64,
+            length.ok_or_else(bad)?,
+        )?;
+        for (nth, row) in (0..).zip(bytes.chunks_exact(ROW_BYTES)) {
+            let row = Row::decode(row)?;
+            if nth < self.devices {
+                found.devices.push(row.id);
+            } else {
+                found.channels.push(row.id);
+                found.newest_us = found.newest_us.max(Some(row.last));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads all of it: every row and its postings.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let directory = self.directory()?;
+        let devices = directory.devices.iter().map(|id| Of::Device(DeviceId(*id)));
+        let channels = directory
+            .channels
+            .iter()
+            .map(|id| Of::Channel(ChannelId(*id)));
+        for of in devices.chain(channels) {
+            let row = self.row(of)?.ok_or_else(bad)?;
+            self.postings(&row)?;
+        }
+        Ok(())
     }
 
     /// The row of a device or channel, by bisection.

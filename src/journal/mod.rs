@@ -14,7 +14,8 @@
 //!    the folder. It can always be made again from its segment.
 //! 4. Checkpoint, on the same other thread: changed counters, blocks and the watermark they stand
 //!    for, in one durable transaction of the [`Ledger`]; never above the durable position.
-//! 5. At the start: checkpoint, segments, fold of the entries above the checkpoint, then the
+//! 5. Retention, on the same other thread: see [`retention`].
+//! 6. At the start: checkpoint, segments, fold of the entries above the checkpoint, then the
 //!    threads. Only then can anything be appended.
 //!
 //! # Failing
@@ -39,10 +40,14 @@ mod fold;
 mod index;
 mod ledger;
 mod read;
+pub mod retention;
 pub mod statistics;
 mod stats;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_lifetime;
+pub mod verify;
 mod writer;
 
 pub use crate::segment::Batch;
@@ -50,8 +55,10 @@ pub use audit::{Audit, AuditError, Difference};
 pub use entry::{ConnectionWas, EntryRef, FrameMeta, FrameWriter, Note, PartMeta};
 pub use ledger::{BlockedUntil, Checkpoint, Ledger, LedgerError, MemoryLedger};
 pub use read::{DeviceNames, Follow, Messages, Range, StoredMessage};
+pub use retention::{Base, Lifetimes};
 pub use statistics::{Period, Row, StatisticsError};
 pub use stats::{BUCKETS, Histogram, Stats};
+pub use verify::{Finding, Verified};
 
 use crate::account::{Dimension, Totals, Tree};
 use crate::ids::{AccountId, Clock, Position, minute_of};
@@ -75,6 +82,8 @@ pub const RETRY_MS: u64 = 1000;
 pub const CHECKPOINT_MS: u64 = 500;
 /// How much of the newest journal the start gives back for what is rebuilt from it.
 pub const REPLAY_BYTES: u64 = 64 * 1024 * 1024;
+/// Below so much free space nothing is admitted, while checkpoints can still be written.
+pub const FREE_BYTES_MIN: u64 = 32 * 1024 * 1024;
 
 /// How a journal is kept.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +100,12 @@ pub struct Options {
     pub retry: Duration,
     /// See [`REPLAY_BYTES`].
     pub replay_bytes: u64,
+    /// See [`retention::RETENTION_MS`].
+    pub retention: Duration,
+    /// See [`FREE_BYTES_MIN`].
+    pub free_bytes_min: u64,
+    /// Start without what is damaged in the middle of the journal, see [`segment::give_up`].
+    pub give_up_damaged: bool,
 }
 
 impl Default for Options {
@@ -103,6 +118,9 @@ impl Default for Options {
             statistics_flush: Duration::from_millis(statistics::FLUSH_MS),
             retry: Duration::from_millis(RETRY_MS),
             replay_bytes: REPLAY_BYTES,
+            retention: Duration::from_millis(retention::RETENTION_MS),
+            free_bytes_min: FREE_BYTES_MIN,
+            give_up_damaged: false,
         }
     }
 }
@@ -228,6 +246,8 @@ struct Shared {
     wake_writer: Condvar,
     room: Arc<Semaphore>,
     stalled: AtomicBool,
+    /// There is less free space than is stated: nothing is admitted.
+    short_of_space: AtomicBool,
     unstalled: tokio::sync::Notify,
     watermark: watch::Sender<Watermark>,
     /// The writer is gone: what is not durable now never will be.
@@ -237,6 +257,10 @@ struct Shared {
     indexes: read::Indexes,
     ledger: Mutex<Box<dyn Ledger>>,
     saved: AtomicU64,
+    /// The number of the last entry in the snapshot of telemetry.
+    telemetry: AtomicU64,
+    lifetimes: OnceLock<Arc<dyn Lifetimes>>,
+    retaining: Mutex<()>,
     keeper: Mutex<writer::KeeperState>,
     wake_keeper: Condvar,
     stats: Stats,
@@ -278,7 +302,12 @@ impl Journal {
             .load()
             .map_err(OpenError::Ledger)?
             .unwrap_or_default();
-        let (log, opened) = SegmentLog::open(
+        let given_up = if options.give_up_damaged {
+            give_up(dir, options, files.as_ref(), &checkpoint)?
+        } else {
+            0
+        };
+        let (log, mut opened) = SegmentLog::open(
             Arc::clone(&files),
             dir,
             segment::Options {
@@ -286,6 +315,7 @@ impl Journal {
                 node: options.node,
             },
         )?;
+        opened.given_up = given_up;
         if opened.cut_bytes > 0 {
             tracing::warn!(
                 bytes = opened.cut_bytes,
@@ -344,6 +374,7 @@ impl Journal {
             wake_writer: Condvar::new(),
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             stalled: AtomicBool::new(false),
+            short_of_space: AtomicBool::new(false),
             unstalled: tokio::sync::Notify::new(),
             watermark: watch::Sender::new(Watermark {
                 durable,
@@ -352,6 +383,9 @@ impl Journal {
             ended: AtomicBool::new(false),
             failure: OnceLock::new(),
             saved: AtomicU64::new(checkpoint.watermark.raw()),
+            telemetry: AtomicU64::new(0),
+            lifetimes: OnceLock::new(),
+            retaining: Mutex::new(()),
             unsaved: Mutex::new(unsaved),
             ledger: Mutex::new(ledger),
             keeper: Mutex::new(writer::KeeperState::default()),
@@ -374,7 +408,7 @@ impl Journal {
     /// the whole queue.
     pub fn try_permit(&self, bytes: usize) -> Option<Permit> {
         let shared = &self.inner.shared;
-        if shared.stalled.load(Ordering::Acquire) {
+        if shared.is_stalled() {
             return None;
         }
         let permit = Arc::clone(&shared.room)
@@ -389,7 +423,7 @@ impl Journal {
         let shared = &self.inner.shared;
         loop {
             let unstalled = shared.unstalled.notified();
-            if !shared.stalled.load(Ordering::Acquire) || shared.room.is_closed() {
+            if !shared.is_stalled() || shared.room.is_closed() {
                 break;
             }
             unstalled.await;
@@ -462,9 +496,28 @@ impl Journal {
         self.inner.shared.failure.get().cloned()
     }
 
-    /// Is there no space for the next segment, so that no permits are given?
+    /// Is there no space for the next segment, or less free than is stated, so that no permits
+    /// are given?
     pub fn is_stalled(&self) -> bool {
-        self.inner.shared.stalled.load(Ordering::Acquire)
+        self.inner.shared.is_stalled()
+    }
+
+    /// Segments may go from now on, when the lifetimes of their messages have passed. Said once.
+    pub fn keep_for(&self, lifetimes: Arc<dyn Lifetimes>) {
+        if self.inner.shared.lifetimes.set(lifetimes).is_err() {
+            tracing::debug!("how long messages are kept was said before");
+        }
+    }
+
+    /// Telemetry is kept elsewhere up to this entry: segments up to there are not needed for it.
+    pub fn telemetry_kept(&self, position: Position) {
+        let telemetry = &self.inner.shared.telemetry;
+        telemetry.fetch_max(position.sequence(), Ordering::AcqRel);
+    }
+
+    /// The folder it is in.
+    pub fn dir(&self) -> &Path {
+        &self.inner.shared.dir
     }
 
     /// What opening cut.
@@ -537,6 +590,12 @@ impl Journal {
     }
 }
 
+impl Shared {
+    fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire) || self.short_of_space.load(Ordering::Acquire)
+    }
+}
+
 impl Inner {
     fn shutdown(&self) {
         self.shared.room.close();
@@ -558,6 +617,42 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+/// Puts entries that say so in the place of those that are damaged or gone; says how many.
+fn give_up(
+    dir: &Path,
+    options: Options,
+    files: &dyn Files,
+    checkpoint: &Checkpoint,
+) -> Result<u64, OpenError> {
+    let counted = checkpoint.watermark.max(checkpoint.statistics_watermark);
+    let filler = |before: Option<&segment::Entry<'_>>, bytes: u64| {
+        let at_us = before
+            .and_then(|entry| EntryRef::read(entry.kind, entry.version, entry.content))
+            .map_or(checkpoint.at_us, |entry| entry.at_us());
+        let mut batch = Batch::new();
+        Note::Lost { at_us, bytes }.write(&mut batch);
+        batch
+            .contents()
+            .next()
+            .map(|(kind, version, content)| (kind, version, content.to_vec()))
+            .expect("one was written")
+    };
+    let until = counted.sequence() + 1;
+    let damages = segment::give_up(files, dir, options.node, until, &filler)?;
+    for damage in &damages {
+        tracing::error!(
+            path = %damage.path.display(),
+            offset = damage.offset,
+            bytes = damage.bytes,
+            first = damage.lost.0,
+            entries = damage.lost.1,
+            what = damage.what,
+            "given up: these entries are lost",
+        );
+    }
+    Ok(damages.iter().map(|damage| damage.lost.1).sum())
 }
 
 /// Folds what the checkpoint does not hold, and shows the newest part to `replay`.

@@ -6,6 +6,7 @@
 
 use super::entry::{EntryRef, FrameRef, PartRef};
 use super::index::{self, MemoryIndex, Of, Posting, Sidecar};
+use super::retention::CHANNEL_TTL_S_MAX;
 use super::{Journal, Shared, lock, stats};
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Position};
 use crate::segment::files::read_exact_at;
@@ -146,13 +147,13 @@ impl Default for Range {
 /// The indexes of the segments that have no sidecar (yet), and which have one.
 #[derive(Default)]
 pub(super) struct Indexes {
-    state: Mutex<IndexState>,
+    pub(super) state: Mutex<IndexState>,
 }
 
 #[derive(Default)]
-struct IndexState {
+pub(super) struct IndexState {
     memory: BTreeMap<u64, Arc<Mutex<MemoryIndex>>>,
-    sidecars: BTreeSet<u64>,
+    pub(super) sidecars: BTreeSet<u64>,
 }
 
 impl Indexes {
@@ -215,6 +216,21 @@ impl Shared {
         }
     }
 
+    /// Up to which server time messages are past their ttl, as it is today.
+    fn past_us(&self, of: Of) -> i64 {
+        let Some(lifetimes) = self.lifetimes.get() else {
+            return i64::MIN;
+        };
+        let ttl_s = match of {
+            Of::Device(id) => lifetimes.device_ttl_s(id),
+            Of::Channel(id) => lifetimes
+                .channel_ttl_s(id)
+                .map(|ttl_s| ttl_s.min(CHANNEL_TTL_S_MAX)),
+        };
+        let kept_us = i64::from(ttl_s.unwrap_or(0)) * 1_000_000;
+        self.clock.now_us().saturating_sub(kept_us)
+    }
+
     /// Shows a segment's postings to `choose`, unless `skip` says by their first and last key that
     /// nothing there is wanted.
     fn postings(
@@ -272,6 +288,8 @@ pub struct Messages {
     ready: VecDeque<StoredMessage>,
     open: Option<(u64, Box<dyn FileOps>)>,
     last: Option<(u64, u32, Vec<u8>)>,
+    /// What came at this server time or before is past its ttl.
+    past_us: i64,
 }
 
 impl Messages {
@@ -372,6 +390,9 @@ impl Messages {
         else {
             return Err(bad(segment, u64::from(offset)));
         };
+        if frame.meta.at_us <= self.past_us {
+            return Ok(());
+        }
         let mut index = 0;
         let mut messages = Vec::new();
         for part in frame.parts() {
@@ -445,22 +466,10 @@ impl Follow {
     ) -> io::Result<Vec<StoredMessage>> {
         let mut messages = Vec::new();
         while messages.len() < count && self.is_behind() {
-            let node = self.shared.options.node;
-            let next = self.next;
-            let Some((segment, entries)) = self.reading()? else {
-                break;
-            };
-            entries.extend(segment.end());
-            let Some((_, entry)) = entries.next()? else {
-                self.reading = None;
-                continue;
-            };
-            let sequence = entry.sequence;
-            if sequence >= next
-                && let Some(EntryRef::Frame(frame)) =
-                    EntryRef::read(entry.kind, entry.version, entry.content)
-            {
-                let position = Position::new(node, sequence);
+            let read = self.next_entry(&mut |position, entry| {
+                let EntryRef::Frame(frame) = entry else {
+                    return;
+                };
                 let mut index = 0;
                 for part in frame.parts() {
                     let wanted = wanted(frame.meta.channel, part.device, part.account);
@@ -472,10 +481,62 @@ impl Follow {
                         index += 1;
                     }
                 }
+            })?;
+            if read.is_none() {
+                break;
             }
-            self.next = next.max(sequence + 1);
         }
         Ok(messages)
+    }
+
+    /// Shows up to `count` further entries to `visit`, of every kind; says how many bytes they
+    /// were. 0: there is no more yet.
+    pub fn visit(
+        &mut self,
+        count: usize,
+        visit: &mut dyn FnMut(Position, EntryRef<'_>),
+    ) -> io::Result<u64> {
+        let mut bytes = 0;
+        for _ in 0..count {
+            if !self.is_behind() {
+                break;
+            }
+            match self.next_entry(visit)? {
+                Some(of_entry) => bytes += of_entry,
+                None => break,
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Shows the next entry, and says its bytes; `None`: there is none.
+    fn next_entry(
+        &mut self,
+        visit: &mut dyn FnMut(Position, EntryRef<'_>),
+    ) -> io::Result<Option<u64>> {
+        let node = self.shared.options.node;
+        loop {
+            let next = self.next;
+            let Some((segment, entries)) = self.reading()? else {
+                return Ok(None);
+            };
+            entries.extend(segment.end());
+            let Some((_, entry)) = entries.next()? else {
+                self.reading = None;
+                continue;
+            };
+            let sequence = entry.sequence;
+            let bytes = entry.bytes() as u64;
+            if sequence >= next
+                && let Some(read) = EntryRef::read(entry.kind, entry.version, entry.content)
+            {
+                visit(Position::new(node, sequence), read);
+            }
+            self.next = next.max(sequence + 1);
+            if sequence >= next {
+                return Ok(Some(bytes));
+            }
+        }
     }
 
     /// Is there something durable that was not read yet?
@@ -543,6 +604,7 @@ impl Journal {
             ready: VecDeque::new(),
             open: None,
             last: None,
+            past_us: self.inner.shared.past_us(of),
         }
     }
 }

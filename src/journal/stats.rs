@@ -55,6 +55,7 @@ pub struct Stats {
     pub(super) read_errors: AtomicU64,
     pub(super) sidecars: AtomicU64,
     pub(super) sidecar_errors: AtomicU64,
+    pub(super) segments_gone: AtomicU64,
     /// Entries of each group commit.
     pub group_entries: Histogram,
     /// Bytes of each group commit.
@@ -97,6 +98,8 @@ numbers! {
     sidecars,
     /// Sidecar indexes that could not be written; they are made again at the next start.
     sidecar_errors,
+    /// Segments that went because their messages' ttl had passed.
+    segments_gone,
 }
 
 pub(super) fn add(counter: &AtomicU64, by: u64) {

@@ -244,6 +244,7 @@ impl Shared {
     fn keep(&self) {
         let mut statistics_at = Instant::now();
         let mut forgot_at: Option<Instant> = None;
+        let mut retained_at = Instant::now();
         loop {
             let state = lock(&self.keeper);
             let closing = state.closing || {
@@ -268,10 +269,39 @@ impl Shared {
                 return;
             }
             self.keep_indexes();
+            self.watch_space();
+            if retained_at.elapsed() >= self.options.retention && self.failure.get().is_none() {
+                retained_at = Instant::now();
+                if let Err(error) = self.retain() {
+                    tracing::error!(%error, "the oldest segment stays");
+                }
+            }
             let forget = Duration::from_millis(FORGET_MS);
             if forgot_at.is_none_or(|at| at.elapsed() >= forget) {
                 forgot_at = Some(Instant::now());
                 self.forget_statistics();
+            }
+        }
+    }
+
+    /// Stops admission while there is less free space than is stated: what is appended then would
+    /// take the space that checkpoints need.
+    fn watch_space(&self) {
+        let free = match self.files.free_space(&self.dir) {
+            Ok(free) => free,
+            Err(error) => {
+                tracing::warn!(%error, "the free space is unknown");
+                return;
+            }
+        };
+        let short = free < self.options.free_bytes_min;
+        if self.short_of_space.swap(short, Ordering::AcqRel) != short {
+            if short {
+                stats::add(&self.stats.stalls, 1);
+                tracing::error!(free, "too little free space; nothing is admitted");
+            } else {
+                tracing::warn!(free, "there is free space again");
+                self.unstalled.notify_waiters();
             }
         }
     }

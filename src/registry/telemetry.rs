@@ -133,6 +133,13 @@ impl Telemetry {
             .filter_map(|group| Some((group.position, Record::read(&group.bytes)?)))
     }
 
+    /// The same encoded, for keeping: [`Telemetry::update`] takes each of them back.
+    pub fn encoded(&self) -> impl Iterator<Item = (Position, &[u8])> {
+        self.groups
+            .iter()
+            .map(|group| (group.position, group.bytes.as_slice()))
+    }
+
     /// Forgets every parameter that `gone` names.
     pub fn forget(&mut self, gone: impl Fn(Key<'_>) -> bool) {
         for group in &mut self.groups {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const EXTENSION: &str = ".seg";
 const SPARE: &str = "spare.tmp";
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 /// How much is read at once when entries are read one after the other.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -84,6 +84,8 @@ pub struct Opened {
     pub cut_bytes: u64,
     /// Where in the last segment.
     pub cut_at: u64,
+    /// Entries that were damaged and are given up, see [`super::give_up`].
+    pub given_up: u64,
 }
 
 /// One file of a log, shared with its readers.
@@ -250,16 +252,38 @@ impl Catalog {
         self.segments.load_full()
     }
 
-    fn push(&self, segment: Arc<Segment>) {
-        let mut segments = Vec::clone(&self.segments.load());
-        segments.push(segment);
-        self.segments.store(Arc::new(segments));
+    fn push(&self, segment: &Arc<Segment>) {
+        self.segments.rcu(|segments| {
+            let mut segments = Vec::clone(segments);
+            segments.push(Arc::clone(segment));
+            segments
+        });
     }
 
-    fn drop_oldest(&self) {
-        let segments = self.segments.load();
+    /// Puts another in the place of the last one.
+    fn replace_last(&self, segment: &Arc<Segment>) {
+        self.segments.rcu(|segments| {
+            let mut segments = Vec::clone(segments);
+            segments.pop();
+            segments.push(Arc::clone(segment));
+            segments
+        });
+    }
+
+    /// Unlinks the oldest segment, unless it is the last one: what is in it is gone. Readers that
+    /// have it open read on. Whether anybody still needs it is the caller's to know; of callers
+    /// there is one at a time.
+    pub fn remove_oldest(&self, files: &dyn Files, dir: &Path) -> io::Result<()> {
+        let segments = self.segments();
+        let [oldest, _, ..] = segments.as_slice() else {
+            return Ok(());
+        };
+        files.unlink(oldest.path())?;
+        // one after the other: a power cut leaves no hole between two that stay
+        files.sync_dir(dir)?;
         self.segments
-            .store(Arc::new(segments.iter().skip(1).cloned().collect()));
+            .rcu(|segments| segments.iter().skip(1).cloned().collect::<Vec<_>>());
+        Ok(())
     }
 }
 
@@ -393,14 +417,7 @@ impl SegmentLog {
     /// Unlinks the oldest segment, unless it is the last one: what is in it is gone. Readers that
     /// have it open read on. Whether anybody still needs it is the caller's to know.
     pub fn remove_oldest(&mut self) -> io::Result<()> {
-        let segments = self.catalog.segments();
-        let [oldest, _, ..] = segments.as_slice() else {
-            return Ok(());
-        };
-        self.files.unlink(oldest.path())?;
-        self.files.sync_dir(&self.dir)?;
-        self.catalog.drop_oldest();
-        Ok(())
+        self.catalog.remove_oldest(self.files.as_ref(), &self.dir)
     }
 
     /// Allocates the spare if there is none; no space for it is no error yet.
@@ -499,13 +516,10 @@ impl SegmentLog {
             sealed: AtomicBool::new(false),
         });
         if self.active.is_none() {
-            self.catalog.push(Arc::clone(&segment));
+            self.catalog.push(&segment);
         } else {
             // an empty one of the same first number was replaced by a larger one
-            let mut segments = Vec::clone(&self.catalog.segments());
-            segments.pop();
-            segments.push(Arc::clone(&segment));
-            self.catalog.segments.store(Arc::new(segments));
+            self.catalog.replace_last(&segment);
         }
         self.active = Some(Active {
             file,
@@ -564,7 +578,7 @@ impl SegmentLog {
             let bytes = files::read_exact_at(file.as_ref(), at, FOOTER_BYTES).map_err(io)?;
             if let Some(next) = format::read_footer(seed, &bytes, at) {
                 self.next = next;
-                self.catalog.push(Arc::new(Segment {
+                self.catalog.push(&Arc::new(Segment {
                     path: path.to_owned(),
                     header,
                     end: AtomicU64::new(at),
@@ -595,6 +609,7 @@ impl SegmentLog {
         Ok(Opened {
             cut_bytes: scanned.torn_bytes as u64,
             cut_at: scanned.end as u64,
+            given_up: 0,
         })
     }
 
@@ -616,7 +631,7 @@ impl SegmentLog {
             next: AtomicU64::new(self.next),
             sealed: AtomicBool::new(false),
         });
-        self.catalog.push(Arc::clone(&segment));
+        self.catalog.push(&segment);
         self.active = Some(Active {
             file,
             segment,
@@ -662,15 +677,15 @@ fn dir_exists(files: &dyn Files, dir: &Path) -> bool {
     files.list(dir).is_ok()
 }
 
-fn name_of(first: u64) -> String {
+pub(super) fn name_of(first: u64) -> String {
     format!("{first:020}{EXTENSION}")
 }
 
-fn first_of(name: &str) -> Option<u64> {
+pub(super) fn first_of(name: &str) -> Option<u64> {
     name.strip_suffix(EXTENSION)?.parse().ok()
 }
 
-fn random_epoch() -> io::Result<u64> {
+pub(super) fn random_epoch() -> io::Result<u64> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(u64::from_le_bytes(bytes))

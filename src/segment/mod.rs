@@ -23,9 +23,11 @@
 //! disk does not have. A bad entry with a good one of a later batch behind it
 //! (see [`mod@format`]) was durable once: that is corruption, and opening refuses.
 
+pub mod checked;
 pub mod files;
 pub mod format;
 mod log;
+mod repair;
 #[cfg(test)]
 mod tests;
 
@@ -34,3 +36,4 @@ pub use format::{Batch, Entry, Header};
 pub use log::{
     AppendError, Catalog, OpenError, Opened, Options, Place, Segment, SegmentEntries, SegmentLog,
 };
+pub use repair::{Damage, Examined, Filler, examine, give_up};

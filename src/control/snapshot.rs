@@ -1,0 +1,447 @@
+//! Telemetry over a restart: a snapshot of every device's newest values, and the fold of the
+//! journal from there on.
+//!
+//! One thread. At the start it gives the snapshot back, then folds what came behind it; nobody
+//! waits for that, and what trackers send meanwhile is newer and stays. From then on it folds each
+//! [`SNAPSHOT_BYTES`] of journal once more and writes a snapshot of it: so the position that a
+//! snapshot names is one up to which every entry is in it for certain, and a start folds at most
+//! so much. Folding twice changes nothing, since a value is replaced only by a newer one.
+//!
+//! It refuses to lose values for want of a snapshot: a damaged one is said, and the journal is
+//! folded from its first entry. The values of devices that are gone are not kept.
+//!
+//! # Order on disk
+//!
+//! Snapshot (temporary name, sync, rename, sync of the folder), then the journal is told that it
+//! needs segments only from there on. A crash in between keeps segments longer than needed.
+
+use crate::ids::{Clock, DeviceId, Position};
+use crate::journal::{EntryRef, Follow, Journal};
+use crate::registry::Registry;
+use crate::segment::checked::{CheckedReader, CheckedWriter, Form};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The name of the snapshot in the journal's folder.
+pub const SNAPSHOT: &str = "telemetry.snapshot";
+/// How its file begins.
+pub const SNAPSHOT_FORM: Form = Form {
+    magic: *b"TGTELE",
+    version: 1,
+};
+/// A snapshot is written behind so many bytes of journal: what a start folds at most.
+pub const SNAPSHOT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How often it is looked whether a snapshot is due.
+const PULSE: Duration = Duration::from_secs(1);
+/// Entries that are folded between two looks whether to stop.
+const ENTRIES_TOGETHER: usize = 4096;
+
+/// The thread; it ends with [`TelemetryKeeper::stop`] or when it is dropped.
+pub struct TelemetryKeeper {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    journal: Journal,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+    snapshot_bytes: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    /// The last entry of the journal when this began is folded.
+    caught_up: bool,
+}
+
+impl TelemetryKeeper {
+    /// Starts it. `snapshot_bytes`: see [`SNAPSHOT_BYTES`].
+    pub fn start(
+        journal: Journal,
+        registry: Arc<Registry>,
+        clock: Arc<dyn Clock>,
+        snapshot_bytes: u64,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            journal,
+            registry,
+            clock,
+            snapshot_bytes,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("telemetry-keeper".to_owned())
+            .spawn(move || of_thread.run())?;
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Waits until everything that was in the journal at the start is folded.
+    pub fn caught_up(&self) {
+        let mut state = self.shared.state();
+        while !state.caught_up && !state.stopping {
+            state = self
+                .shared
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Ends it with a last snapshot, if it had caught up. Blocks.
+    pub fn stop(&self) {
+        self.shared.state().stopping = true;
+        self.shared.changed.notify_all();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the keeper of telemetry was stopped by a bug");
+        }
+    }
+}
+
+impl Drop for TelemetryKeeper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let (kept, mut folded) = match self.load() {
+            Ok(Some(position)) => (position, position),
+            Ok(None) => (Position::ZERO, Position::ZERO),
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    file = SNAPSHOT,
+                    "no snapshot of telemetry: the whole journal is folded, and the values of \
+                     devices that are older than it are not there"
+                );
+                (Position::ZERO, Position::ZERO)
+            }
+        };
+        self.journal.telemetry_kept(kept);
+        let mut follow = self.journal.follow(folded);
+        let mut bytes = match self.fold(&mut follow, true) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "telemetry is not what it could be: the journal is unreadable");
+                return;
+            }
+        };
+        self.state().caught_up = true;
+        self.changed.notify_all();
+        loop {
+            let stopping = {
+                let state = self.state();
+                state.stopping || {
+                    let (state, _) = self
+                        .changed
+                        .wait_timeout(state, PULSE)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    state.stopping
+                }
+            };
+            match self.fold(&mut follow, false) {
+                Ok(more) => bytes += more.unwrap_or(0),
+                Err(error) => {
+                    tracing::error!(%error, "no snapshots of telemetry any more");
+                    return;
+                }
+            }
+            let last = last_folded(&follow);
+            if (stopping || bytes >= self.snapshot_bytes) && last > folded {
+                match self.store(last) {
+                    Ok(()) => {
+                        self.journal.telemetry_kept(last);
+                        folded = last;
+                        bytes = 0;
+                    }
+                    Err(error) => tracing::error!(%error, "no snapshot of telemetry is written"),
+                }
+            }
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    /// Folds what is durable; `None`: it was told to stop meanwhile and may.
+    fn fold(&self, follow: &mut Follow, may_stop: bool) -> io::Result<Option<u64>> {
+        let mut bytes = 0;
+        loop {
+            let more = follow.visit(ENTRIES_TOGETHER, &mut |position, entry| {
+                let EntryRef::Frame(frame) = entry else {
+                    return;
+                };
+                for part in frame.parts() {
+                    let Some(device) = self.registry.device(part.device) else {
+                        continue;
+                    };
+                    let now_ms = self.clock.now_ms();
+                    let mut telemetry = device.telemetry();
+                    for record in part.records() {
+                        telemetry.update(record, position, now_ms);
+                    }
+                }
+            })?;
+            bytes += more;
+            if may_stop && self.state().stopping {
+                return Ok(None);
+            }
+            if more == 0 {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    /// Gives the snapshot back: the position up to which it is one.
+    fn load(&self) -> io::Result<Option<Position>> {
+        let path = self.journal.dir().join(SNAPSHOT);
+        let files = self.journal.files().as_ref();
+        let Some(mut reader) = CheckedReader::open(files, &path, SNAPSHOT_FORM.magic)? else {
+            return Ok(None);
+        };
+        let bad = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        if reader.version() != SNAPSHOT_FORM.version {
+            return Err(bad("a newer version wrote it"));
+        }
+        let position = Position::from_raw(reader.number());
+        if position > self.journal.durable() {
+            return Err(bad("it is of a longer journal"));
+        }
+        while let Some(block) = reader.next_block()? {
+            let mut rest = block.as_slice();
+            while let Some((head, after)) = rest.split_first_chunk::<20>() {
+                let number = |at: usize| {
+                    u64::from_le_bytes(*head[at..].first_chunk().expect("inside the head"))
+                };
+                let length = u32::from_le_bytes(*head[16..].first_chunk().expect("inside"));
+                let (record, after) = after
+                    .split_at_checked(length as usize)
+                    .ok_or_else(|| bad("a record is cut off"))?;
+                if let Some(device) = self.registry.device(DeviceId(number(0))) {
+                    let at = Position::from_raw(number(8));
+                    device.telemetry().update(record, at, self.clock.now_ms());
+                }
+                rest = after;
+            }
+        }
+        Ok(Some(position))
+    }
+
+    fn store(&self, position: Position) -> io::Result<()> {
+        let files = self.journal.files().as_ref();
+        let mut writer = CheckedWriter::begin(
+            files,
+            self.journal.dir(),
+            SNAPSHOT,
+            SNAPSHOT_FORM,
+            position.raw(),
+        )?;
+        let mut piece = Vec::new();
+        for device in self.registry.devices() {
+            piece.clear();
+            for (at, record) in device.telemetry().encoded() {
+                piece.extend_from_slice(&device.id.0.to_le_bytes());
+                piece.extend_from_slice(&at.raw().to_le_bytes());
+                let length = u32::try_from(record.len()).map_err(io::Error::other)?;
+                piece.extend_from_slice(&length.to_le_bytes());
+                piece.extend_from_slice(record);
+            }
+            writer.push(&piece)?;
+        }
+        writer.finish()
+    }
+}
+
+/// The last entry that was folded.
+fn last_folded(follow: &Follow) -> Position {
+    let next = follow.position();
+    Position::new(next.node(), next.sequence().saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Tree;
+    use crate::ids::{AccountId, ChannelId, ConnectionId, Epoch, Ident, ManualClock};
+    use crate::journal::{Batch, FrameMeta, FrameWriter, MemoryLedger, Options, PartMeta};
+    use crate::registry::items::{AccountItem, DeviceItem};
+    use crate::segment::OsFiles;
+    use serde_json::json;
+    use std::path::Path;
+
+    const T0_US: i64 = 1_764_000_000_000_000;
+
+    fn registry() -> Arc<Registry> {
+        let registry = Registry::new(Arc::new(Tree::new()));
+        let stamp = json!({"revision": 1, "created_us": 0, "updated_us": 0});
+        let account: AccountItem = serde_json::from_value(json!({
+            "id": 1, "owner_id": 0, "name": "m", "enabled": true, "stamp": stamp,
+        }))
+        .unwrap();
+        registry.put_account(account).unwrap();
+        for id in [1, 2] {
+            let device: DeviceItem = serde_json::from_value(json!({
+                "id": id, "cid": 1, "name": "d", "enabled": true, "protocol": 1,
+                "device_type_id": 0, "ident": format!("{id}"), "stamp": stamp,
+            }))
+            .unwrap();
+            registry.put_device(device).unwrap();
+        }
+        Arc::new(registry)
+    }
+
+    /// A journal that gives nothing of its newest part to telemetry: only the keeper does.
+    fn open(dir: &Path, registry: &Registry) -> (Journal, Arc<dyn Clock>) {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(T0_US));
+        let journal = Journal::open(
+            dir,
+            Options {
+                segment_bytes: 16 * 1024,
+                ..Options::default()
+            },
+            Arc::clone(registry.tree()),
+            Box::new(MemoryLedger::default()),
+            Arc::clone(&clock),
+            Arc::new(OsFiles),
+            &mut |_, _| {},
+        )
+        .unwrap();
+        (journal, clock)
+    }
+
+    /// Parameter `id` has `value` at that time.
+    fn append(journal: &Journal, device: u64, at_ms: i64, id: u16, value: i64) {
+        let varint = |out: &mut Vec<u8>, mut value: u64| {
+            while value >= 0x80 {
+                out.push(value.to_le_bytes()[0] | 0x80);
+                value >>= 7;
+            }
+            out.push(value.to_le_bytes()[0]);
+        };
+        let zigzag = |value: i64| (value << 1 ^ value >> 63).cast_unsigned();
+        let mut record = vec![0];
+        varint(&mut record, zigzag(at_ms));
+        varint(&mut record, u64::from(id) << 2);
+        record.push(2);
+        varint(&mut record, zigzag(value));
+        let ident = Ident::new("1").unwrap();
+        let mut batch = Batch::new();
+        let mut frame = FrameWriter::begin(
+            &mut batch,
+            &FrameMeta {
+                at_us: T0_US,
+                connection: ConnectionId(1),
+                channel: ChannelId(1),
+                protocol: 1,
+                decoder_version: 1,
+                peer: "192.0.2.1:1".parse().unwrap(),
+                bytes_in: 100,
+            },
+        );
+        frame.part(&PartMeta {
+            ident: &ident,
+            device: DeviceId(device),
+            account: AccountId(1),
+            epoch: Epoch(0),
+        });
+        frame.record(&record);
+        frame.finish(1);
+        let permit = journal.try_permit(batch.len()).unwrap();
+        let last = journal.append(permit, &mut batch);
+        while journal.durable() < last {
+            std::thread::yield_now();
+        }
+    }
+
+    fn shown(registry: &Registry, device: u64) -> Vec<(i64, String)> {
+        let handle = registry.device(DeviceId(device)).unwrap();
+        let telemetry = handle.telemetry();
+        telemetry
+            .values()
+            .map(|newest| (newest.at_ms, format!("{:?} {:?}", newest.key, newest.value)))
+            .collect()
+    }
+
+    #[test]
+    fn telemetry_behind_a_restart_is_what_it_was_and_only_what_came_later_is_folded() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = {
+            let registry = registry();
+            let (journal, clock) = open(dir.path(), &registry);
+            let keeper =
+                TelemetryKeeper::start(journal.clone(), Arc::clone(&registry), clock, 10_000)
+                    .unwrap();
+            for step in 0..200 {
+                append(&journal, 1, T0_US / 1000 + step, 1, step);
+            }
+            append(&journal, 2, T0_US / 1000 - 9, 7, 77);
+            append(&journal, 2, T0_US / 1000 - 99, 7, 66);
+            keeper.stop();
+            // behind the last snapshot
+            append(&journal, 1, T0_US / 1000 + 500, 2, 5);
+            [1, 2].map(|device| shown(&registry, device))
+        };
+        assert_eq!(before[1].len(), 1, "an older value replaces none");
+        assert_eq!(before[1][0].0, T0_US / 1000 - 9);
+
+        let snapshot = dir.path().join(SNAPSHOT);
+        let whole = std::fs::read(&snapshot).unwrap();
+        let again = || {
+            let registry = registry();
+            let (journal, clock) = open(dir.path(), &registry);
+            let keeper =
+                TelemetryKeeper::start(journal.clone(), Arc::clone(&registry), clock, 10_000)
+                    .unwrap();
+            keeper.caught_up();
+            let found = [1, 2].map(|device| shown(&registry, device));
+            // its last snapshot is undone below
+            keeper.stop();
+            found
+        };
+        let after = again();
+        assert_eq!(after[1], before[1]);
+        assert_eq!(after[0].len(), 2, "{:?}", after[0]);
+        assert_eq!(after[0][0].0, T0_US / 1000 + 500);
+
+        // a damaged snapshot costs time, not values
+        let mut damaged = whole.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        std::fs::write(&snapshot, damaged).unwrap();
+        assert_eq!(again(), after);
+        // and none at all
+        std::fs::remove_file(&snapshot).unwrap();
+        assert_eq!(again(), after);
+        // the position says from where the journal is folded
+        std::fs::write(&snapshot, whole).unwrap();
+        let reader = CheckedReader::open(&OsFiles, &snapshot, SNAPSHOT_FORM.magic)
+            .unwrap()
+            .unwrap();
+        assert_eq!(Position::from_raw(reader.number()).sequence(), 202);
+    }
+}
