@@ -14,6 +14,7 @@ use crate::account::Account;
 use crate::config::Prefix;
 use crate::control::Scope;
 use crate::ids::AccountId;
+use crate::registry::ItemId;
 use crate::registry::items::{Access, Source, TokenItem};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
@@ -179,7 +180,8 @@ pub(super) fn caller_of(
     let Some(account) = account else {
         return Err(invalid());
     };
-    if !token.enabled || state.is_expired(&token, now_us) || !from_here {
+    let over = state.control.is_over(ItemId::Token(token.id));
+    if !token.enabled || over || state.is_expired(&token, now_us) || !from_here {
         return Err(invalid());
     }
     state.used(&token, now_us);

@@ -6,7 +6,6 @@
 
 use super::State;
 use crate::account::{Account, Dimension};
-use crate::ids::AccountId;
 use crate::ids::minute_of;
 use crate::registry::items::{
     AccountItem, ChannelItem, DeviceItem, LIMIT_FIELDS, LimitItem, LimitPolicy, Source, Stamp,
@@ -172,7 +171,7 @@ pub(super) fn seconds(at_us: i64) -> Value {
 pub(super) fn show(state: &State, item: &Item, wants: &Wants) -> Map<String, Value> {
     match item {
         Item::Account(item) => account(state, item, wants),
-        Item::Limit(item) => limit(item, wants),
+        Item::Limit(item) => limit(state, item, wants),
         Item::Channel(item) => channel(state, item, wants),
         Item::Device(item) => device(state, item, wants),
         Item::Token(item) => token(state, item, wants),
@@ -196,7 +195,7 @@ fn account(state: &State, item: &AccountItem, wants: &Wants) -> Map<String, Valu
     let registry = state.control.registry();
     let node = registry.tree().account(item.id);
     let now_us = state.control.clock().now_us();
-    let over = || over_count(state, ItemId::Account(item.id), item.owner_id);
+    let over = || state.control.is_over(ItemId::Account(item.id));
     sheet.blocked(node.as_ref(), now_us, over);
     sheet.more("counters", || {
         node.as_ref()
@@ -241,7 +240,7 @@ fn counters(account: &Account, now_us: i64) -> Value {
     Value::Object(counters)
 }
 
-fn limit(item: &LimitItem, wants: &Wants) -> Map<String, Value> {
+fn limit(state: &State, item: &LimitItem, wants: &Wants) -> Map<String, Value> {
     let mut sheet = Sheet {
         wants,
         out: Map::new(),
@@ -261,6 +260,10 @@ fn limit(item: &LimitItem, wants: &Wants) -> Map<String, Value> {
         },
     );
     sheet.base("park_ms_max", item.park_ms_max);
+    sheet.more("blocked", || {
+        let over = state.control.is_over(ItemId::Limit(item.id));
+        if over { 5 } else { 0 }.into()
+    });
     sheet.base_with("metadata", || Value::Object(item.metadata.clone()));
     sheet.stamp(&item.stamp);
     sheet.end()
@@ -324,7 +327,7 @@ fn channel(state: &State, item: &ChannelItem, wants: &Wants) -> Map<String, Valu
     sheet.more("commands_size", || 0.into());
     sheet.more("commands_ttl", || 0.into());
     let now_us = state.control.clock().now_us();
-    let over = || over_count(state, ItemId::Channel(item.id), item.cid);
+    let over = || state.control.is_over(ItemId::Channel(item.id));
     sheet.blocked(registry.tree().account(item.cid).as_ref(), now_us, over);
     sheet.stamp(&item.stamp);
     sheet.end()
@@ -408,7 +411,7 @@ fn device(state: &State, item: &DeviceItem, wants: &Wants) -> Map<String, Value>
         sheet.more("telemetry", || telemetry(handle));
     }
     let now_us = state.control.clock().now_us();
-    let over = || over_count(state, ItemId::Device(item.id), item.cid);
+    let over = || state.control.is_over(ItemId::Device(item.id));
     sheet.blocked(registry.tree().account(item.cid).as_ref(), now_us, over);
     sheet.stamp(&item.stamp);
     sheet.end()
@@ -491,80 +494,12 @@ fn token(state: &State, item: &TokenItem, wants: &Wants) -> Map<String, Value> {
         Access::Master => json!({ "type": 1 }),
         Access::Acl(list) => json!({ "type": 2, "acl": list }),
     });
+    sheet.more("blocked", || {
+        let over = state.control.is_over(ItemId::Token(item.id));
+        if over { 5 } else { 0 }.into()
+    });
     sheet.base_with("ips", || item.ips.clone().into());
     sheet.base_with("metadata", || Value::Object(item.metadata.clone()));
     sheet.stamp(&item.stamp);
     sheet.end()
-}
-
-/// Is the item one of those that a count limit, lowered below what exists, has no room for? The
-/// newest are.
-pub(super) fn over_count(state: &State, id: ItemId, cid: AccountId) -> bool {
-    let registry = state.control.registry();
-    let dimension = match id {
-        ItemId::Account(_) => Dimension::SubaccountsCount,
-        ItemId::Limit(_) => Dimension::LimitsCount,
-        ItemId::Channel(_) => Dimension::ChannelsCount,
-        ItemId::Device(_) => Dimension::DevicesCount,
-        ItemId::Token(_) => Dimension::TokensCount,
-    };
-    let Some(owner) = registry.tree().account(cid) else {
-        return false;
-    };
-    owner.chain().any(|account| {
-        let over = if account.is_enabled() {
-            account.reading(dimension, 0).over()
-        } else {
-            0 // stands still as a whole
-        };
-        over > 0 && newer(state, id, account) < over
-    })
-}
-
-/// How many items of the kind in the account's branch are newer.
-fn newer(state: &State, id: ItemId, account: &Account) -> u64 {
-    let registry = state.control.registry();
-    let tree = registry.tree();
-    let below = |cid: AccountId| {
-        tree.account(cid)
-            .is_some_and(|node| node.is_or_is_below(account.id()))
-    };
-    let count = match id {
-        ItemId::Account(id) => {
-            let accounts = registry.accounts();
-            accounts
-                .iter()
-                .filter(|other| other.id > id && below(other.owner_id))
-                .count()
-        }
-        ItemId::Limit(id) => {
-            let limits = registry.limits();
-            limits
-                .iter()
-                .filter(|other| other.id > id && below(other.cid))
-                .count()
-        }
-        ItemId::Token(id) => {
-            let tokens = registry.tokens();
-            tokens
-                .iter()
-                .filter(|other| other.id > id && below(other.cid))
-                .count()
-        }
-        ItemId::Channel(id) => {
-            let channels = registry.channels();
-            channels
-                .iter()
-                .filter(|other| other.id > id && below(other.state.load().owner.id()))
-                .count()
-        }
-        ItemId::Device(id) => {
-            let devices = registry.devices();
-            devices
-                .iter()
-                .filter(|other| other.id > id && below(other.state.load().account.id()))
-                .count()
-        }
-    };
-    count as u64
 }

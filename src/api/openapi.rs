@@ -79,7 +79,12 @@ fn operation(route: &Route) -> Value {
 }
 
 fn components() -> Value {
-    let query = |name: &str, about: &str, schema: Value| json!({ "name": name, "in": "query", "description": about, "schema": schema });
+    let query = |name: &str, about: &str, schema: Value| {
+        let mut parameter = json!({ "name": name, "in": "query" });
+        parameter["description"] = about.into();
+        parameter["schema"] = schema;
+        parameter
+    };
     let envelope = |about: &str| {
         json!({
             "description": about,

@@ -2,7 +2,7 @@
 
 use super::{Control, WriteError, Written, written};
 use crate::events::{Code, Origin};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, ChannelId};
 use crate::journal::Note;
 use crate::registry::items::{ChannelItem, DeviceItem};
 use crate::registry::{Effect, Item, ItemId, Lifted, PublishError, Write};
@@ -40,6 +40,7 @@ impl Control {
             self.router.close_device(*device, CloseCode::DeviceChanged);
         }
         self.lifted(&published.lifted);
+        self.recount_after(&done.item);
         self.router.wake_parked();
         self.tell(write, &done);
         Ok(done)
@@ -122,7 +123,7 @@ impl Control {
     }
 
     /// Closes every connection of a device in the branch, and of the channels in it.
-    fn close_branch(&self, root: AccountId) {
+    pub(super) fn close_branch(&self, root: AccountId) {
         let tree = self.registry.tree();
         let below = |id: AccountId| tree.account(id).is_some_and(|a| a.is_or_is_below(root));
         self.router.close_where(
@@ -138,17 +139,23 @@ impl Control {
     }
 
     /// Listeners of the branch close with it and open again with it.
-    fn follow_branch(&self, root: AccountId) {
+    pub(super) fn follow_branch(&self, root: AccountId) {
         let tree = self.registry.tree();
         for channel in self.registry.channels() {
             let owner = channel.state.load().owner.id();
             if tree
                 .account(owner)
                 .is_some_and(|account| account.is_or_is_below(root))
-                && let Err(error) = self.listeners.open(channel.id)
             {
-                tracing::error!(%error, channel = %channel.id, "a channel is not listened on");
+                self.listen_anew(channel.id);
             }
+        }
+    }
+
+    /// A listener follows what its channel has become by something else than a write of it.
+    pub(super) fn listen_anew(&self, channel: ChannelId) {
+        if let Err(error) = self.listeners.open(channel) {
+            tracing::error!(%error, %channel, "a channel is not listened on");
         }
     }
 

@@ -19,6 +19,7 @@ mod effects;
 mod error;
 mod marks;
 mod moves;
+mod over;
 mod ports;
 mod register;
 mod snapshot;
@@ -138,6 +139,7 @@ pub struct Control {
     secret: [u8; 32],
     marks: marks::Marks,
     usage: usage::Usage,
+    over: over::Over,
 }
 
 /// What was written.
@@ -192,7 +194,7 @@ impl Control {
         } = parts;
         let marks = marks::Marks::load(&store)?;
         let store = Mutex::new(store);
-        Ok(Self {
+        let control = Self {
             store,
             registry,
             router,
@@ -204,7 +206,10 @@ impl Control {
             secret,
             marks,
             usage: usage::Usage::default(),
-        })
+            over: over::Over::default(),
+        };
+        control.recount();
+        Ok(control)
     }
 
     /// The items in memory.

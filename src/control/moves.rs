@@ -131,6 +131,7 @@ impl Control {
                 .publish(write, effect, self.clock.now_us())
                 .map_err(|error| unpublished(&error))?;
         }
+        self.recount_after(&moved.item);
         drop(store);
         for device in &moved.rerouted.lost {
             self.router.close_device(*device, CloseCode::DeviceChanged);

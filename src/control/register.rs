@@ -34,8 +34,8 @@ pub enum RegisterError {
 }
 
 impl Control {
-    /// Stores records of a device, each with what it is recognised by. `bytes` is what they cost of traffic. Blocks until they are
-    /// durable.
+    /// Stores records of a device, each with what it is recognised by. `bytes` is what they cost of
+    /// traffic. Blocks until they are durable.
     pub fn register(
         &self,
         device: &Arc<DeviceHandle>,

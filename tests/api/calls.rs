@@ -101,3 +101,268 @@ async fn a_reseller_builds_its_tree_and_every_answer_has_flespis_shape() {
         json!({ "id": 1, "configuration": { "ident": "352625333222111" } })
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_refused_by_name_and_nothing_is_made() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let ident = json!({ "ident": "352625333222111" });
+    for (call, body, status, field) in [
+        (
+            "POST /gw/devices",
+            json!([{ "device_type_id": 1000, "configuration": ident, "cid": 5 }]),
+            400,
+            Some("cid"),
+        ),
+        (
+            "POST /gw/devices",
+            json!([{ "device_type_id": 1000 }]),
+            400,
+            Some("configuration.ident"),
+        ),
+        (
+            "POST /gw/devices",
+            json!([{ "configuration": ident }]),
+            400,
+            Some("device_type_id"),
+        ),
+        (
+            "POST /gw/devices",
+            json!([{ "device_type_id": 325, "configuration": ident }]),
+            400,
+            Some("device_type_id"),
+        ),
+        (
+            "POST /gw/devices",
+            json!([{ "device_type_id": "x", "configuration": ident }]),
+            400,
+            Some("device_type_id"),
+        ),
+        (
+            "POST /gw/devices",
+            json!([{ "device_type_id": 1000, "configuration": { "ident": "a#b" } }]),
+            400,
+            Some("configuration.ident"),
+        ),
+        (
+            "POST /gw/devices",
+            json!([{ "device_type_id": 1000, "configuration": { "ident": [1] } }]),
+            400,
+            Some("configuration.ident"),
+        ),
+        (
+            "POST /gw/devices",
+            json!([{ "device_type_id": 1000, "configuration": ident, "messages_ttl": -1 }]),
+            400,
+            Some("messages_ttl"),
+        ),
+        (
+            "POST /gw/devices",
+            json!([{ "device_type_id": 1000, "configuration": ident, "enabled": "yes" }]),
+            400,
+            Some("enabled"),
+        ),
+        ("POST /gw/devices", json!([]), 400, None),
+        ("POST /gw/devices", json!("text"), 400, None),
+        ("POST /gw/devices", json!([7]), 400, None),
+        (
+            "POST /gw/channels",
+            json!([{ "name": "x" }]),
+            400,
+            Some("protocol_id"),
+        ),
+        (
+            "POST /gw/channels",
+            json!([{ "protocol_name": "teltonica" }]),
+            400,
+            Some("protocol_name"),
+        ),
+        (
+            "POST /gw/channels",
+            json!([{ "protocol_id": 1, "port": 70_000 }]),
+            400,
+            Some("port"),
+        ),
+        (
+            "POST /gw/channels",
+            json!([{ "protocol_id": 1, "unknown": "eat" }]),
+            400,
+            Some("unknown"),
+        ),
+        (
+            "POST /platform/limits",
+            json!([{ "name": "l", "devices_count": -2 }]),
+            400,
+            Some("devices_count"),
+        ),
+        (
+            "POST /platform/limits",
+            json!([{ "name": "l", "device_count": 2 }]),
+            400,
+            Some("device_count"),
+        ),
+        (
+            "POST /platform/subaccounts",
+            json!([{ "name": "" }]),
+            400,
+            Some("name"),
+        ),
+        (
+            "POST /platform/subaccounts",
+            json!([{ "name": "a", "limit_id": 99 }]),
+            403,
+            None,
+        ),
+        (
+            "POST /platform/tokens",
+            json!([{ "access": { "type": 9 } }]),
+            400,
+            Some("access.type"),
+        ),
+        (
+            "POST /platform/tokens",
+            json!([{ "access": { "type": 2, "acl": [{ "uri": "platform" }] } }]),
+            400,
+            Some("access.acl[0].uri"),
+        ),
+        ("GET /gw/devices/x", Value::Null, 400, None),
+        ("GET /gw/devices/{a ==}", Value::Null, 400, None),
+        (
+            "GET /gw/devices/all?filds=id",
+            Value::Null,
+            400,
+            Some("filds"),
+        ),
+        ("GET /gw/nothing/all", Value::Null, 404, None),
+        ("PUT /gw/devices", Value::Null, 405, None),
+    ] {
+        let reply = gateway.operator(master, call, body.clone()).await;
+        assert_eq!(
+            reply.status.as_u16(),
+            status,
+            "{call} {body}: {}",
+            reply.text
+        );
+        assert_eq!(
+            reply.error().get("field").and_then(Value::as_str),
+            field,
+            "{call} {body}: {}",
+            reply.text
+        );
+        assert_eq!(reply.body["result"], json!([]));
+    }
+    for list in [
+        "gw/devices",
+        "gw/channels",
+        "platform/limits",
+        "platform/tokens",
+        "platform/subaccounts",
+    ] {
+        let all = gateway
+            .operator(master, &format!("GET /{list}/all"), Value::Null)
+            .await;
+        assert_eq!(all.rows().len(), 0, "{list}");
+    }
+    // no JSON, too deep, too long: each a clear no
+    for (body, status) in [
+        ("[{".to_owned(), 400),
+        ("[".repeat(5000), 400),
+        (format!("[{}1{}]", "[".repeat(40), "]".repeat(40)), 400),
+        (format!("\"{}\"", "x".repeat(9 << 20)), 413),
+    ] {
+        let request = axum::http::Request::post("/gw/devices").header("x-flespi-cid", master);
+        let reply = gateway
+            .send(true, request.body(body.into()).expect("a request"))
+            .await;
+        assert_eq!(reply.status.as_u16(), status, "{}", reply.text);
+        assert_eq!(reply.error()["code"], 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_keeps_two_writers_from_losing_an_update() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let id = gateway.device(master, "352625333222111").await.id();
+    let path = format!("/gw/devices/{id}");
+    let read = gateway
+        .operator(0, &format!("GET {path}"), Value::Null)
+        .await;
+    assert_eq!(read.headers["etag"], "\"1\"");
+    let put = async |tag: &str, name: &str| {
+        let request = axum::http::Request::put(&path).header("if-match", tag);
+        let body = json!({ "name": name }).to_string();
+        gateway
+            .send(true, request.body(body.into()).expect("a request"))
+            .await
+    };
+    assert_eq!(put("\"1\"", "first").await.headers["etag"], "\"2\"");
+    let lost = put("\"1\"", "second").await;
+    assert_eq!(lost.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(put("\"2\"", "second").await.status, StatusCode::OK);
+    // a change that changes nothing is not written
+    assert_eq!(put("*", "second").await.headers["etag"], "\"3\"");
+    assert_eq!(put("soon", "third").await.status, StatusCode::BAD_REQUEST);
+    let named = gateway
+        .operator(0, &format!("GET {path}?fields=name,revision"), Value::Null)
+        .await;
+    assert_eq!(named.row(), &json!({ "name": "second", "revision": 3 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_list_comes_whole_in_pages_and_by_selector() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let bodies: Vec<_> = (0..2000)
+        .map(|n| device(&format!("{:015}", 352_000_000_000_000_u64 + n)))
+        .collect();
+    let made = gateway
+        .operator(master, "POST /gw/devices?fields=id", json!(bodies))
+        .await;
+    assert_eq!(made.rows().len(), 2000);
+    let all = gateway
+        .operator(0, "GET /gw/devices/all", Value::Null)
+        .await;
+    assert!(all.text.len() > 256 * 1024, "long enough to come in pieces");
+    assert_eq!(all.rows().len(), 2000);
+    let page = gateway
+        .operator(
+            0,
+            "GET /gw/devices/all?fields=id&limit=2&offset=10",
+            Value::Null,
+        )
+        .await;
+    assert_eq!(page.body["result"], json!([{ "id": 11 }, { "id": 12 }]));
+    assert_eq!(
+        page.body["pagination"],
+        json!({ "limit": 2, "offset": 10, "count": 2000 })
+    );
+    for (selector, count) in [
+        ("configuration.ident=352000000000007", 1),
+        ("configuration.ident=35200000000001*", 10),
+        ("{id > 1990 && cid == 1}", 10),
+        ("{id > 1990 && cid == 2}", 0),
+        (
+            "{configuration.ident ~ \"*19\" || name == \"352000000000001\"}",
+            21,
+        ),
+        ("5,cid=1", 1),
+        ("1,2,3", 3),
+        ("1%2C2", 2),
+    ] {
+        let some = gateway
+            .operator(
+                0,
+                &format!("GET /gw/devices/{selector}?fields=id"),
+                Value::Null,
+            )
+            .await;
+        assert_eq!(some.rows().len(), count, "{selector}");
+    }
+    let partly = gateway
+        .operator(0, "GET /gw/devices/1,99999?fields=id", Value::Null)
+        .await;
+    assert_eq!(partly.status, StatusCode::OK);
+    assert_eq!(partly.body["result"], json!([{ "id": 1 }]));
+    assert_eq!(partly.error()["id"], 99999);
+}

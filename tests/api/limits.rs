@@ -3,6 +3,7 @@
 use crate::harness::{Gateway, NOON_US, device};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use tollgate::ids::{ChannelId, DeviceId};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_over_the_limit_is_429_and_nothing_is_done() {
@@ -316,4 +317,94 @@ async fn what_was_deleted_comes_back_unless_its_place_is_taken() {
     );
     gateway.clock.advance_us(31 * 86_400 * 1_000_000);
     assert_eq!(gateway.control.empty_bin().expect("a store"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_limit_below_what_exists_blocks_the_newest_and_frees_them_by_itself() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let limit = gateway
+        .operator(master, "POST /platform/limits", json!([{ "name": "l" }]))
+        .await
+        .id();
+    let body = json!([{ "name": "Customer", "limit_id": limit }]);
+    let customer = gateway
+        .operator(master, "POST /platform/subaccounts", body)
+        .await
+        .id();
+    for n in 1..=4 {
+        gateway
+            .device(customer, &format!("35262533322211{n}"))
+            .await
+            .rows();
+    }
+    let channel = gateway.channel(customer, "teltonika").await;
+    let blocked = async || {
+        let all = gateway
+            .operator(0, "GET /gw/devices/all?fields=blocked", Value::Null)
+            .await;
+        all.rows()
+            .iter()
+            .map(|row| row["blocked"].as_u64().expect("a code"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(blocked().await, [0, 0, 0, 0]);
+    let dry = format!("PUT /platform/limits/{limit}?dry_run=true");
+    let lower = json!({ "devices_count": 2, "channels_count": 0 });
+    let told = gateway.operator(master, &dry, lower.clone()).await;
+    assert_eq!(
+        told.row()["would_block"],
+        json!([
+            { "cid": customer, "limit": "channels_count", "used": 1, "cap": 0 },
+            { "cid": customer, "limit": "devices_count", "used": 4, "cap": 2 },
+        ])
+    );
+    assert_eq!(blocked().await, [0, 0, 0, 0], "a dry run does nothing");
+    gateway
+        .operator(master, &format!("PUT /platform/limits/{limit}"), lower)
+        .await
+        .rows();
+    assert_eq!(blocked().await, [0, 0, 5, 5]);
+    let registry = gateway.control.registry();
+    let in_use = |id| {
+        registry
+            .device(DeviceId(id))
+            .expect("a device")
+            .state
+            .load()
+            .enabled
+    };
+    assert_eq!([1, 2, 3, 4].map(in_use), [true, true, false, false]);
+    let listens = || {
+        registry
+            .channel(ChannelId(channel))
+            .expect("a channel")
+            .state
+            .load()
+            .enabled
+    };
+    assert!(!listens());
+    // a change of a blocked device does not free it
+    gateway
+        .operator(0, "PUT /gw/devices/4", json!({ "name": "still" }))
+        .await
+        .rows();
+    assert_eq!([1, 2, 3, 4].map(in_use), [true, true, false, false]);
+    // there is room for one more when an old one goes
+    gateway
+        .operator(0, "DELETE /gw/devices/1", Value::Null)
+        .await
+        .rows();
+    assert_eq!(blocked().await, [0, 0, 5]);
+    assert!(in_use(3) && !in_use(4));
+    gateway
+        .operator(
+            master,
+            &format!("PUT /platform/limits/{limit}"),
+            json!({ "devices_count": -1, "channels_count": -1 }),
+        )
+        .await
+        .rows();
+    assert_eq!(blocked().await, [0, 0, 0]);
+    assert!(in_use(4) && listens());
 }

@@ -13,7 +13,12 @@ async fn messages_are_registered_once_charged_and_read_back_by_time() {
     let id = gateway.device(master, "352625333222111").await.id();
     let path = format!("/gw/devices/{id}/messages");
     let bodies: Vec<_> = (0..10)
-        .map(|n| json!({ "timestamp": NOON_S - 100 + n, "position.speed": 10 * n, "din.1": n % 2 == 0, "fuel.note": "ok" }))
+        .map(|n| {
+            let (time, speed) = (NOON_S - 100 + n, 10 * n);
+            json!({
+                "timestamp": time, "position.speed": speed, "din.1": n % 2 == 0, "fuel.note": "ok",
+            })
+        })
         .collect();
     let stored = gateway
         .operator(0, &format!("POST {path}"), json!(bodies))
