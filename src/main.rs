@@ -30,6 +30,7 @@ enum Command {
     Config(cli::config::Args),
     Decode(cli::decode::Args),
     Replay(cli::replay::Args),
+    Load(cli::load::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,5 +49,6 @@ fn main() -> ExitCode {
         Command::Config(args) => cli::config::run(&args),
         Command::Decode(args) => cli::decode::run(&args),
         Command::Replay(args) => cli::replay::run(&args),
+        Command::Load(args) => cli::load::run(&args),
     })
 }

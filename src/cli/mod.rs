@@ -15,6 +15,7 @@ mod data;
 pub mod decode;
 pub mod demo;
 mod gateway;
+pub mod load;
 mod local;
 pub mod messages;
 mod nearest;
