@@ -27,6 +27,7 @@ mod ruptela;
 mod suntech;
 mod teltonika;
 mod tk103;
+mod totem;
 mod watch;
 mod wialon;
 
@@ -62,6 +63,7 @@ table! {
     1 teltonika,
     8 tk103,
     12 watch,
+    20 totem,
     4 wialon,
 }
 

@@ -105,6 +105,12 @@ const ROWS: &[Row] = &[
         "battery",
         &[("battery.voltage", &[1.0, 600.0 / 1024.0, 660.0 / 4096.0])],
     ),
+    // 0.01 V, which the reference leaves so
+    row_of(
+        &["totem"],
+        "power",
+        &[("external.powersource.voltage", &[1.0, 0.01])],
+    ),
     row(
         "power",
         &[
