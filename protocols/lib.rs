@@ -16,6 +16,7 @@ pub mod kit;
 mod castel;
 mod eelink;
 mod egts;
+mod fifotrack;
 mod galileo;
 mod gl200;
 mod gps103;
@@ -24,6 +25,7 @@ mod h02;
 mod jt808;
 mod meitrack;
 mod ruptela;
+mod startek;
 mod suntech;
 mod teltonika;
 mod tk103;
@@ -51,6 +53,7 @@ table! {
     19 castel,
     18 eelink,
     14 egts,
+    23 fifotrack,
     13 galileo,
     6 gl200,
     7 gps103,
@@ -59,11 +62,12 @@ table! {
     5 jt808,
     11 meitrack,
     10 ruptela,
+    24 startek,
     9 suntech,
     1 teltonika,
     8 tk103,
-    12 watch,
     20 totem,
+    12 watch,
     4 wialon,
 }
 

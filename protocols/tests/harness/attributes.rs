@@ -71,6 +71,8 @@ const ROWS: &[Row] = &[
         &[("trip.mileage", KM), ("segment.can.vehicle.mileage", KM)],
     ),
     row("obdOdometer", &[("can.vehicle.mileage", KM)]),
+    // of a status of 16 bits the reference reads bits that are not there
+    row_of(&["fifotrack"], "sat", &[]),
     row("sat", &[("position.satellites", SAME)]),
     row_of(&["egts"], "hdop", &[("position.hdop", &[0.01])]),
     // tenths in binary
@@ -285,6 +287,8 @@ const NUMBERED: &[Row] = &[
         "adc",
         &[("ain.#", &[1.0, 0.01]), ("custom.adc#", SAME)],
     ),
+    // 0.01 V, which the reference leaves so
+    row_of(&["fifotrack"], "adc", &[("ain.#", &[0.01])]),
     row(
         "adc",
         &[
