@@ -11,7 +11,6 @@ use super::call::{self, Call, Query};
 use super::charge;
 use super::openapi;
 use super::routes::{self, Found, Route};
-use crate::account::Account;
 use crate::events::{Code, Origin};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request};
@@ -196,15 +195,20 @@ async fn done(
         Ok(data) => call.data = data,
         Err(error) => return failed(error),
     }
-    let account = call.caller.account.clone();
+    let quick = route.is_quick(&call.selectors);
     let deadline = Instant::now();
     let mut waiting: Option<Instant> = None;
     let mut call = Arc::new(call);
     loop {
-        let (made, shared) = (route.call, Arc::clone(&call));
-        let answer =
-            tokio::task::spawn_blocking(move || made(&shared).unwrap_or_else(Answer::from));
-        let Ok(answer) = answer.await else {
+        // before the call looks, so that nothing falls between
+        let mut watermark = state.control.journal().subscribe();
+        let shared = Arc::clone(&call);
+        let made = if quick {
+            Ok(Made::by(route, &shared))
+        } else {
+            tokio::task::spawn_blocking(move || Made::by(route, &shared)).await
+        };
+        let Ok(made) = made else {
             tracing::error!(path = route.path, "a call panicked");
             return failed(Error::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -212,18 +216,17 @@ async fn done(
                 "internal error",
             ));
         };
-        let Some(wait_ms) = answer.wait_ms else {
-            return sent(state, account.as_ref(), answer).await;
+        let Some(wait_ms) = made.wait_ms else {
+            return sent(state, &call, made);
         };
         let until = *waiting.get_or_insert(deadline + Duration::from_millis(wait_ms));
-        let mut watermark = state.control.journal().subscribe();
-        watermark.mark_unchanged();
+        drop(made);
         tokio::time::sleep(LOOK_EVERY).await;
         // the end of the journal ends the waiting too
         let more = tokio::time::timeout_at(until, watermark.changed()).await;
         if more.is_err() || Instant::now() >= until {
             let Ok(last) = Arc::try_unwrap(call) else {
-                return sent(state, account.as_ref(), answer).await;
+                return failed(Error::unable("the call could not be ended"));
             };
             call = Arc::new(Call { last: true, ..last });
         }
@@ -382,30 +385,57 @@ fn whole(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Response {
     response
 }
 
-/// Sends an answer: as a whole if it is short, else piece by piece as the reader takes it.
-async fn sent(state: &Arc<State>, account: Option<&Account>, answer: Answer) -> Response {
-    let (status, headers) = head_of(&answer);
-    let mut envelope = Envelope::new(answer);
-    let (first, second, rest) = {
-        let made = tokio::task::spawn_blocking(move || {
-            let first = envelope.piece(PIECE_BYTES).unwrap_or_default();
-            let second = envelope.piece(PIECE_BYTES);
-            (first, second, envelope)
-        });
-        match made.await {
-            Ok(made) => made,
-            Err(_) => return failed(Error::unable("the answer could not be made")),
+/// An answer and its beginning.
+struct Made {
+    status: StatusCode,
+    headers: HeaderMap,
+    first: Vec<u8>,
+    second: Option<Vec<u8>>,
+    rest: Envelope,
+    wait_ms: Option<u64>,
+}
+
+impl Made {
+    fn by(route: &Route, call: &Arc<Call>) -> Self {
+        let answer = (route.call)(call).unwrap_or_else(Answer::from);
+        let (status, headers) = head_of(&answer);
+        let wait_ms = answer.wait_ms;
+        let mut rest = Envelope::new(answer);
+        let first = rest.piece(PIECE_BYTES).unwrap_or_default();
+        let second = rest.piece(PIECE_BYTES);
+        if wait_ms.is_none() {
+            let account = call.caller.account.as_ref();
+            let bytes = first.len() + second.as_ref().map_or(0, Vec::len);
+            charge::answer(&call.state, account, bytes);
         }
-    };
-    charge::answer(state, account, first.len());
+        Self {
+            status,
+            headers,
+            first,
+            second,
+            rest,
+            wait_ms,
+        }
+    }
+}
+
+/// Sends an answer: as a whole if it is short, else piece by piece as the reader takes it.
+fn sent(state: &Arc<State>, call: &Call, made: Made) -> Response {
+    let Made {
+        status,
+        headers,
+        first,
+        second,
+        rest,
+        ..
+    } = made;
     let Some(second) = second else {
         return whole(status, headers, first);
     };
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
     let mut envelope = rest;
     let runtime = tokio::runtime::Handle::current();
-    charge::answer(state, account, second.len());
-    let (state, account) = (Arc::clone(state), account.cloned());
+    let (state, account) = (Arc::clone(state), call.caller.account.clone());
     tokio::task::spawn_blocking(move || {
         let mut next = Some(first);
         let mut second = Some(second);

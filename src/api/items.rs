@@ -11,6 +11,7 @@ use crate::control::{NewToken, WriteError, Written};
 use crate::ids::{AccountId, ChannelId, DeviceId, LimitId, TokenId, minute_of};
 use crate::registry::{Item, ItemId, Rerouted, Write};
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A kind of item.
@@ -86,10 +87,11 @@ impl Call {
         let ids = match &selector {
             Selector::Ids { ids, .. } => {
                 let mut seen = Vec::with_capacity(ids.len());
+                let mut known = HashSet::with_capacity(ids.len());
                 for &id in ids {
                     if self.sees(kind.id(id)).is_none() {
                         errors.push(Error::missing(id));
-                    } else if !seen.contains(&id) {
+                    } else if known.insert(id) {
                         seen.push(id);
                     }
                 }

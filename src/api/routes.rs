@@ -23,6 +23,26 @@ pub(super) struct Route {
     pub(super) call: Handler,
 }
 
+impl Route {
+    /// Is the answer to these selectors made from a few looks into memory? Then no thread is
+    /// changed for it.
+    pub(super) fn is_quick(&self, selectors: &[String]) -> bool {
+        const QUICK: [&str; 6] = [
+            "auth/info",
+            "gw/channels/{channels}",
+            "gw/devices/{devices}",
+            "gw/devices/{devices}/telemetry",
+            "gw/devices/{devices}/telemetry/{telemetry}",
+            "platform/customer",
+        ];
+        self.method == Method::GET
+            && QUICK.contains(&self.path)
+            && selectors
+                .first()
+                .is_none_or(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+}
+
 const fn route(
     method: Method,
     path: &'static str,

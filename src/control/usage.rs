@@ -85,7 +85,14 @@ impl Control {
             dimension: refusal.dimension.number(),
             until_us,
         };
-        if self.note(&note).is_none() {
+        // not waited for: calls are refused on threads that many share
+        let mut batch = Batch::new();
+        note.write(&mut batch);
+        let permit = self.journal.try_permit(batch.len());
+        if permit
+            .map(|permit| self.journal.append(permit, &mut batch))
+            .is_none()
+        {
             tracing::warn!(account = %refusal.account, "the journal did not take a block");
         }
         let data = super::effects::fields([

@@ -48,9 +48,9 @@ pub(crate) struct Gateway {
     pub(crate) control: Arc<Control>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) ports: Arc<Ports>,
-    network: axum::Router,
-    local: axum::Router,
-    _dir: tempfile::TempDir,
+    pub(crate) network: axum::Router,
+    pub(crate) local: axum::Router,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 /// An answer.
@@ -151,7 +151,7 @@ impl Gateway {
             control,
             clock,
             ports,
-            _dir: dir,
+            dir,
         }
     }
 

@@ -6,3 +6,4 @@ mod harness;
 mod limits;
 mod messages;
 mod rights;
+mod sockets;
