@@ -57,6 +57,10 @@ pub const FRAME_BYTES_PER_S_MIN: i64 = 64;
 pub const FRAGMENT_BYTES_MAX: usize = 256 * 1024;
 /// Unanswered probes after which a silent peer is gone, and the share of `keepalive` between two.
 pub const KEEPALIVE_PROBES: u32 = 3;
+/// The longest header of the PROXY protocol behind its first bytes.
+pub const PROXY_HEADER_BYTES_MAX: usize = 2048;
+/// How long a listed proxy has for its header; then its connection is closed.
+pub const PROXY_HEADER_WAIT: Duration = Duration::from_secs(5);
 /// The first and the longest pause after a failed accept.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 

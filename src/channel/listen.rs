@@ -18,6 +18,7 @@ use crate::router::CloseCode;
 
 use super::bounds::{ACCEPT_PAUSE, KEEPALIVE_PROBES, LISTEN_BACKLOG};
 use super::connection::{Connection, Place};
+use super::proxy;
 use super::worker::Worker;
 
 /// Why a channel has no listener.
@@ -147,13 +148,20 @@ pub(super) async fn accept(worker: Rc<Worker>, channel: Arc<ChannelHandle>, list
     let mut allowed = Allowed::default();
     loop {
         match listener.accept().await {
+            Ok((stream, peer)) if is_proxy(&worker, peer) => {
+                pause = shortest;
+                let introduced = introduce(Rc::clone(&worker), Arc::clone(&channel), stream, peer);
+                tokio::task::spawn_local(introduced);
+            }
             Ok((_, peer)) if !allowed.holds(&channel, peer.ip()) => {
                 worker.count(&names::CONNECTIONS_REFUSED, "allow", "");
                 worker.count_close(CloseCode::Whitelist);
             }
             Ok((stream, peer)) => {
                 pause = shortest;
-                admit(&worker, &channel, stream, peer);
+                if let Some(place) = take_place(&worker) {
+                    admit(&worker, &channel, stream, peer, place);
+                }
             }
             Err(error) => {
                 let label = error_label(&error);
@@ -168,17 +176,62 @@ pub(super) async fn accept(worker: Rc<Worker>, channel: Arc<ChannelHandle>, list
     }
 }
 
-/// Takes an accepted socket in, within the bounds.
-fn admit(worker: &Rc<Worker>, channel: &Arc<ChannelHandle>, stream: TcpStream, peer: SocketAddr) {
+fn is_proxy(worker: &Worker, peer: SocketAddr) -> bool {
+    let proxies = &worker.deps().proxies;
+    proxies.iter().any(|prefix| prefix.contains(peer.ip()))
+}
+
+/// Lets a proxy say who has called it, and takes that one in.
+async fn introduce(
+    worker: Rc<Worker>,
+    channel: Arc<ChannelHandle>,
+    mut stream: TcpStream,
+    proxy: SocketAddr,
+) {
+    let Some(place) = take_place(&worker) else {
+        return;
+    };
+    let peer = match proxy::read_header(&mut stream).await {
+        Ok(peer) => peer.unwrap_or(proxy),
+        Err(error) => {
+            tracing::debug!(%proxy, %error, "no header of the PROXY protocol");
+            worker.count(&names::CONNECTIONS_REFUSED, "proxy", "");
+            return;
+        }
+    };
+    if Allowed::default().holds(&channel, peer.ip()) {
+        admit(&worker, &channel, stream, peer, place);
+    } else {
+        worker.count(&names::CONNECTIONS_REFUSED, "allow", "");
+        worker.count_close(CloseCode::Whitelist);
+    }
+}
+
+/// A place among the gateway's connections, if one is free.
+fn take_place(worker: &Worker) -> Option<Place> {
     let room = &worker.room;
-    let bounds = &room.deps.bounds;
     // counted first and given back by the guard: so two workers cannot both take the last place
     let open = room.connections.fetch_add(1, Ordering::Relaxed) + 1;
     let place = Place(Arc::clone(room));
+    if open > room.deps.bounds.connections_max {
+        worker.count(&names::CONNECTIONS_REFUSED, "global", "");
+        return None;
+    }
+    Some(place)
+}
+
+/// Takes an accepted socket in, within the bounds.
+fn admit(
+    worker: &Rc<Worker>,
+    channel: &Arc<ChannelHandle>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) {
+    let room = &worker.room;
+    let bounds = &room.deps.bounds;
     let of_channel = usize::try_from(channel.connections()).unwrap_or(usize::MAX);
-    let bound = if open > bounds.connections_max {
-        "global"
-    } else if of_channel >= bounds.channel_connections_max {
+    let bound = if of_channel >= bounds.channel_connections_max {
         "channel"
     } else {
         match room.sources.enter(peer, bounds.unidentified_per_source_max) {

@@ -16,6 +16,7 @@
 //! | `connection` | the driver: one task per connection, over any byte stream |
 //! | `worker` | what the connections of one thread share |
 //! | `listen` | listening sockets and accept loops |
+//! | `proxy` | who has called the machine in front of this one |
 //! | `sources` | unidentified connections by source address |
 //! | `storms` | what comes too often: refused logins, takeovers |
 //! | `notes` | what is journaled beside frames, added up |
@@ -45,6 +46,7 @@ pub mod gate;
 mod listen;
 mod logins;
 mod notes;
+mod proxy;
 mod series;
 mod settle;
 mod sources;

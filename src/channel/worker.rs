@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use protocols::Output;
 
+use crate::config::Prefix;
 use crate::ids::{ChannelId, Clock, ConnectionId, Position};
 use crate::journal::{Batch, Journal};
 use crate::metrics::{Counter, LocalBuckets, Metrics, SECONDS, names};
@@ -47,6 +48,8 @@ pub struct Deps {
     pub events: Arc<dyn EventSink>,
     /// The bounds that an operator may set.
     pub bounds: Bounds,
+    /// Machines in front of this one, which say who has called them.
+    pub proxies: Arc<[Prefix]>,
 }
 
 /// What all workers share.

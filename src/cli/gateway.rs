@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     /// The bounds on connections.
     pub(crate) bounds: Bounds,
+    /// Machines in front of this one.
+    pub(crate) proxies: Vec<crate::config::Prefix>,
     /// How the journal is kept.
     pub(crate) journal: journal::Options,
     /// What control is told.
@@ -55,6 +57,7 @@ impl Settings {
                 workers => workers as usize,
             },
             bounds: Bounds::of(config),
+            proxies: config.gateway.proxies.clone(),
             journal: journal::Options {
                 segment_bytes: config.journal.segment.0,
                 node: config.journal.node,
@@ -215,6 +218,7 @@ impl Gateway {
             clock: Arc::clone(&clock),
             events: Arc::clone(&events) as Arc<dyn channel::EventSink>,
             bounds: settings.bounds,
+            proxies: settings.proxies.into(),
         };
         let channels = Channels::start(settings.workers, deps)
             .map_err(|error| Failure::new(Exit::Unavailable, format_args!("workers: {error}")))?;

@@ -47,6 +47,8 @@ pub struct GatewayRaw {
     pub drain: Span,
     /// The least time between a device's creation or move and its next move.
     pub move_interval: Span,
+    /// Machines in front of this one that say by the PROXY protocol who has called them.
+    pub proxies: Vec<Prefix>,
 }
 
 impl Default for GatewayRaw {
@@ -62,6 +64,7 @@ impl Default for GatewayRaw {
             workers: 0,
             drain: Span::secs(10),
             move_interval: Span::secs(60),
+            proxies: Vec::new(),
         }
     }
 }

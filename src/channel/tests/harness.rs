@@ -231,6 +231,7 @@ pub(super) fn deps(
             listen: std::net::Ipv4Addr::LOCALHOST.into(),
             ..bounds
         },
+        proxies: Arc::default(),
     };
     (deps, clock, files, events, dir)
 }

@@ -408,3 +408,44 @@ fn first_bytes_that_decide_nothing_have_a_bound() {
         gateway.until("closed", || gateway.closed() == [17]).await;
     });
 }
+
+#[test]
+fn a_listed_proxy_says_who_has_called_it_and_must() {
+    use std::io::{Read, Write};
+    let (mut deps, _clock, _files, _events, _dir) = deps(Bounds::default());
+    deps.proxies = ["127.0.0.1".parse().unwrap()].into();
+    let item = ChannelItem {
+        allow: vec!["10.0.0.0/8".to_owned()],
+        ..channel(TELTONIKA, "teltonika")
+    };
+    deps.registry.put_channel(item.clone()).unwrap();
+    let tracker = device(100, LEAF, "teltonika", IDENT);
+    deps.registry.put_device(tracker).unwrap();
+    let channels = crate::channel::Channels::start(1, deps.clone()).unwrap();
+    let at_addr = channels.open(&item).unwrap();
+    let call = |header: &[u8]| {
+        let mut stream = std::net::TcpStream::connect(at_addr).unwrap();
+        stream.write_all(&[header, &login(IDENT)].concat()).unwrap();
+        let mut answer = Vec::new();
+        // a reset says as much as an end: what was sent was not read
+        let read = stream.read(&mut [0; 1]).unwrap_or(0);
+        answer.resize(read, 1);
+        (stream, answer)
+    };
+    let (_open, answer) = call(b"PROXY TCP4 10.1.2.3 10.0.0.1 40000 5005\r\n");
+    assert_eq!(answer, [1]);
+    let facts = deps.router.connections(|_| true);
+    assert_eq!(facts[0].peer, "10.1.2.3:40000".parse().unwrap());
+    // not allowed, and not introduced at all
+    assert_eq!(
+        call(b"PROXY TCP4 192.0.2.1 10.0.0.1 40000 5005\r\n").1,
+        [0; 0]
+    );
+    assert_eq!(call(b"").1, [0; 0]);
+    drop(channels);
+    let page = deps.metrics.render();
+    for bound in ["allow", "proxy"] {
+        let line = format!("tollgate_connections_refused_total{{bound=\"{bound}\"}} 1");
+        assert!(page.contains(&line), "{line}");
+    }
+}
