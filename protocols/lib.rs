@@ -27,11 +27,13 @@ mod meitrack;
 mod ruptela;
 mod startek;
 mod suntech;
+mod taip;
 mod teltonika;
 mod tk103;
 mod totem;
 mod watch;
 mod wialon;
+mod xexun;
 
 pub use contract::*;
 
@@ -64,11 +66,13 @@ table! {
     10 ruptela,
     24 startek,
     9 suntech,
+    29 taip,
     1 teltonika,
     8 tk103,
     20 totem,
     12 watch,
     4 wialon,
+    26 xexun,
 }
 
 /// The protocol of that name.

@@ -107,6 +107,8 @@ const ROWS: &[Row] = &[
         "battery",
         &[("battery.voltage", &[1.0, 600.0 / 1024.0, 660.0 / 4096.0])],
     ),
+    // the battery is what the reference calls the supply
+    row_of(&["xexun"], "power", &[("battery.voltage", SAME)]),
     // 0.01 V, which the reference leaves so
     row_of(
         &["totem"],
@@ -119,6 +121,12 @@ const ROWS: &[Row] = &[
             ("external.powersource.voltage", VOLTS),
             ("board.voltage", VOLTS),
         ],
+    ),
+    // 0.1 V in some kinds, which the reference leaves so
+    row_of(
+        &["taip"],
+        "battery",
+        &[("battery.voltage", &[1.0, 0.1, 0.001])],
     ),
     row(
         "battery",
