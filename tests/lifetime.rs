@@ -1,36 +1,63 @@
 //! The commands for a data directory's long life, as an operator calls them.
 
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use tollgate::account::Tree;
 use tollgate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Epoch, Ident, SystemClock};
-use tollgate::journal::{Batch, FrameMeta, FrameWriter, Journal, MemoryLedger, Options, PartMeta};
+use tollgate::journal::{Batch, FrameMeta, FrameWriter, Journal, Options, PartMeta};
 use tollgate::segment::OsFiles;
+use tollgate::store::{Commit, Kind, SledLedger, Store};
 
 const T0_US: i64 = 1_764_000_000_000_000;
 
 /// A data directory with a journal of `frames` frames in several segments.
 fn data_dir(frames: i64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
+    let store = Store::open(dir.path()).expect("opens");
+    let stamp = json!({"revision": 1, "created_us": 0, "updated_us": 0});
+    let mut commit = Commit::new();
+    commit.create(
+        Kind::Account,
+        1,
+        &json!({"id": 1, "owner_id": 0, "name": "m", "enabled": true, "stamp": stamp}),
+    );
+    commit.create(
+        Kind::Device,
+        1,
+        &json!({
+            "id": 1, "cid": 1, "name": "van, \"red\"", "enabled": true, "protocol": 1,
+            "device_type_id": 0, "ident": "352093081452251", "messages_ttl_s": 1_000_000_000,
+            "stamp": stamp,
+        }),
+    );
+    store.commit(&commit).expect("a disk");
+    drop(store);
+    write(dir.path(), 0..frames);
+    dir
+}
+
+/// Writes frames into the journal of a data directory, whose counters go with it.
+fn write(dir: &Path, frames: std::ops::Range<i64>) {
     let tree = Arc::new(Tree::new());
     tree.insert(AccountId(1), AccountId::NONE)
         .expect("the master");
     let journal = Journal::open(
-        &dir.path().join("journal"),
+        &dir.join("journal"),
         Options {
             segment_bytes: 16 * 1024,
             ..Options::default()
         },
         tree,
-        Box::new(MemoryLedger::default()),
+        Box::new(SledLedger::open(dir).expect("opens")),
         Arc::new(SystemClock::default()),
         Arc::new(OsFiles),
         &mut |_, _| {},
     )
     .expect("opens");
     let ident = Ident::new("352093081452251").expect("an ident");
-    for number in 0..frames {
+    for number in frames {
         let mut batch = Batch::new();
         let meta = FrameMeta {
             at_us: T0_US + number * 1_000_000,
@@ -60,7 +87,6 @@ fn data_dir(frames: i64) -> tempfile::TempDir {
         }
     }
     journal.shutdown();
-    dir
 }
 
 fn tollgate(arguments: &[&str], data: &Path) -> (Output, String) {
@@ -106,4 +132,77 @@ fn verify_says_that_all_is_well_or_which_file_is_not() {
 
     let (output, _) = tollgate(&["verify"], &dir.path().join("nowhere"));
     assert_eq!(output.status.code(), Some(66));
+}
+
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().collect()
+}
+
+#[test]
+fn a_backup_restores_to_what_it_was_and_only_new_bytes_are_copied_again() {
+    let dir = data_dir(400);
+    let backup = tempfile::tempdir().expect("a folder");
+    let to = backup.path().to_str().expect("plain");
+    let take = || {
+        let (output, _) = tollgate(&["backup", to], dir.path());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        let before = said
+            .split(" were copied now")
+            .next()
+            .and_then(|text| text.rsplit(' ').next());
+        before
+            .and_then(|number| number.parse::<u64>().ok())
+            .expect("a number")
+    };
+    let first = take();
+    write(dir.path(), 400..450);
+    let second = take();
+    assert!(second < first / 2, "{first} bytes, then {second}");
+    let export = |data: &Path, format: &str| {
+        let (output, text) = tollgate(&["export", "--account", "1", "--format", format], data);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        text
+    };
+    let all = export(dir.path(), "ndjson");
+    assert_eq!(lines(&all).len(), 450);
+    // what comes later is not in it
+    write(dir.path(), 450..460);
+
+    let restored = tempfile::tempdir().expect("a folder");
+    let data = restored.path().join("data");
+    let (output, _) = tollgate(&["restore", to], &data);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let (output, text) = tollgate(&["verify"], &data);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("450 entries with 450 messages; 3 items"),
+        "{text}"
+    );
+    let (output, text) = tollgate(&["audit"], &data);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(export(&data, "ndjson"), all);
+    let csv = export(&data, "csv");
+    assert_eq!(lines(&csv).len(), 451, "a header and a line each");
+    assert!(csv.contains("\"van, \"\"red\"\"\""), "{csv}");
+    assert!(export(&data, "gpx").ends_with("</trkseg></trk>\n</gpx>\n"));
+    // it goes on from there
+    write(&data, 450..455);
+    let (output, text) = tollgate(&["audit"], &data);
+    assert!(output.status.success(), "{text}");
+
+    let (output, _) = tollgate(&["restore", to], &data);
+    assert_eq!(output.status.code(), Some(64), "it is not empty");
+    let path = segments(backup.path())[0].clone();
+    let mut bytes = std::fs::read(&path).expect("there");
+    bytes[3000] ^= 1;
+    std::fs::write(&path, bytes).expect("writable");
+    let (output, _) = tollgate(&["restore", to], &restored.path().join("other"));
+    assert_eq!(
+        output.status.code(),
+        Some(65),
+        "a byte is not what was backed up"
+    );
 }

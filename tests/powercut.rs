@@ -377,11 +377,11 @@ struct Run {
 struct Nothing;
 
 impl Lifetimes for Nothing {
-    fn channel_ttl_s(&self, _: ChannelId) -> Option<u32> {
+    fn channel(&self, _: ChannelId) -> Option<(AccountId, u32)> {
         None
     }
 
-    fn device_ttl_s(&self, _: DeviceId) -> Option<u32> {
+    fn device(&self, _: DeviceId) -> Option<(AccountId, u32)> {
         None
     }
 }

@@ -23,7 +23,7 @@ use crate::segment::{Files, OsFiles};
 use crate::store::{SledLedger, Store};
 use protocols::Record;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -91,6 +91,8 @@ pub(crate) struct Gateway {
     events: Arc<Events>,
     journal: Journal,
     telemetry: Arc<TelemetryKeeper>,
+    /// The checkpoints and the data directory, for a backup.
+    pub(crate) at_rest: (SledLedger, PathBuf),
     started: Arc<AtomicBool>,
 }
 
@@ -98,14 +100,16 @@ pub(crate) struct Gateway {
 struct Kept(Arc<Registry>);
 
 impl Lifetimes for Kept {
-    fn channel_ttl_s(&self, channel: ChannelId) -> Option<u32> {
+    fn channel(&self, channel: ChannelId) -> Option<(AccountId, u32)> {
         let channel = self.0.channel(channel)?;
-        Some(channel.state.load().item.messages_ttl_s)
+        let state = channel.state.load();
+        Some((state.item.cid, state.item.messages_ttl_s))
     }
 
-    fn device_ttl_s(&self, device: DeviceId) -> Option<u32> {
+    fn device(&self, device: DeviceId) -> Option<(AccountId, u32)> {
         let device = self.0.device(device)?;
-        Some(device.state.load().item.messages_ttl_s)
+        let state = device.state.load();
+        Some((state.item.cid, state.item.messages_ttl_s))
     }
 }
 
@@ -164,6 +168,7 @@ impl Gateway {
         let registry = Registry::load(&store, Arc::clone(&tree)).map_err(|error| data(&error))?;
         let registry = Arc::new(registry);
         let ledger = SledLedger::open(dir).map_err(|error| data(&error))?;
+        let at_rest = (ledger.clone(), dir.to_owned());
         let mut newest = Newest {
             registry: &registry,
             clock: clock.as_ref(),
@@ -247,6 +252,7 @@ impl Gateway {
             events,
             journal,
             telemetry: Arc::new(telemetry),
+            at_rest,
             started,
         })
     }

@@ -1,19 +1,24 @@
 //! The routes of the local socket that are not part of the public API: what the command line
 //! needs of a running gateway.
 
+use super::backup;
+use super::export::{self, Asked};
 use super::gateway::Gateway;
+use crate::control::Control;
 use crate::ids::{AccountId, ChannelId, DeviceId};
 use crate::journal::{Follow, Journal};
 use crate::registry::Registry;
+use crate::store::SledLedger;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
@@ -29,22 +34,73 @@ const FOLLOW_PULSE: Duration = Duration::from_secs(5);
 struct Rooms {
     journal: Journal,
     registry: Arc<Registry>,
+    control: Arc<Control>,
+    at_rest: (SledLedger, PathBuf),
+    /// One backup at a time.
+    backup: Arc<Mutex<()>>,
 }
 
 /// The local API: the public routes for the operator, and what the command line needs.
 pub(super) fn of(gateway: &Gateway) -> Router {
     let control = &gateway.control;
-    crate::api::local(gateway.state()).merge(router(
-        control.journal().clone(),
-        Arc::clone(control.registry()),
-    ))
+    let rooms = Rooms {
+        journal: control.journal().clone(),
+        registry: Arc::clone(control.registry()),
+        control: Arc::clone(control),
+        at_rest: gateway.at_rest.clone(),
+        backup: Arc::default(),
+    };
+    let own = Router::new()
+        .route("/local/audit", get(audit))
+        .route("/local/backup", post(take_backup))
+        .route("/local/export", post(export_messages))
+        .route("/local/follow", get(follow))
+        .with_state(rooms);
+    crate::api::local(gateway.state()).merge(own)
 }
 
-fn router(journal: Journal, registry: Arc<Registry>) -> Router {
-    Router::new()
-        .route("/local/audit", get(audit))
-        .route("/local/follow", get(follow))
-        .with_state(Rooms { journal, registry })
+/// Where a backup goes.
+#[derive(Debug, Deserialize)]
+struct BackupTo {
+    dir: PathBuf,
+}
+
+/// Takes a backup into a folder of this machine.
+async fn take_backup(State(rooms): State<Rooms>, Json(to): Json<BackupTo>) -> Response {
+    let taken = tokio::task::spawn_blocking(move || {
+        let _alone = rooms.backup.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ledger, data) = &rooms.at_rest;
+        backup::take(&rooms.control, ledger, data, &to.dir)
+    });
+    match taken.await {
+        Ok(Ok(copied)) => Json(json!({ "result": [copied] })).into_response(),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Messages of devices, in the form that was asked for.
+async fn export_messages(State(rooms): State<Rooms>, Json(asked): Json<Asked>) -> Response {
+    if export::devices_of(&rooms.registry, &asked).is_empty() {
+        return failed(&"there is no such device");
+    }
+    let (reader, mut writer) = tokio::io::duplex(FOLLOW_BYTES);
+    let (pieces, mut to_write) = mpsc::channel::<String>(4);
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt as _;
+        while let Some(piece) = to_write.recv().await {
+            if writer.write_all(piece.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+    // it ends by itself when the reader leaves: nobody takes the next piece then
+    drop(tokio::task::spawn_blocking(move || {
+        export::export(&rooms.journal, &rooms.registry, &asked, &mut |piece| {
+            pieces.blocking_send(piece).is_ok()
+        });
+    }));
+    Body::from_stream(ReaderStream::new(reader)).into_response()
 }
 
 /// Recounts the journal and says where the counters differ.

@@ -49,7 +49,7 @@ pub struct Args {
 }
 
 /// Unix seconds from a number or from RFC 3339.
-fn seconds(text: &str) -> Result<f64, String> {
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Ok(seconds);
     }

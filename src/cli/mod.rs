@@ -9,11 +9,13 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod backup;
 mod client;
 pub mod config;
 mod data;
 pub mod decode;
 pub mod demo;
+pub mod export;
 mod gateway;
 pub mod load;
 mod local;

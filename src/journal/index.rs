@@ -161,6 +161,19 @@ impl MemoryIndex {
         })
     }
 
+    /// Who has messages in it.
+    pub(super) fn directory(&self) -> Directory {
+        let of = |lists: &BTreeMap<u64, List>| -> Vec<(u64, u64)> {
+            lists.iter().map(|(id, list)| (*id, list.bytes)).collect()
+        };
+        let newest = |list: &List| list.postings.iter().map(|posting| posting.key).max();
+        Directory {
+            devices: of(&self.devices),
+            channels: of(&self.channels),
+            newest_us: self.channels.values().filter_map(newest).max(),
+        }
+    }
+
     /// Writes the sidecar of its segment.
     pub(super) fn write_sidecar(&mut self, segment: &Segment, files: &dyn Files) -> io::Result<()> {
         let path = path_of(segment);
@@ -243,8 +256,10 @@ impl Row {
 /// Who has messages in a segment.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    pub(super) devices: Vec<u64>,
-    pub(super) channels: Vec<u64>,
+    /// Devices and the bytes of their messages.
+    pub(super) devices: Vec<(u64, u64)>,
+    /// Channels and the bytes of their messages.
+    pub(super) channels: Vec<(u64, u64)>,
     /// The server's time of the newest message, unix us.
     pub(super) newest_us: Option<i64>,
 }
@@ -303,9 +318,9 @@ impl Sidecar {
         for (nth, row) in (0..).zip(bytes.chunks_exact(ROW_BYTES)) {
             let row = Row::decode(row)?;
             if nth < self.devices {
-                found.devices.push(row.id);
+                found.devices.push((row.id, row.bytes));
             } else {
-                found.channels.push(row.id);
+                found.channels.push((row.id, row.bytes));
                 found.newest_us = found.newest_us.max(Some(row.last));
             }
         }
@@ -315,11 +330,14 @@ impl Sidecar {
     /// Reads all of it: every row and its postings.
     pub(super) fn check(&self) -> io::Result<()> {
         let directory = self.directory()?;
-        let devices = directory.devices.iter().map(|id| Of::Device(DeviceId(*id)));
+        let devices = directory
+            .devices
+            .iter()
+            .map(|(id, _)| Of::Device(DeviceId(*id)));
         let channels = directory
             .channels
             .iter()
-            .map(|id| Of::Channel(ChannelId(*id)));
+            .map(|(id, _)| Of::Channel(ChannelId(*id)));
         for of in devices.chain(channels) {
             let row = self.row(of)?.ok_or_else(bad)?;
             self.postings(&row)?;

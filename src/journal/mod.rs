@@ -43,6 +43,7 @@ mod read;
 pub mod retention;
 pub mod statistics;
 mod stats;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -102,6 +103,8 @@ pub struct Options {
     pub replay_bytes: u64,
     /// See [`retention::RETENTION_MS`].
     pub retention: Duration,
+    /// See [`storage::STORAGE_MS`].
+    pub storage: Duration,
     /// See [`FREE_BYTES_MIN`].
     pub free_bytes_min: u64,
     /// Start without what is damaged in the middle of the journal, see [`segment::give_up`].
@@ -119,6 +122,7 @@ impl Default for Options {
             retry: Duration::from_millis(RETRY_MS),
             replay_bytes: REPLAY_BYTES,
             retention: Duration::from_millis(retention::RETENTION_MS),
+            storage: Duration::from_millis(storage::STORAGE_MS),
             free_bytes_min: FREE_BYTES_MIN,
             give_up_damaged: false,
         }
@@ -261,6 +265,8 @@ struct Shared {
     telemetry: AtomicU64,
     lifetimes: OnceLock<Arc<dyn Lifetimes>>,
     retaining: Mutex<()>,
+    storage: Mutex<storage::Counted>,
+    storage_blocked: Mutex<std::collections::BTreeSet<(AccountId, Dimension)>>,
     keeper: Mutex<writer::KeeperState>,
     wake_keeper: Condvar,
     stats: Stats,
@@ -386,6 +392,8 @@ impl Journal {
             telemetry: AtomicU64::new(0),
             lifetimes: OnceLock::new(),
             retaining: Mutex::new(()),
+            storage: Mutex::default(),
+            storage_blocked: Mutex::default(),
             unsaved: Mutex::new(unsaved),
             ledger: Mutex::new(ledger),
             keeper: Mutex::new(writer::KeeperState::default()),
@@ -513,6 +521,18 @@ impl Journal {
     pub fn telemetry_kept(&self, position: Position) {
         let telemetry = &self.inner.shared.telemetry;
         telemetry.fetch_max(position.sequence(), Ordering::AcqRel);
+    }
+
+    /// Calls `f` while no segment goes: what stands in the folder meanwhile stays there.
+    pub fn without_retention<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _alone = lock(&self.inner.shared.retaining);
+        f()
+    }
+
+    /// Calls `f` while no checkpoint is stored. Not for long: what is to be stored grows.
+    pub fn without_checkpoints<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _ledger = lock(&self.inner.shared.ledger);
+        f()
     }
 
     /// The folder it is in.

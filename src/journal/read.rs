@@ -176,7 +176,7 @@ impl Indexes {
         lock(&self.state).sidecars.contains(&segment.first())
     }
 
-    fn memory(&self, segment: &Segment) -> Arc<Mutex<MemoryIndex>> {
+    pub(super) fn memory(&self, segment: &Segment) -> Arc<Mutex<MemoryIndex>> {
         let mut state = lock(&self.state);
         Arc::clone(state.memory.entry(segment.first()).or_default())
     }
@@ -222,10 +222,10 @@ impl Shared {
             return i64::MIN;
         };
         let ttl_s = match of {
-            Of::Device(id) => lifetimes.device_ttl_s(id),
+            Of::Device(id) => lifetimes.device(id).map(|(_, ttl_s)| ttl_s),
             Of::Channel(id) => lifetimes
-                .channel_ttl_s(id)
-                .map(|ttl_s| ttl_s.min(CHANNEL_TTL_S_MAX)),
+                .channel(id)
+                .map(|(_, ttl_s)| ttl_s.min(CHANNEL_TTL_S_MAX)),
         };
         let kept_us = i64::from(ttl_s.unwrap_or(0)) * 1_000_000;
         self.clock.now_us().saturating_sub(kept_us)

@@ -39,12 +39,12 @@ pub const CHANNEL_TTL_S_MAX: u32 = 31 * 86_400;
 /// How often it is looked whether something may go.
 pub const RETENTION_MS: u64 = 60_000;
 
-/// How long messages are kept, as it is configured now.
+/// How long messages are kept and whose they are, as it is configured now.
 pub trait Lifetimes: Send + Sync {
-    /// Of a channel, seconds; `None`: there is no such channel any more.
-    fn channel_ttl_s(&self, channel: ChannelId) -> Option<u32>;
-    /// Of a device, seconds; `None`: there is no such device any more.
-    fn device_ttl_s(&self, device: DeviceId) -> Option<u32>;
+    /// The owner of a channel and its ttl in seconds; `None`: there is no such channel any more.
+    fn channel(&self, channel: ChannelId) -> Option<(AccountId, u32)>;
+    /// The owner of a device and its ttl in seconds; `None`: there is no such device any more.
+    fn device(&self, device: DeviceId) -> Option<(AccountId, u32)>;
 }
 
 /// What the segments that are gone had counted.
@@ -162,11 +162,14 @@ impl Shared {
                 return false;
             }
         };
-        let channel = |id: &u64| {
-            let ttl_s = lifetimes.channel_ttl_s(ChannelId(*id)).unwrap_or(0);
-            ttl_s.min(CHANNEL_TTL_S_MAX)
+        let channel = |(id, _): &(u64, u64)| {
+            let kept = lifetimes.channel(ChannelId(*id));
+            kept.map_or(0, |(_, ttl_s)| ttl_s.min(CHANNEL_TTL_S_MAX))
         };
-        let device = |id: &u64| lifetimes.device_ttl_s(DeviceId(*id)).unwrap_or(0);
+        let device = |(id, _): &(u64, u64)| {
+            let kept = lifetimes.device(DeviceId(*id));
+            kept.map_or(0, |(_, ttl_s)| ttl_s)
+        };
         let ttl_s = directory.devices.iter().map(device);
         let ttl_s = ttl_s.chain(directory.channels.iter().map(channel)).max();
         let kept_us = i64::from(ttl_s.unwrap_or(0)) * 1_000_000;

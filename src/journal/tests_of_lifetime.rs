@@ -18,12 +18,13 @@ struct Kept {
 }
 
 impl Lifetimes for Kept {
-    fn channel_ttl_s(&self, _: ChannelId) -> Option<u32> {
-        Some(self.channel_s.load(Ordering::Relaxed))
+    fn channel(&self, _: ChannelId) -> Option<(AccountId, u32)> {
+        Some((AccountId(1), self.channel_s.load(Ordering::Relaxed)))
     }
 
-    fn device_ttl_s(&self, _: DeviceId) -> Option<u32> {
-        Some(self.device_s.load(Ordering::Relaxed))
+    fn device(&self, device: DeviceId) -> Option<(AccountId, u32)> {
+        let account = AccountId(if device == DeviceId(1) { 3 } else { 4 });
+        Some((account, self.device_s.load(Ordering::Relaxed)))
     }
 }
 
@@ -56,6 +57,7 @@ fn options() -> Options {
     Options {
         replay_bytes: 1,
         retention: Duration::from_millis(5),
+        storage: Duration::from_millis(5),
         ..quick()
     }
 }
@@ -159,6 +161,50 @@ fn segments_go_below_all_watermarks_and_ttls_and_the_audit_balances_still() {
     assert_eq!(verified.findings[0].path, path);
     std::fs::remove_file(&path).expect("there");
     assert!(journal.audit().is_err());
+}
+
+#[test]
+fn storage_is_counted_on_the_owners_chain_and_blocks_until_it_fits() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::new(T0_US));
+    let (journal, tree) = open_at(dir.path(), &MemoryLedger::default(), &clock);
+    let account = |id| tree.account(AccountId(id)).expect("inserted");
+    let stored = |id| account(id).admitted(Dimension::DeviceStorage, 0);
+    let kept = Arc::new(Kept::default());
+    kept.device_s.store(100_000, Ordering::Relaxed);
+    write(&journal, 0..500);
+    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+    // an empty record of this time is 7 bytes
+    until(|| stored(3) == 500 * 7);
+    assert_eq!([1, 2, 4].map(stored), [1000 * 7, 500 * 7, 500 * 7]);
+    assert!(account(3).blocked(clock.now_us()).is_none());
+
+    let cap = |cap| {
+        let caps = crate::account::Caps::default().with(Dimension::DeviceStorage, cap);
+        let rules = crate::account::Rules {
+            caps,
+            ..Default::default()
+        };
+        tree.set_rules(AccountId(2), rules).expect("known");
+    };
+    cap(3499);
+    until(|| account(3).blocked(clock.now_us()).is_some());
+    let blocked = account(3).blocked(clock.now_us()).expect("it is");
+    assert_eq!(blocked.dimension.blocked_code(), 4);
+    assert!(
+        account(4).blocked(clock.now_us()).is_none(),
+        "a sibling is not"
+    );
+    cap(3500);
+    until(|| account(3).blocked(clock.now_us()).is_none());
+
+    // a ttl of today takes from what is counted, before anything is unlinked
+    cap(100);
+    until(|| account(3).blocked(clock.now_us()).is_some());
+    clock.advance_us(600_000_000);
+    kept.device_s.store(60, Ordering::Relaxed);
+    until(|| stored(1) == 0);
+    until(|| account(3).blocked(clock.now_us()).is_none());
 }
 
 #[test]

@@ -245,6 +245,7 @@ impl Shared {
         let mut statistics_at = Instant::now();
         let mut forgot_at: Option<Instant> = None;
         let mut retained_at = Instant::now();
+        let mut counted_at: Option<Instant> = None;
         loop {
             let state = lock(&self.keeper);
             let closing = state.closing || {
@@ -270,6 +271,14 @@ impl Shared {
             }
             self.keep_indexes();
             self.watch_space();
+            if self.lifetimes.get().is_some()
+                && counted_at.is_none_or(|at| at.elapsed() >= self.options.storage)
+            {
+                counted_at = Some(Instant::now());
+                if let Err(error) = self.count_storage() {
+                    tracing::warn!(%error, "storage is not counted");
+                }
+            }
             if retained_at.elapsed() >= self.options.retention && self.failure.get().is_none() {
                 retained_at = Instant::now();
                 if let Err(error) = self.retain() {

@@ -43,7 +43,7 @@ type Pack = BTreeMap<u8, Totals>;
 /// of statistics another.
 #[derive(Clone)]
 pub struct SledLedger {
-    db: Arc<Database>,
+    pub(super) db: Arc<Database>,
 }
 
 impl SledLedger {

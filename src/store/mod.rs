@@ -21,9 +21,11 @@
 //! never on a runtime's thread.
 
 mod database;
+mod dump;
 mod ledger;
 
 pub use database::StoreError;
+pub use dump::{RawRow, Refill, Which};
 pub use ledger::SledLedger;
 
 use database::{Abort, Database};

@@ -1,0 +1,389 @@
+//! `tollgate export`: messages of devices as NDJSON, CSV or GPX.
+//!
+//! A running gateway does it by its local socket, a directory that nobody serves is read by this
+//! process. Each device's messages come by the device's own time, one device after the other.
+
+use super::client::Client;
+use super::data::DataArgs;
+use super::messages::seconds;
+use super::{Exit, Failure, runtime};
+use crate::ids::DeviceId;
+use crate::journal::{DeviceNames, Journal, Range};
+use crate::registry::Registry;
+use axum::http::Method;
+use clap::{Args as ClapArgs, ValueEnum};
+use http_body_util::BodyExt as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+/// Columns of a CSV; parameters beyond it are left out, and the last line says how many.
+const COLUMNS_MAX: usize = 2048;
+/// A piece of an export is handed on when it is so long.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON object a line
+    Ndjson,
+    /// A header, then a line for each message
+    Csv,
+    /// Tracks for maps; messages without a place are left out
+    Gpx,
+}
+
+/// Writes the messages of devices to a file or standard output.
+#[derive(Debug, ClapArgs)]
+#[command(group(clap::ArgGroup::new("whose").required(true).multiple(true)))]
+pub struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+    /// The device's id; may be given several times
+    #[arg(long, value_name = "ID", group = "whose")]
+    device: Vec<u64>,
+    /// All devices of an account and of those below it
+    #[arg(long, value_name = "ID", group = "whose")]
+    account: Vec<u64>,
+    /// The form
+    #[arg(long, value_enum, default_value_t = Format::Ndjson)]
+    format: Format,
+    /// From this device time on: unix seconds, or like 2026-11-24T02:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    from: Option<f64>,
+    /// Up to this device time
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    to: Option<f64>,
+    /// The file to write; without it standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// What is asked of the gateway.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    devices: Vec<u64>,
+    accounts: Vec<u64>,
+    format: Format,
+    from_ms: i64,
+    to_ms: i64,
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cast of a float ends at the ends of i64"
+)]
+fn ms(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let asked = Asked {
+        devices: args.device.clone(),
+        accounts: args.account.clone(),
+        format: args.format,
+        from_ms: args.from.map_or(i64::MIN, ms),
+        to_ms: args.to.map_or(i64::MAX, ms),
+    };
+    runtime()?.block_on(async {
+        let client = Client::of(&args.data.dir()?).await?;
+        let done = write(&client, args, &asked).await;
+        client.close().await;
+        done
+    })
+}
+
+async fn write(client: &Client, args: &Args, asked: &Asked) -> Result<(), Failure> {
+    let (status, mut body) = client
+        .open(Method::POST, "/local/export", Some(&json!(asked)))
+        .await?;
+    let unavailable = |error: &dyn std::fmt::Display| Failure::new(Exit::Unavailable, error);
+    if !status.is_success() {
+        let bytes = body.collect().await.map_err(|error| unavailable(&error))?;
+        let answer: Value = serde_json::from_slice(&bytes.to_bytes()).unwrap_or_default();
+        let reason = answer.pointer("/errors/0/reason").and_then(Value::as_str);
+        return Err(Failure::new(
+            Exit::Data,
+            reason.unwrap_or("the gateway refused"),
+        ));
+    }
+    let failed = |error: &io::Error| match &args.output {
+        Some(path) => Failure::new(Exit::Io, format_args!("{}: {error}", path.display())),
+        None => Failure::output(error),
+    };
+    let mut out: Box<dyn io::Write> = match &args.output {
+        Some(path) => Box::new(std::fs::File::create(path).map_err(|error| failed(&error))?),
+        None => Box::new(io::stdout()),
+    };
+    let mut last = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| unavailable(&error))?;
+        if let Ok(bytes) = frame.into_data() {
+            out.write_all(&bytes).map_err(|error| failed(&error))?;
+            last.extend_from_slice(&bytes);
+            let from = last.len().saturating_sub(CUT_OFF.len());
+            last.drain(..from);
+        }
+    }
+    out.flush().map_err(|error| failed(&error))?;
+    if last == CUT_OFF.as_bytes() {
+        return Err(Failure::new(
+            Exit::Io,
+            "a message could not be read: the export is cut off",
+        )
+        .hint("`tollgate verify` says which file is damaged"));
+    }
+    Ok(())
+}
+
+/// What stands at the end of an export that could not go on.
+const CUT_OFF: &str = "\n# cut off: a message could not be read\n";
+
+/// Gives the export to `sink` piece by piece; `false` from it: nobody reads on.
+pub(crate) fn export(
+    journal: &Journal,
+    registry: &Registry,
+    asked: &Asked,
+    sink: &mut dyn FnMut(String) -> bool,
+) {
+    let mut piece = Piece {
+        text: String::new(),
+        sink,
+        left: false,
+    };
+    if export_all(journal, registry, asked, &mut piece).is_err() {
+        piece.text.push_str(CUT_OFF);
+    }
+    piece.hand_on();
+}
+
+/// Which devices are meant: those named, and those of branches.
+pub(crate) fn devices_of(registry: &Registry, asked: &Asked) -> Vec<DeviceId> {
+    let mut devices: BTreeSet<DeviceId> = asked.devices.iter().map(|id| DeviceId(*id)).collect();
+    for device in registry.devices() {
+        let path = device.path();
+        if path
+            .iter()
+            .any(|account| asked.accounts.contains(&account.0))
+        {
+            devices.insert(device.id);
+        }
+    }
+    devices.into_iter().collect()
+}
+
+struct Piece<'a> {
+    text: String,
+    sink: &'a mut dyn FnMut(String) -> bool,
+    left: bool,
+}
+
+impl Piece<'_> {
+    fn hand_on(&mut self) {
+        if !self.text.is_empty() && !self.left {
+            self.left = !(self.sink)(std::mem::take(&mut self.text));
+        }
+    }
+}
+
+fn export_all(
+    journal: &Journal,
+    registry: &Registry,
+    asked: &Asked,
+    to: &mut Piece<'_>,
+) -> io::Result<()> {
+    let devices = devices_of(registry, asked);
+    let mut columns = BTreeSet::new();
+    let mut left_off = BTreeSet::new();
+    match asked.format {
+        Format::Csv => {
+            // which columns there are is known when everything was seen once
+            for device in &devices {
+                each(journal, registry, *device, asked, &mut |object| {
+                    for key in object.keys() {
+                        if columns.len() < COLUMNS_MAX || columns.contains(key) {
+                            columns.insert(key.clone());
+                        } else if left_off.len() < COLUMNS_MAX {
+                            left_off.insert(key.clone());
+                        }
+                    }
+                    true
+                })?;
+            }
+            let header: Vec<String> = columns.iter().map(|name| cell(name)).collect();
+            to.text = format!("{}\r\n", header.join(","));
+        }
+        Format::Gpx => to.text.push_str(GPX_HEAD),
+        Format::Ndjson => {}
+    }
+    for device in &devices {
+        if asked.format == Format::Gpx {
+            let name = registry.device(*device).map_or_else(
+                || device.to_string(),
+                |device| device.state.load().item.name.clone(),
+            );
+            to.text.push_str("<trk><name>");
+            to.text.push_str(&xml(&name));
+            to.text.push_str("</name><trkseg>\n");
+        }
+        each(journal, registry, *device, asked, &mut |object| {
+            match asked.format {
+                Format::Ndjson => {
+                    to.text += &Value::Object(object).to_string();
+                    to.text.push('\n');
+                }
+                Format::Csv => {
+                    let cells: Vec<String> = columns
+                        .iter()
+                        .map(|name| object.get(name).map_or_else(String::new, value_cell))
+                        .collect();
+                    to.text += &cells.join(",");
+                    to.text.push_str("\r\n");
+                }
+                Format::Gpx => point(&object, &mut to.text),
+            }
+            if to.text.len() >= PIECE_BYTES {
+                to.hand_on();
+            }
+            !to.left
+        })?;
+        if asked.format == Format::Gpx {
+            to.text.push_str("</trkseg></trk>\n");
+        }
+    }
+    if asked.format == Format::Gpx {
+        to.text.push_str("</gpx>\n");
+    }
+    if !left_off.is_empty() {
+        tracing::warn!(
+            columns = left_off.len(),
+            "an export has more columns than a CSV gets"
+        );
+    }
+    Ok(())
+}
+
+/// Shows a device's messages as objects, until `show` says that it is enough.
+fn each(
+    journal: &Journal,
+    registry: &Registry,
+    device: DeviceId,
+    asked: &Asked,
+    show: &mut dyn FnMut(Map<String, Value>) -> bool,
+) -> io::Result<()> {
+    let state = registry
+        .device(device)
+        .map(|device| device.state.load_full());
+    let names = state.as_ref().map(|state| DeviceNames {
+        name: &state.item.name,
+        type_id: u64::from(state.item.device_type_id),
+    });
+    let range = Range {
+        from: asked.from_ms,
+        to: asked.to_ms,
+        ..Range::default()
+    };
+    for message in journal.read_device(device, range) {
+        if !show(message?.json(names)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A cell of a CSV (RFC 4180); what a spreadsheet would take for a formula gets a quote.
+fn cell(text: &str) -> String {
+    let guarded = match text.as_bytes().first() {
+        Some(b'=' | b'@' | b'+' | b'-') if text.parse::<f64>().is_err() => format!("'{text}"),
+        _ => text.to_owned(),
+    };
+    if guarded.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", guarded.replace('"', "\"\""))
+    } else {
+        guarded
+    }
+}
+
+fn value_cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => cell(text),
+        other => cell(&other.to_string()),
+    }
+}
+
+const GPX_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+    <gpx version=\"1.1\" creator=\"tollgate\" xmlns=\"http://www.topografix.com/GPX/1/1\">\n";
+
+/// A point of a track, if the message has a place.
+fn point(object: &Map<String, Value>, text: &mut String) {
+    let number = |name: &str| object.get(name).and_then(Value::as_f64);
+    let (Some(latitude), Some(longitude)) =
+        (number("position.latitude"), number("position.longitude"))
+    else {
+        return;
+    };
+    let time = number("timestamp")
+        .and_then(|seconds| jiff::Timestamp::from_millisecond(ms(seconds)).ok())
+        .map_or_else(String::new, |time| format!("<time>{time}</time>"));
+    let height = number("position.altitude")
+        .map_or_else(String::new, |height| format!("<ele>{height}</ele>"));
+    let place = format!("<trkpt lat=\"{latitude}\" lon=\"{longitude}\">");
+    for part in [&place, &height, &time, "</trkpt>\n"] {
+        text.push_str(part);
+    }
+}
+
+fn xml(text: &str) -> String {
+    text.chars()
+        .filter(|&at| at >= ' ' || at == '\t')
+        .fold(String::new(), |mut out, at| {
+            match at {
+                '<' => out.push_str("&lt;"),
+                '>' => out.push_str("&gt;"),
+                '&' => out.push_str("&amp;"),
+                at => out.push(at),
+            }
+            out
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_and_names_are_quoted_so_that_no_value_breaks_out() {
+        assert_eq!(cell("a"), "a");
+        assert_eq!(cell("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(cell("=1+1"), "'=1+1");
+        assert_eq!(cell("-1.5"), "-1.5");
+        assert_eq!(value_cell(&json!([1, 2])), "\"[1,2]\"");
+        assert_eq!(xml("<a & b>\u{1}"), "&lt;a &amp; b&gt;");
+    }
+
+    #[test]
+    fn a_point_needs_a_place_and_may_have_height_and_time() {
+        let mut text = String::new();
+        let Value::Object(nowhere) = json!({"timestamp": 1}) else {
+            unreachable!("an object");
+        };
+        point(&nowhere, &mut text);
+        assert_eq!(text, "");
+        let Value::Object(there) = json!({
+            "timestamp": 1_764_000_000.5, "position.latitude": 54.7, "position.longitude": 25.3,
+            "position.altitude": 120,
+        }) else {
+            unreachable!("an object");
+        };
+        point(&there, &mut text);
+        assert_eq!(
+            text,
+            "<trkpt lat=\"54.7\" lon=\"25.3\"><ele>120</ele><time>2025-11-24T16:00:00.5Z</time></trkpt>\n"
+        );
+    }
+}

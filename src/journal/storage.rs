@@ -1,0 +1,120 @@
+//! How many bytes of messages are kept for whom: the levels `device_storage` and
+//! `channel_storage` of the accounts, counted from the segments' directories.
+//!
+//! A device's bytes in a segment count for the account that owns it today, and a channel's for the
+//! channel's owner, for as long as the segment's newest message is within today's ttl: so a ttl
+//! that is lowered, a move, a deletion hold with the next count. It is a count and not a charge:
+//! it comes every [`STORAGE_MS`], what arrives between two is seen by the next, and an account
+//! that is over its cap then is blocked (code 4) until a count finds it under. Nothing is deleted
+//! for it.
+
+use super::retention::CHANNEL_TTL_S_MAX;
+use super::{Shared, index, lock};
+use crate::account::Dimension;
+use crate::ids::{AccountId, ChannelId, DeviceId};
+use crate::segment::Segment;
+use std::collections::BTreeMap;
+use std::io;
+
+/// How often storage is counted: it reads 48 bytes for each device of each segment.
+pub const STORAGE_MS: u64 = 300_000;
+/// A block outlasts so many counts, so that it never ends before the next one is done.
+const COUNTS_BLOCKED: i64 = 3;
+
+/// What each account was counted to have, as it stands in the tree.
+pub(super) type Counted = BTreeMap<(AccountId, Dimension), u64>;
+
+impl Shared {
+    /// Counts storage and brings the levels up to date; blocks and frees what they say. The keeper
+    /// calls it.
+    pub(super) fn count_storage(&self) -> io::Result<()> {
+        let Some(lifetimes) = self.lifetimes.get() else {
+            return Ok(());
+        };
+        let now_us = self.clock.now_us();
+        let mut now: Counted = BTreeMap::new();
+        for segment in self.catalog.segments().iter() {
+            let directory = match self.directory(segment) {
+                Ok(directory) => directory,
+                // it went by its age meanwhile
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let newest_us = directory.newest_us.unwrap_or(i64::MIN);
+            let kept = |ttl_s: u32| newest_us.saturating_add(i64::from(ttl_s) * 1_000_000) > now_us;
+            for (id, bytes) in &directory.devices {
+                if let Some((account, ttl_s)) = lifetimes.device(DeviceId(*id))
+                    && kept(ttl_s)
+                {
+                    *now.entry((account, Dimension::DeviceStorage)).or_default() += bytes;
+                }
+            }
+            for (id, bytes) in &directory.channels {
+                if let Some((account, ttl_s)) = lifetimes.channel(ChannelId(*id))
+                    && kept(ttl_s.min(CHANNEL_TTL_S_MAX))
+                {
+                    *now.entry((account, Dimension::ChannelStorage)).or_default() += bytes;
+                }
+            }
+        }
+        self.bring_up(now);
+        self.block_storage(now_us);
+        Ok(())
+    }
+
+    /// Who has messages in a segment, from its sidecar or from memory.
+    fn directory(&self, segment: &Segment) -> io::Result<index::Directory> {
+        if lock(&self.indexes.state)
+            .sidecars
+            .contains(&segment.first())
+        {
+            return index::Sidecar::open(segment, self.files.as_ref())?.directory();
+        }
+        let memory = self.indexes.memory(segment);
+        let mut memory = lock(&memory);
+        memory.catch_up(segment, self.files.as_ref())?;
+        Ok(memory.directory())
+    }
+
+    /// Makes the levels of the tree what was counted.
+    fn bring_up(&self, now: Counted) {
+        let mut counted = lock(&self.storage);
+        let keys: std::collections::BTreeSet<_> =
+            counted.keys().chain(now.keys()).copied().collect();
+        for key in keys {
+            let (id, dimension) = key;
+            let Some(account) = self.tree.account(id) else {
+                continue;
+            };
+            let before = counted.get(&key).copied().unwrap_or(0);
+            let after = now.get(&key).copied().unwrap_or(0);
+            if after > before {
+                account.occupy(dimension, after - before).keep();
+            } else if after < before {
+                account.release(dimension, before - after);
+            }
+        }
+        *counted = now;
+    }
+
+    /// Blocks the accounts that are over a cap of theirs, frees those that are not any more.
+    fn block_storage(&self, now_us: i64) {
+        let interval_us = i64::try_from(self.options.storage.as_micros()).unwrap_or(i64::MAX);
+        let until_us = now_us.saturating_add(interval_us.saturating_mul(COUNTS_BLOCKED));
+        let mut blocked = lock(&self.storage_blocked);
+        for account in self.tree.accounts() {
+            for dimension in [Dimension::DeviceStorage, Dimension::ChannelStorage] {
+                let key = (account.id(), dimension);
+                let over = account.reading(dimension, 0).over();
+                if over > 0 {
+                    account.block(dimension, until_us);
+                    if blocked.insert(key) {
+                        tracing::warn!(account = %key.0, %dimension, over, "more is stored than may be");
+                    }
+                } else if blocked.remove(&key) {
+                    account.block(dimension, 0);
+                }
+            }
+        }
+    }
+}
