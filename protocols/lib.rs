@@ -13,6 +13,7 @@
 pub mod contract;
 pub mod kit;
 
+mod arnavi;
 mod castel;
 mod eelink;
 mod egts;
@@ -24,6 +25,7 @@ mod gt06;
 mod h02;
 mod jt808;
 mod meitrack;
+mod navis;
 mod ruptela;
 mod startek;
 mod suntech;
@@ -52,6 +54,7 @@ macro_rules! table {
 }
 
 table! {
+    16 arnavi,
     19 castel,
     18 eelink,
     14 egts,
@@ -63,6 +66,7 @@ table! {
     3 h02,
     5 jt808,
     11 meitrack,
+    15 navis,
     10 ruptela,
     24 startek,
     9 suntech,

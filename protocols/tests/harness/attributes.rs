@@ -58,6 +58,10 @@ const ROWS: &[Row] = &[
         "odometer",
         &[("vehicle.mileage", KM), ("can.vehicle.mileage", KM)],
     ),
+    // 255, -1 and -128 say that there is none
+    row_of(&["navis"], "obdSpeed", &[]),
+    row_of(&["navis"], "obdOdometer", &[]),
+    row_of(&["navis"], "temp1", &[]),
     row(
         "odometer",
         &[
