@@ -44,6 +44,8 @@ pub(super) struct Error {
     pub(super) refusal: Option<Box<Seen>>,
     /// Trying again makes sense after so many seconds.
     pub(super) retry_s: Option<i64>,
+    /// The methods that the path knows, where this one was wrong.
+    pub(super) allow: Option<String>,
 }
 
 impl Error {
@@ -57,6 +59,7 @@ impl Error {
             field: None,
             refusal: None,
             retry_s: None,
+            allow: None,
         }
     }
 

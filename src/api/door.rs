@@ -261,11 +261,11 @@ fn enter(
     let (route, selectors) = match found {
         Found::Route(route, selectors) => (route, selectors),
         Found::Methods(methods) => {
-            return Err(Error::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                code::PATH,
-                format!("the path knows {} only", methods.join(", ")),
-            ));
+            let allow = methods.join(", ");
+            let reason = format!("the path knows {allow} only");
+            let mut error = Error::new(StatusCode::METHOD_NOT_ALLOWED, code::PATH, reason);
+            error.allow = Some(allow);
+            return Err(error);
         }
         Found::Nothing => {
             return Err(Error::new(
@@ -368,6 +368,13 @@ fn head_of(answer: &Answer) -> (StatusCode, HeaderMap) {
     let retry_s = answer.errors.iter().find_map(|error| error.retry_s);
     if let Some(retry_s) = retry_s {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_s));
+    }
+    let allow = answer
+        .errors
+        .iter()
+        .find_map(|error| error.allow.as_deref());
+    if let Some(allow) = allow.and_then(|methods| HeaderValue::from_str(methods).ok()) {
+        headers.insert(header::ALLOW, allow);
     }
     if status == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("FlespiToken");

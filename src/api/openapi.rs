@@ -45,9 +45,19 @@ fn operation(route: &Route) -> Value {
             }));
         }
     }
-    for name in ["cid", "fields", "data", "dry_run", "limit", "offset"] {
-        let is_list = name == "limit" || name == "offset";
-        if !is_list || route.method == Method::GET {
+    let reads = route.method == Method::GET;
+    let told = ["/messages", "/logs", "/statistics"]
+        .iter()
+        .any(|end| route.path.ends_with(end));
+    for (name, takes) in [
+        ("cid", true),
+        ("fields", true),
+        ("data", reads && told),
+        ("dry_run", !reads),
+        ("limit", reads),
+        ("offset", reads),
+    ] {
+        if takes {
             parameters.push(json!({ "$ref": format!("#/components/parameters/{name}") }));
         }
     }
