@@ -23,7 +23,9 @@ mod gl200;
 mod gps103;
 mod gt06;
 mod h02;
+mod jt600;
 mod jt808;
+mod meiligao;
 mod meitrack;
 mod navis;
 mod ruptela;
@@ -64,7 +66,9 @@ table! {
     7 gps103,
     2 gt06,
     3 h02,
+    37 jt600,
     5 jt808,
+    30 meiligao,
     11 meitrack,
     15 navis,
     10 ruptela,

@@ -93,6 +93,12 @@ const ROWS: &[Row] = &[
             ("external.powersource.status", SAME),
         ],
     ),
+    // padlocks beside vehicles
+    row_of(
+        &["jt600"],
+        "blocked",
+        &[("lock.status", SAME), ("engine.blocked.status", SAME)],
+    ),
     row("blocked", &[("engine.blocked.status", SAME)]),
     row("armed", &[("arm.status", SAME)]),
     row("door", &[("door.open.status", SAME)]),
@@ -119,6 +125,8 @@ const ROWS: &[Row] = &[
         "power",
         &[("external.powersource.voltage", &[1.0, 0.01])],
     ),
+    // a percentage of the battery
+    row_of(&["jt600"], "power", &[("battery.level", SAME)]),
     row(
         "power",
         &[
