@@ -45,8 +45,12 @@ pub(super) struct Error {
     /// Trying again makes sense after so many seconds.
     pub(super) retry_s: Option<i64>,
     /// The methods that the path knows, where this one was wrong.
-    pub(super) allow: Option<String>,
+    pub(super) allow: Option<Box<Allow>>,
 }
+
+/// The methods of a path, as a header has them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Allow(pub(super) String);
 
 impl Error {
     pub(super) fn new(status: StatusCode, code: u8, reason: impl Into<String>) -> Self {

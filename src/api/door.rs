@@ -6,7 +6,7 @@
 
 use super::State;
 use super::access::{self, Caller, Right};
-use super::answer::{Answer, Envelope, Error, REFUSAL, code};
+use super::answer::{Allow, Answer, Envelope, Error, REFUSAL, code};
 use super::call::{self, Call, Query};
 use super::charge;
 use super::openapi;
@@ -264,7 +264,7 @@ fn enter(
             let allow = methods.join(", ");
             let reason = format!("the path knows {allow} only");
             let mut error = Error::new(StatusCode::METHOD_NOT_ALLOWED, code::PATH, reason);
-            error.allow = Some(allow);
+            error.allow = Some(Box::new(Allow(allow)));
             return Err(error);
         }
         Found::Nothing => {
@@ -373,7 +373,7 @@ fn head_of(answer: &Answer) -> (StatusCode, HeaderMap) {
         .errors
         .iter()
         .find_map(|error| error.allow.as_deref());
-    if let Some(allow) = allow.and_then(|methods| HeaderValue::from_str(methods).ok()) {
+    if let Some(allow) = allow.and_then(|Allow(methods)| HeaderValue::from_str(methods).ok()) {
         headers.insert(header::ALLOW, allow);
     }
     if status == StatusCode::UNAUTHORIZED {
