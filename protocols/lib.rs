@@ -15,6 +15,7 @@ pub mod kit;
 
 mod arnavi;
 mod castel;
+mod cellocator;
 mod eelink;
 mod egts;
 mod fifotrack;
@@ -58,6 +59,7 @@ macro_rules! table {
 table! {
     16 arnavi,
     19 castel,
+    22 cellocator,
     18 eelink,
     14 egts,
     23 fifotrack,
