@@ -23,6 +23,7 @@ enum Command {
     Demo(cli::demo::Args),
     Serve(cli::serve::Args),
     Token(cli::token::Args),
+    Import(cli::import::Args),
     Accounts(cli::accounts::Args),
     Messages(cli::messages::Args),
     Audit(cli::audit::Args),
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     cli::report(match arguments.command {
         Command::Demo(args) => cli::demo::run(&args),
         Command::Serve(args) => cli::serve::run(&args),
+        Command::Import(args) => cli::import::run(&args),
         Command::Token(args) => cli::token::run(&args),
         Command::Accounts(args) => cli::accounts::run(&args),
         Command::Messages(args) => cli::messages::run(&args),

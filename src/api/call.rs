@@ -106,6 +106,9 @@ pub(super) fn json_of(bytes: &[u8]) -> Result<Option<Value>, Error> {
     }
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|error| Error::bad(format!("the body is no JSON: {error}")))?;
+    if value.is_null() {
+        return Ok(None);
+    }
     if depth_of(&value, BODY_DEPTH_MAX) > BODY_DEPTH_MAX {
         return Err(Error::bad(format!(
             "the body nests deeper than {BODY_DEPTH_MAX} levels"

@@ -100,6 +100,27 @@ impl Client {
         result_of(status, json)
     }
 
+    /// The `result` of a call for an account, whatever `errors` are beside it.
+    pub(crate) async fn rows_for(
+        &self,
+        cid: u64,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Vec<Value>, Failure> {
+        let (_, body) = self.send(Some(cid), method, path, Some(body)).await?;
+        let bytes = body
+            .collect()
+            .await
+            .map_err(|error| gone(&error))?
+            .to_bytes();
+        let mut json: Value = serde_json::from_slice(&bytes).map_err(|error| gone(&error))?;
+        match json.get_mut("result").map(Value::take) {
+            Some(Value::Array(rows)) => Ok(rows),
+            _ => Err(Failure::new(Exit::Unavailable, "the gateway gave no rows")),
+        }
+    }
+
     /// One call whose answer is read as it comes.
     pub(crate) async fn open(
         &self,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub(super) const SOCKET: &str = "tollgate.sock";
 
 /// The data directory: by itself, or by the configuration that names it.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct DataArgs {
     /// The data directory of the gateway
     #[arg(long, value_name = "DIR", env = "TOLLGATE_DATA")]

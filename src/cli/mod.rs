@@ -17,6 +17,7 @@ pub mod decode;
 pub mod demo;
 pub mod export;
 mod gateway;
+pub mod import;
 pub mod load;
 mod local;
 pub mod messages;

@@ -71,7 +71,7 @@ async fn make(client: &Client, args: &Args) -> Result<(u64, String), Failure> {
 }
 
 /// The account that is meant.
-fn account_of(accounts: &[Value], named: Option<&str>) -> Result<u64, Failure> {
+pub(super) fn account_of(accounts: &[Value], named: Option<&str>) -> Result<u64, Failure> {
     let fits = |account: &&Value| match named {
         Some(name) => {
             account["name"] == name || name.parse().is_ok_and(|id: u64| account["id"] == id)
