@@ -109,7 +109,7 @@ impl Default for Bounds {
             unidentified_per_source_max: 1_000,
             idle_ms: 600_000,
             identify_ms: 60_000,
-            frame_ms: 30_000,
+            frame_ms: 120_000,
             refused_login_ms: 10_000,
             takeovers_max: 10,
             keepalive_ms: 60_000,

@@ -472,11 +472,16 @@ impl Core {
 
     fn begin_turn(&mut self, cx: &Context<'_>) {
         self.now_us = self.worker.now_us();
-        match self.token {
-            Some(token) => self.worker.renew(token, cx.waker()),
-            None => self.token = Some(self.worker.enter(cx.waker())),
+        let renewed = if let Some(token) = self.token {
+            self.worker.renew(token, cx.waker())
+        } else {
+            self.token = Some(self.worker.enter(cx.waker()));
+            true
+        };
+        // its mailbox has a lock: it is not taken for a waker that it knows
+        if renewed {
+            self.handle.listen(cx.waker());
         }
-        self.handle.listen(cx.waker());
     }
 
     fn look_at_orders(&mut self) {

@@ -277,7 +277,8 @@ impl Worker {
         self.tasks.borrow_mut().insert(waker)
     }
 
-    pub(super) fn renew(&self, token: Token, waker: &Waker) {
+    /// Says whether the task's waker is another than before.
+    pub(super) fn renew(&self, token: Token, waker: &Waker) -> bool {
         if let Some(slot) = self.tasks.borrow_mut().slot(token)
             && !slot
                 .waker
@@ -285,7 +286,9 @@ impl Worker {
                 .is_some_and(|known| known.will_wake(waker))
         {
             slot.waker = Some(waker.clone());
+            return true;
         }
+        false
     }
 
     pub(super) fn leave(&self, token: Token) {

@@ -121,7 +121,7 @@ impl Default for BoundsRaw {
             unidentified_per_source: 1000,
             idle: Span::secs(600),
             identify: Span::secs(60),
-            frame: Span::secs(30),
+            frame: Span::secs(120),
             refused_login: Span::secs(10),
             takeovers: 10,
             keepalive: Span::secs(60),

@@ -256,7 +256,10 @@ fn ten_thousand_attempts_to_take_a_kept_ident_over_leave_its_owner_alone() {
 
 #[test]
 fn a_frame_that_drips_is_closed_and_a_slow_one_is_not() {
-    let gateway = Gateway::new();
+    let gateway = Gateway::with(Bounds {
+        frame_ms: 30_000,
+        ..Bounds::default()
+    });
     gateway.register(100, LEAF, "teltonika", IDENT);
     gateway.register(101, LEAF, "teltonika", "356307042441014");
     gateway.run(async |gateway| {
