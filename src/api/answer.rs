@@ -43,7 +43,7 @@ pub(super) struct Error {
     /// What a limit said, as far as the caller may see it.
     pub(super) refusal: Option<Box<Seen>>,
     /// Trying again makes sense after so many seconds.
-    pub(super) retry_s: Option<i64>,
+    pub(super) retry_s: Option<u32>,
     /// The methods that the path knows, where this one was wrong.
     pub(super) allow: Option<Box<Allow>>,
 }

@@ -19,11 +19,15 @@ const RATES: [Dimension; 2] = [Dimension::ApiCalls, Dimension::ApiTraffic];
 
 fn over(state: &State, mut error: Error, resets_at_us: Option<i64>) -> Error {
     let now_us = state.control.clock().now_us();
-    error.retry_s = resets_at_us.map(|at_us| {
-        let left_us = at_us.saturating_sub(now_us).max(1);
-        left_us.saturating_add(999_999).div_euclid(1_000_000)
-    });
+    error.retry_s = resets_at_us.map(|at_us| seconds_until(at_us, now_us));
     error
+}
+
+/// Whole seconds from now until then, at least one.
+pub(super) fn seconds_until(at_us: i64, now_us: i64) -> u32 {
+    let left_us = at_us.saturating_sub(now_us).max(1);
+    let seconds = left_us.saturating_add(999_999).div_euclid(1_000_000);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 fn refused(state: &State, account: &Account, refusal: &Refusal) -> Error {

@@ -141,7 +141,7 @@ pub(super) fn messages(call: &Arc<Call>) -> Result<Answer, Error> {
                 let now_us = control.clock().now_us();
                 error.retry_s = refusal
                     .resets_at_us
-                    .map(|at_us| at_us.saturating_sub(now_us).max(1).div_euclid(1_000_000) + 1);
+                    .map(|at_us| super::charge::seconds_until(at_us, now_us));
                 errors.push(error);
             }
             Err(error @ RegisterError::Disabled) => errors.push(Error {
