@@ -39,6 +39,7 @@ mod totem;
 mod watch;
 mod wialon;
 mod xexun;
+mod xirgo;
 
 pub use contract::*;
 
@@ -83,6 +84,7 @@ table! {
     12 watch,
     4 wialon,
     26 xexun,
+    25 xirgo,
 }
 
 /// The protocol of that name.
