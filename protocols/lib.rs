@@ -35,7 +35,9 @@ mod suntech;
 mod taip;
 mod teltonika;
 mod tk103;
+mod topin;
 mod totem;
+mod trv;
 mod watch;
 mod wialon;
 mod xexun;
@@ -80,7 +82,9 @@ table! {
     29 taip,
     1 teltonika,
     8 tk103,
+    34 topin,
     20 totem,
+    33 trv,
     12 watch,
     4 wialon,
     26 xexun,

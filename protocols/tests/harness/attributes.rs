@@ -140,6 +140,8 @@ const ROWS: &[Row] = &[
         "battery",
         &[("battery.voltage", &[1.0, 0.1, 0.001])],
     ),
+    // a percentage
+    row_of(&["trv"], "battery", &[("battery.level", SAME)]),
     row(
         "battery",
         &[("battery.voltage", VOLTS), ("can.battery.voltage", VOLTS)],
