@@ -26,7 +26,8 @@
 //! | 62 | 7 | seconds, minutes, hours, day, month, year (2) |
 //!
 //! Kind 3 has 31 bytes: state of the programming. Kind 11 is modular: control (2), number, one byte, length of
-//! the modules (2), then each: kind, length (2), bytes. Module 2 has interval (2), time (4), count, and for each value id (2),
+//! the modules (2), then each: kind, length (2), bytes. Module 2 has interval (2), time (4), count,
+//! and for each value id (2),
 //! length (1), bytes; module 6 a place (modes, satellites, longitude, latitude, altitude, cm/s in 2, course), module 7
 //! the time.
 //!

@@ -31,7 +31,8 @@
 //! HHMMSS.sss,A,DDMM.MMMM,N,DDDMM.MMMM,E,knots,course,DDMMYY,,*CK|HDOP|metres|inputs|AD1,AD2|cell|CSQ|metres|RFID
 //! ```
 //!
-//! Inputs are hexadecimal: bits 0 to 4 outputs, bits 8 to 12 inputs; analog values are hexadecimal steps. The cell is MCC, MNC, LAC and
+//! Inputs are hexadecimal: bits 0 to 4 outputs, bits 8 to 12 inputs; analog values are hexadecimal
+//! steps. The cell is MCC, MNC, LAC and
 //! cell id in four, four, four and four hexadecimal digits. A decimal odometer has nine digits.
 //!
 //! # Session
@@ -45,7 +46,8 @@
 //!
 //! # Quirks
 //!
-//! - A length of 0000 occurs: such a frame ends with the first CR LF behind its head, and must pass its checksum as it is.
+//! - A length of 0000 occurs: such a frame ends with the first CR LF behind its head, and must
+//!   pass its checksum as it is.
 //! - An ident of 14 digits is an IMEI without its check digit; the device may be registered under either.
 
 use crate::contract::{

@@ -34,7 +34,8 @@
 //!
 //! # Quirks
 //!
-//! - The length is wrong in several kinds, so where a frame ends follows from the kind and the line end behind the least it holds.
+//! - The length is wrong in several kinds, so where a frame ends follows from the kind and the
+//!   line end behind the least it holds.
 //! - An answer carries the length of the frame that it answers, as trackers expect.
 
 use crate::contract::{

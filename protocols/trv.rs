@@ -23,7 +23,8 @@
 //! # Session
 //!
 //! Only the login names the device. It is answered `BP00`, for IW with the server's clock; every other report
-//! with its own kind, whose first letter is the next in the alphabet: AP01 by BP01, YP14 by ZP14. Answers to commands are not answered.
+//! with its own kind, whose first letter is the next in the alphabet: AP01 by BP01, YP14 by ZP14.
+//! Answers to commands are not answered.
 //!
 //! # Source
 //!

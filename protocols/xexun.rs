@@ -6,8 +6,11 @@
 //!
 //! ```text
 //! 150316182840,0787216774,GPRMC,182840.000,A,5126.1310,N,00055.5573,W,0.00,0.00,160315,,,A*7C,F,help me!,imei:865328023469306,06,54.3,F:4.10V,0,157,38486,234,10,34DC,48A6
-//! YYMMDDHHMMSS telephone sentence, as NMEA 0183 has it without the $                       *sum signal alarm       IMEI     satellites, altitude, battery, charging, length, CRC, MCC, MNC, LAC, cell
 //! ```
+//!
+//! In this order: YYMMDDHHMMSS, telephone, the sentence (as NMEA 0183 has it without the `$`) with
+//! its sum, signal, alarm, IMEI, satellites, altitude, battery, charging, length, CRC, MCC, MNC,
+//! LAC, cell.
 //!
 //! The first time is the clock of the device, in its own zone; the sentence's is UTC. Signal is F (full) or
 //! L (low); of the battery likewise. LAC and cell are hexadecimal. XT107 adds `/ADC1=0.76V/ADC2=...` to the

@@ -2,7 +2,8 @@
 //!
 //! # Wire format
 //!
-//! Binary, numbers are little-endian. The header: FF, version (22 to 25), IMEI as a number (8), of version 24 eight bytes
+//! Binary, numbers are little-endian. The header: FF, version (22 to 25), IMEI as a number (8), of
+//! version 24 eight bytes
 //! more. Then packages:
 //!
 //! | bytes | field | meaning |
@@ -14,22 +15,26 @@
 //! | 1 | checksum | |
 //! | 1 | end | 5D, after one or more packets |
 //!
-//! A tag is its number (1) and a value of four bytes: 03 and 04 latitude and longitude (floating point, degrees), 05 course
+//! A tag is its number (1) and a value of four bytes: 03 and 04 latitude and longitude (floating
+//! point, degrees), 05 course
 //! (2 degrees), altitude (10 m), satellites of two systems (four bits each), speed (knots), 09 state.
 //!
-//! Text: `$AV,Vn,ID,index,supply,battery,-,moves,ignition,inputs,...,fix,satellites,[altitude,geoid,]HHMMSS,latitude,longitude,knots,course,DDMMYY,...*XX`,
+//! Text:
+//! `$AV,Vn,ID,index,supply,battery,-,moves,ignition,inputs,...,fix,satellites,[altitude,geoid,]HHMMSS,latitude,longitude,knots,course,DDMMYY,...*XX`,
 //! voltages in 0.01 V, places `DDMM.MMMMN`, XX a checksum.
 //!
 //! # Session
 //!
-//! Header, answered `{00 00}` (version 22), `{04 00 sum time}` (23, 25) or `{}` (24), with 7B and 7D around; each package is answered
+//! Header, answered `{00 00}` (version 22), `{04 00 sum time}` (23, 25) or `{}` (24), with 7B and
+//! 7D around; each package is answered
 //! `{00 number}`. Text is not answered.
 //!
 //! # Quirks
 //!
 //! - The state and tags above 09 depend on the owner's configuration: they are kept under their numbers.
 //!
-//! - What the checksums of packets and of text cover is told by no description at hand, and no capture fits a known one: they
+//! - What the checksums of packets and of text cover is told by no description at hand, and no
+//!   capture fits a known one: they
 //!   are not verified.
 //!
 //! # Source

@@ -190,8 +190,10 @@ fn one(kind: u8, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Op
     }
 }
 
-/// Seconds since 2010 (4), latitude and longitude (4 each, of a quarter and a half circle), flags (1: valid, fix in three dimensions,
-/// -, from memory, moving, south, west, altitude follows), speed in 0.1 km/h (14 bits of 2, then below the sea, course above 255),
+/// Seconds since 2010 (4), latitude and longitude (4 each, of a quarter and a half circle), flags
+/// (1: valid, fix in three dimensions,
+/// -, from memory, moving, south, west, altitude follows), speed in 0.1 km/h (14 bits of 2, then
+/// below the sea, course above 255),
 /// course (1), distance in 0.1 km (3), inputs (1), reason (1), altitude (3), data of the reason (2).
 fn place(cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
     next(cursor, 4)?;

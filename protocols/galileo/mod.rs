@@ -18,15 +18,18 @@
 //! 07: number of the part (1) and its bytes.
 //!
 //! 08: ten bytes of a minimal record, how many tags each record has (1), which (1 each), their values, and then further
-//! minimal records, each with the values of these tags. A minimal record, from its highest bit: 1 reserved, 25 seconds since
+//! minimal records, each with the values of these tags. A minimal record, from its highest bit: 1
+//! reserved, 25 seconds since
 //! the year began, 1 no fix, 22 longitude, 21 latitude, 1 alarm, 9 of the user's program.
 //!
-//! Iridium: 01, length (2, big-endian), then elements of a number (1), length (2, big-endian) and content: 01 header with the
+//! Iridium: 01, length (2, big-endian), then elements of a number (1), length (2, big-endian) and
+//! content: 01 header with the
 //! IMEI, 03 where the satellite saw it, 02 tags without header and CRC, or a compressed record.
 //!
 //! # Session
 //!
-//! The first frame holds the IMEI (tag 03), later ones may; tag 04 is a number that the owner gives. A frame that is not answered with
+//! The first frame holds the IMEI (tag 03), later ones may; tag 04 is a number that the owner
+//! gives. A frame that is not answered with
 //! its CRC is sent again.
 //!
 //! # Quirks
@@ -38,7 +41,8 @@
 //!
 //! # Source
 //!
-//! Galileosky: "Protocol of data exchange with the server", "List of tags"; Iridium: "Short Burst Data Service Developers Guide".
+//! Galileosky: "Protocol of data exchange with the server", "List of tags"; Iridium: "Short Burst
+//! Data Service Developers Guide".
 
 mod tags;
 
