@@ -3,12 +3,17 @@
 use super::client::Client;
 use super::data::DataArgs;
 use super::{Exit, Failure, runtime};
+use axum::body::Body;
 use axum::http::Method;
 use clap::Args as ClapArgs;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::io::Write as _;
+use std::collections::HashSet;
+use std::io::Write;
+
+/// A message's server time may be so much behind the clock: its frame waited to be charged.
+const CLOCK_SLACK_S: f64 = 60.0;
 
 /// Prints messages, one JSON object a line: of a device by its own time, of a channel by the
 /// server's.
@@ -91,6 +96,14 @@ async fn print(client: &Client, args: &Args) -> Result<(), Failure> {
     set("to", args.to.map(Value::from));
     set("count", args.count.map(Value::from));
     set("reverse", args.reverse.then(|| json!(true)));
+    // it begins before what is kept is read, so that nothing falls between the two
+    let follow = if args.follow {
+        let path = format!("/local/follow?{}={id}", module.trim_end_matches('s'));
+        let begun_s = super::now_ms() as f64 / 1000.0;
+        Some((begun_s, client.open(Method::GET, &path, None).await?.1))
+    } else {
+        None
+    };
     let path = format!("/gw/{module}/{id}/messages");
     let (status, body) = client
         .open(Method::GET, &path, Some(&Value::Object(data)))
@@ -117,20 +130,49 @@ async fn print(client: &Client, args: &Args) -> Result<(), Failure> {
         writeln!(out, "{message}").map_err(|error| Failure::output(&error))?;
     }
     out.flush().map_err(|error| Failure::output(&error))?;
-    if !args.follow {
+    let Some((begun_s, follow)) = follow else {
         return Ok(());
-    }
-    let path = format!("/local/follow?{}={id}", module.trim_end_matches('s'));
-    let (_, mut body) = client.open(Method::GET, &path, None).await?;
-    while let Some(frame) = body.frame().await {
+    };
+    // what came while it was read comes a second time
+    let is_new = |message: &&Value| {
+        let came_s = message.get("server.timestamp").and_then(Value::as_f64);
+        came_s.is_none_or(|came_s| came_s >= begun_s - CLOCK_SLACK_S)
+    };
+    let shown = messages.iter().filter(is_new).map(ToString::to_string);
+    print_on(follow, shown.collect(), &mut out).await
+}
+
+/// Prints messages as they come, but for those that are shown already.
+async fn print_on(
+    mut follow: Body,
+    mut shown: HashSet<String>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let mut unread: Vec<u8> = Vec::new();
+    while let Some(frame) = follow.frame().await {
         let frame = frame.map_err(|error| Failure::new(Exit::Unavailable, error))?;
-        if let Ok(bytes) = frame.into_data() {
-            // the empty lines only show that the gateway is there
-            let text = bytes.trim_ascii_start();
-            out.write_all(text)
-                .and_then(|()| out.flush())
-                .map_err(|error| Failure::output(&error))?;
+        let Ok(bytes) = frame.into_data() else {
+            continue;
+        };
+        unread.extend_from_slice(&bytes);
+        let Some(end) = unread.iter().rposition(|byte| *byte == b'\n') else {
+            continue;
+        };
+        let rest = unread.split_off(end + 1);
+        let lines = std::mem::replace(&mut unread, rest);
+        // the empty lines only show that the gateway is there
+        for line in lines
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let message: Value = serde_json::from_slice(line)
+                .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+            let line = message.to_string();
+            if !shown.remove(&line) {
+                writeln!(out, "{line}").map_err(|error| Failure::output(&error))?;
+            }
         }
+        out.flush().map_err(|error| Failure::output(&error))?;
     }
     Ok(())
 }
