@@ -1,0 +1,472 @@
+//! The real binary as a process, its API over the socket in the data directory, and trackers that
+//! are plain sockets. Every wait here has an end.
+
+use protocols::kit::checksum;
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+/// The binary under test.
+pub(crate) const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
+/// Nothing takes longer, on however loaded a machine.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// The first of so many neighbouring ports that are free, other than other tests'.
+pub(crate) fn free_ports(count: u16) -> u16 {
+    // other processes of this test begin elsewhere
+    let offset = u16::try_from(std::process::id() % 40 * 200).expect("below 8000");
+    loop {
+        let first = 21_000 + offset + NEXT_PORT.fetch_add(count, Ordering::Relaxed);
+        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if (first..first + count).all(is_free) {
+            return first;
+        }
+    }
+}
+
+/// What a gateway is started with.
+pub(crate) struct Setup {
+    /// The data directory, and the configuration beside it.
+    pub(crate) dir: Arc<tempfile::TempDir>,
+    /// More of the file: tables and items.
+    pub(crate) more: String,
+    ports: u16,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: Arc::new(tempfile::tempdir().expect("a directory")),
+            more: String::new(),
+            ports: free_ports(6),
+        }
+    }
+
+    pub(crate) fn with(mut self, more: &str) -> Self {
+        self.more.push_str(more);
+        self
+    }
+
+    /// The first of its ports.
+    pub(crate) fn port(&self) -> u16 {
+        self.ports
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Writes the configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        let (first, last) = (self.ports, self.ports + 5);
+        let data = json!(self.data());
+        let text = format!(
+            "[gateway]\ndata_dir = {data}\nhost = \"127.0.0.1\"\nlisten = \"127.0.0.1\"\n\
+             ports = \"{first}-{last}\"\ndrain = \"5s\"\nmove_interval = \"0s\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n{}\n",
+            self.more
+        );
+        let file = self.dir.path().join("tollgate.toml");
+        std::fs::write(&file, text).expect("the file is written");
+        file
+    }
+
+    /// Starts it; the test ends if it does not come up.
+    #[track_caller]
+    pub(crate) fn start(&self) -> Gateway {
+        match self.try_start() {
+            Ok(gateway) => gateway,
+            Err((status, said)) => panic!("it ended with {status}:\n{said}"),
+        }
+    }
+
+    /// Starts it, or says how it ended.
+    pub(crate) fn try_start(&self) -> Result<Gateway, (ExitStatus, String)> {
+        let config = self.config();
+        let mut process = Command::new(TOLLGATE)
+            .args(["serve", "--config"])
+            .arg(config)
+            .env_remove("TOLLGATE_DATA")
+            .env("TOLLGATE_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it is started");
+        let stderr = BufReader::new(process.stderr.take().expect("a pipe"));
+        let said = Arc::new(Mutex::new(String::new()));
+        let (lines, line) = mpsc::channel();
+        let kept = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                writeln!(kept.lock().expect("no panic"), "{line}").expect("a string takes all");
+                // nobody listens any more once it is ready
+                drop(lines.send(line));
+            }
+        });
+        let mut gateway = Gateway {
+            process,
+            said,
+            data: self.data(),
+            channels: BTreeMap::new(),
+            http: None,
+            _dir: Arc::clone(&self.dir),
+        };
+        let end = Instant::now() + LONG;
+        loop {
+            match line.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.starts_with("ready:") => return Ok(gateway),
+                Ok(line) => gateway.hear(&line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let status = gateway.process.wait().expect("it ended");
+                    return Err((status, gateway.said()));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("not ready:\n{}", gateway.said()),
+            }
+        }
+    }
+}
+
+/// A running gateway. Killed when it goes out of sight.
+pub(crate) struct Gateway {
+    process: Child,
+    said: Arc<Mutex<String>>,
+    pub(crate) data: PathBuf,
+    /// The channels of the file, by name.
+    pub(crate) channels: BTreeMap<String, (u64, SocketAddr)>,
+    http: Option<SocketAddr>,
+    _dir: Arc<tempfile::TempDir>,
+}
+
+impl Gateway {
+    fn hear(&mut self, line: &str) {
+        if let Some(address) = line.strip_prefix("http listens on ") {
+            self.http = address.parse().ok();
+        } else if line.starts_with("channel ") {
+            let words: Vec<&str> = line.split(' ').collect();
+            let (id, name) = (words[1].parse().expect("an id"), words[2].to_owned());
+            let at = words.last().and_then(|at| at.parse().ok());
+            self.channels.insert(name, (id, at.expect("an address")));
+        }
+    }
+
+    /// What it has said on standard error.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().expect("no panic").clone()
+    }
+
+    pub(crate) fn kill_minus_9(mut self) {
+        self.process.kill().expect("it is killed");
+        self.process.wait().expect("it ends");
+    }
+
+    pub(crate) fn send_sigterm(&self) {
+        let pid = i32::try_from(self.process.id()).ok();
+        let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let end = Instant::now() + LONG;
+        while Instant::now() < end {
+            if let Some(status) = self.process.try_wait().expect("it is ours") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end:\n{}", self.said());
+    }
+
+    #[track_caller]
+    pub(crate) fn stop(mut self) {
+        self.send_sigterm();
+        assert!(self.ended().success(), "{}", self.said());
+    }
+
+    /// A call over the local socket: its status and answer.
+    #[track_caller]
+    pub(crate) fn call(&self, cid: u64, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let mut stream = UnixStream::connect(self.data.join("tollgate.sock")).expect("the socket");
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let account = match cid {
+            0 => String::new(),
+            cid => format!("x-flespi-cid: {cid}\r\n"),
+        };
+        let length = body.len();
+        let call = format!(
+            "{method} {path} HTTP/1.0\r\nhost: localhost\r\n{account}content-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(call.as_bytes()).expect("it is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let json = serde_json::from_str(body).unwrap_or(Value::Null);
+        (status.expect("a status"), json)
+    }
+
+    /// A call that must succeed: its first row.
+    #[track_caller]
+    pub(crate) fn row(&self, cid: u64, method: &str, path: &str, body: &Value) -> Value {
+        let (status, mut answer) = self.call(cid, method, path, body);
+        let row = answer.pointer_mut("/result/0").map(Value::take);
+        match row {
+            Some(row) if status == 200 => row,
+            _ => panic!("{method} {path}: {status} {answer}"),
+        }
+    }
+
+    /// Makes an item and gives back its id.
+    #[track_caller]
+    pub(crate) fn make(&self, cid: u64, path: &str, body: &Value) -> u64 {
+        self.row(cid, "POST", path, body)["id"]
+            .as_u64()
+            .expect("an id")
+    }
+
+    /// A master account, a Teltonika channel of it, and the channel's address.
+    #[track_caller]
+    pub(crate) fn master_and_channel(&self) -> (u64, u64, SocketAddr) {
+        let master = self.make(0, "/platform/subaccounts", &json!({ "name": "master" }));
+        let channel = json!({ "name": "teltonika", "protocol_name": "teltonika" });
+        let row = self.row(master, "POST", "/gw/channels?fields=id,port", &channel);
+        let port = row["port"]
+            .as_u64()
+            .and_then(|port| u16::try_from(port).ok());
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("a port")));
+        (master, row["id"].as_u64().expect("an id"), at)
+    }
+
+    /// Makes a Teltonika device.
+    #[track_caller]
+    pub(crate) fn device(&self, cid: u64, ident: &str) -> u64 {
+        let device = json!({
+            "name": ident,
+            "protocol_name": "teltonika",
+            "configuration": { "ident": ident },
+        });
+        self.make(cid, "/gw/devices", &device)
+    }
+
+    /// The times of a device's messages, in ms, ascending.
+    #[track_caller]
+    pub(crate) fn stored(&self, device: u64) -> Vec<i64> {
+        let path = format!("/gw/devices/{device}/messages");
+        let (status, answer) = self.call(0, "GET", &path, &json!({ "fields": "timestamp" }));
+        assert_eq!(status, 200, "{answer}");
+        let rows = answer["result"].as_array().expect("rows").iter();
+        let mut times: Vec<i64> = rows.map(|row| ms_of(&row["timestamp"])).collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// What an account and its branch used: `counters`, with `totals` in it.
+    #[track_caller]
+    pub(crate) fn account(&self, id: u64) -> Value {
+        let path = format!("/platform/subaccounts/{id}?fields=id,enabled,blocked,counters");
+        self.row(0, "GET", &path, &Value::Null)
+    }
+
+    /// The sum of a metric over its series, from `/metrics` over TCP.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let mut stream = TcpStream::connect(self.http.expect("an address")).expect("http");
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        let call = b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n";
+        stream.write_all(call).expect("it is sent");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("a page");
+        let series = page.lines().filter(|line| line.starts_with(name));
+        let values = series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        values.sum()
+    }
+
+    /// `audit` says that every counter is right.
+    #[track_caller]
+    pub(crate) fn audit(&self) {
+        audit(&self.data);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // it may have ended already
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// The command `audit`, which must find nothing.
+#[track_caller]
+pub(crate) fn audit(data: &Path) {
+    let output = command(&["audit", "--data"], data, &[]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        said.contains("every counter is right to the byte"),
+        "{said}"
+    );
+}
+
+/// A command with a path in it.
+#[track_caller]
+pub(crate) fn command(before: &[&str], path: &Path, after: &[&str]) -> Output {
+    Command::new(TOLLGATE)
+        .args(before)
+        .arg(path)
+        .args(after)
+        .env_remove("TOLLGATE_DATA")
+        .output()
+        .expect("it runs")
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float saturates as an integer"
+)]
+pub(crate) fn ms_of(seconds: &Value) -> i64 {
+    (seconds.as_f64().expect("seconds") * 1000.0).round() as i64
+}
+
+/// Looks again and again until it holds; the test ends if it never does.
+#[track_caller]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+/// A Teltonika codec 8 Extended frame with records of these times.
+pub(crate) fn frame(times_ms: &[i64]) -> Vec<u8> {
+    let count = u8::try_from(times_ms.len()).expect("a byte");
+    let mut body = vec![0x8e, count];
+    for time_ms in times_ms {
+        body.extend_from_slice(&time_ms.to_be_bytes());
+        body.push(0);
+        body.extend_from_slice(&253_216_320i32.to_be_bytes());
+        body.extend_from_slice(&547_146_368i32.to_be_bytes());
+        body.extend_from_slice(&[0, 90, 0, 180, 11, 0, 63]);
+        // one element: ignition
+        body.extend_from_slice(&[0, 0, 0, 1, 0, 1, 0, 239, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    body.push(count);
+    let mut frame = vec![0; 4];
+    frame.extend_from_slice(&u32::try_from(body.len()).expect("short").to_be_bytes());
+    frame.extend_from_slice(&body);
+    frame.extend_from_slice(&u32::from(checksum::crc16_ibm(&body)).to_be_bytes());
+    frame
+}
+
+/// What a connection says at last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// These four bytes as a number.
+    Count(u32),
+    /// The other side closed.
+    Closed,
+    /// Nothing in the time given.
+    Nothing,
+}
+
+/// A Teltonika tracker.
+pub(crate) struct Tracker(pub(crate) TcpStream);
+
+impl Tracker {
+    pub(crate) fn call(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, LONG)?;
+        stream.set_read_timeout(Some(LONG))?;
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+
+    /// Calls from another address of this machine.
+    pub(crate) fn call_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect_timeout(&to.into(), LONG)?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(LONG))?;
+        Ok(Self(stream))
+    }
+
+    /// Calls and says who it is; whether it is let in.
+    pub(crate) fn log_in(&mut self, ident: &str) -> io::Result<bool> {
+        let mut login = vec![0, u8::try_from(ident.len()).expect("short")];
+        login.extend_from_slice(ident.as_bytes());
+        self.0.write_all(&login)?;
+        let mut answer = [0];
+        self.0.read_exact(&mut answer)?;
+        Ok(answer == [1])
+    }
+
+    /// A tracker that is in.
+    #[track_caller]
+    pub(crate) fn of(ident: &str, to: SocketAddr) -> Self {
+        let mut tracker = Self::call(to).expect("a connection");
+        assert!(
+            tracker.log_in(ident).expect("an answer"),
+            "{ident} is not let in"
+        );
+        tracker
+    }
+
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
+        // it may be hung up on: what is heard tells
+        drop(self.0.write_all(bytes));
+    }
+
+    /// What comes within this time.
+    pub(crate) fn hear(&mut self, within: Duration) -> Heard {
+        self.0.set_read_timeout(Some(within)).expect("a timeout");
+        let mut answer = [0; 4];
+        let heard = match self.0.read_exact(&mut answer) {
+            Ok(()) => Heard::Count(u32::from_be_bytes(answer)),
+            Err(error) if is_timeout(&error) => Heard::Nothing,
+            Err(_) => Heard::Closed,
+        };
+        self.0.set_read_timeout(Some(LONG)).expect("a timeout");
+        heard
+    }
+
+    /// Sends a frame and waits for its answer.
+    pub(crate) fn send(&mut self, times_ms: &[i64]) -> Heard {
+        self.say(&frame(times_ms));
+        self.hear(LONG)
+    }
+}
+
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// Now, in ms: trackers' times are of today.
+pub(crate) fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(now.expect("after 1970").as_millis()).expect("before the year 292 million")
+}

@@ -1,0 +1,155 @@
+//! Who is let in, who waits, and who is told why.
+
+use crate::harness::{Heard, Setup, Tracker, now_ms, until};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const ANN: &str = "356600000000101";
+/// An answer that does not come within this time does not come now.
+const WAITED: Duration = Duration::from_millis(700);
+
+#[test]
+fn an_unknown_ident_is_listed_and_its_backlog_arrives_once_it_is_registered() {
+    let gateway = Setup::new().start();
+    let (master, channel, at) = gateway.master_and_channel();
+    let mut tracker = Tracker::call(at).expect("a connection");
+    assert!(!tracker.log_in(ANN).expect("an answer"), "nobody knows it");
+    let begin_ms = now_ms() - 60_000;
+    assert_eq!(tracker.send(&[begin_ms, begin_ms + 1000]), Heard::Count(0));
+
+    let idents = format!("/gw/channels/{channel}/idents");
+    let listed = gateway.row(0, "GET", &idents, &Value::Null);
+    assert_eq!(listed["ident"], ANN);
+    let text = listed.to_string();
+    assert!(
+        text.contains("position.latitude"),
+        "its frame decoded: {text}"
+    );
+
+    // the same connection, the very next frame
+    let device = gateway.device(master, ANN);
+    let backlog = [begin_ms, begin_ms + 1000, begin_ms + 2000];
+    assert_eq!(tracker.send(&backlog), Heard::Count(3));
+    assert_eq!(gateway.stored(device), backlog);
+    let (_, answer) = gateway.call(0, "GET", &idents, &Value::Null);
+    assert_eq!(answer["result"], json!([]), "it is unknown no more");
+    gateway.audit();
+}
+
+#[test]
+fn a_used_up_limit_parks_and_a_raised_one_lets_go_on() {
+    let gateway = Setup::new().start();
+    let (master, _, at) = gateway.master_and_channel();
+    let limit = json!({ "name": "small", "channel_messages": 4 });
+    let limit = gateway.make(master, "/platform/limits", &limit);
+    let small = json!({ "name": "small", "limit_id": limit });
+    let small = gateway.make(master, "/platform/subaccounts", &small);
+    let (held, free) = (
+        gateway.device(small, ANN),
+        gateway.device(master, "356600000000102"),
+    );
+    let mut ann = Tracker::of(ANN, at);
+    let mut ben = Tracker::of("356600000000102", at);
+    let begin_ms = now_ms() - 60_000;
+    // a new minute may begin in between and let one frame more in, but not two
+    let mut told = 0;
+    let parked = (0..3).find_map(|index| {
+        let times = [0, 1, 2, 3].map(|record| begin_ms + index * 1000 + record);
+        ann.say(&crate::harness::frame(&times));
+        match ann.hear(WAITED) {
+            Heard::Count(4) => {
+                told += 4;
+                None
+            }
+            heard => Some(heard),
+        }
+    });
+    assert_eq!(parked, Some(Heard::Nothing), "no answer, and no hang-up");
+    assert_eq!(
+        gateway.stored(held).len(),
+        told,
+        "what is not stored is not acked"
+    );
+    let account = gateway.account(small);
+    assert_eq!(account["blocked_by"], "channel_messages", "{account}");
+    assert!(
+        account["counters"]["channel_messages"].as_u64() <= Some(4),
+        "{account}"
+    );
+    let until_s = account["blocked_until"].as_f64().expect("until when");
+    assert!(until_s * 1000.0 > now_ms() as f64, "{account}");
+    assert_eq!(
+        ben.send(&[begin_ms]),
+        Heard::Count(1),
+        "its sibling goes on"
+    );
+
+    let path = format!("/platform/limits/{limit}");
+    gateway.row(0, "PUT", &path, &json!({ "channel_messages": 1000 }));
+    assert_eq!(ann.hear(Duration::from_secs(5)), Heard::Count(4));
+    assert_eq!(gateway.stored(held).len(), told + 4);
+    assert_eq!(gateway.stored(free).len(), 1);
+    gateway.audit();
+}
+
+#[test]
+fn a_disabled_account_is_hung_up_on_until_it_is_enabled() {
+    let gateway = Setup::new().start();
+    let (master, _, at) = gateway.master_and_channel();
+    let child = gateway.make(master, "/platform/subaccounts", &json!({ "name": "child" }));
+    let below = gateway.make(child, "/platform/subaccounts", &json!({ "name": "below" }));
+    let device = gateway.device(below, ANN);
+    let mut ann = Tracker::of(ANN, at);
+    let begin_ms = now_ms() - 60_000;
+    assert_eq!(ann.send(&[begin_ms]), Heard::Count(1));
+
+    let path = format!("/platform/subaccounts/{child}");
+    gateway.row(0, "PUT", &path, &json!({ "enabled": false }));
+    assert_eq!(
+        ann.hear(Duration::from_secs(5)),
+        Heard::Closed,
+        "the whole branch"
+    );
+    // it may be parked, refused or hung up on; it is not acked
+    let mut again = Tracker::call(at).expect("a connection");
+    again.0.set_read_timeout(Some(WAITED)).expect("a timeout");
+    if again.log_in(ANN).unwrap_or(false) {
+        again.say(&crate::harness::frame(&[begin_ms + 1000]));
+        assert_ne!(again.hear(WAITED), Heard::Count(1));
+    }
+    assert_eq!(gateway.stored(device), [begin_ms]);
+
+    gateway.row(0, "PUT", &path, &json!({ "enabled": true }));
+    until("it is let in again", || {
+        Tracker::call(at).is_ok_and(|mut tracker| {
+            let within = Duration::from_secs(2);
+            tracker.0.set_read_timeout(Some(within)).expect("a timeout");
+            tracker.log_in(ANN).unwrap_or(false)
+                && tracker.send(&[begin_ms + 1000]) == Heard::Count(1)
+        })
+    });
+    assert_eq!(gateway.stored(device), [begin_ms, begin_ms + 1000]);
+    gateway.audit();
+}
+
+#[test]
+fn a_second_connection_of_an_ident_closes_the_first() {
+    let gateway = Setup::new().start();
+    let (master, _, at) = gateway.master_and_channel();
+    let device = gateway.device(master, ANN);
+    let begin_ms = now_ms() - 60_000;
+    let mut first = Tracker::of(ANN, at);
+    assert_eq!(first.send(&[begin_ms]), Heard::Count(1));
+    let mut second = Tracker::of(ANN, at);
+    assert_eq!(second.send(&[begin_ms + 1000]), Heard::Count(1));
+    assert_eq!(first.hear(Duration::from_secs(5)), Heard::Closed);
+    assert_eq!(
+        second.send(&[begin_ms + 2000]),
+        Heard::Count(1),
+        "it lives on"
+    );
+    assert_eq!(gateway.stored(device).len(), 3);
+    let log = format!("/gw/devices/{device}/connections/all");
+    let (_, open) = gateway.call(0, "GET", &log, &Value::Null);
+    assert_eq!(open["result"].as_array().map(Vec::len), Some(1), "{open}");
+}

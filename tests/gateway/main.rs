@@ -1,0 +1,32 @@
+//! End to end over the real binary: processes, sockets, files, signals.
+//!
+//! What issue 3 says must hold, and the test that shows it:
+//!
+//! | what | test |
+//! |---|---|
+//! | four protocols end to end, right answers, messages of the right devices | `captures::get_the_recorded_answers_and_are_read_back` |
+//! | messages by device and time range, by channel, as they come | the same, and `captures::messages_are_followed_as_they_come` |
+//! | acked after it was durable; the audit balances | `crash::what_was_acked_survives_five_kills` |
+//! | SIGTERM drains: answers, exit 0 | `crash::sigterm_drains_and_ends_with_0` |
+//! | a second process on the same data directory | `start::a_second_process_on_the_data_directory_is_refused` |
+//! | a port in use | `start::a_port_in_use_is_told_with_its_channel` |
+//! | a bad config: all mistakes, exit 64, nothing bound | `start::all_mistakes_of_a_file_are_told_and_nothing_is_bound` |
+//! | a read-only data directory | `start::a_data_directory_that_cannot_be_written_is_told` |
+//! | a corrupt journal | `start::a_corrupt_journal_is_refused_with_file_and_offset` |
+//! | a full disk | `tests/full_disk.rs`; power cuts: `tests/powercut.rs` |
+//! | garbage, half frames, wrong CRC, oversize lengths | `bad_input::what_is_no_frame_is_not_acked_and_harms_nobody` |
+//! | slow drips | `bad_input::a_slow_drip_is_closed_at_the_identify_deadline` |
+//! | silent connections | `bad_input::a_thousand_silent_connections_are_bounded` |
+//! | unknown idents: listed, decoded, registered while connected | `limits::an_unknown_ident_is_listed_and_its_backlog_arrives_once_it_is_registered` |
+//! | park and hold, limits changing live, who refused | `limits::a_used_up_limit_parks_and_a_raised_one_lets_go_on` |
+//! | a disabled account is an all-zero limit | `limits::a_disabled_account_is_hung_up_on_until_it_is_enabled` |
+//! | second connection with the same ident closes the first | `limits::a_second_connection_of_an_ident_closes_the_first` |
+//! | `tollgate demo --once` | `story::the_demo_holds_all_its_checks` |
+
+mod bad_input;
+mod captures;
+mod crash;
+mod harness;
+mod limits;
+mod start;
+mod story;
