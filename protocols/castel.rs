@@ -46,6 +46,8 @@
 //! # Source
 //!
 //! Sinocastel: "OBD Smart Communication Protocol" 4.47 and "Samples V4.21".
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

@@ -39,6 +39,8 @@
 //! # Source
 //!
 //! Pointer: "Cellocator wireless communication protocol".
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

@@ -25,6 +25,8 @@
 //! # Source
 //!
 //! Fifotrack: "GPRS communication protocol" of A and S series.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

@@ -38,6 +38,8 @@
 //! # Source
 //!
 //! Jointech: JT701 product protocol, JT600 manual; captures.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

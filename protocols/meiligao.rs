@@ -43,6 +43,8 @@
 //! # Source
 //!
 //! Meiligao: GPRS Communication Protocol V2.1 (GT30i, GT60, VT300, VT310, VT400); captures.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

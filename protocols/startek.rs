@@ -33,6 +33,8 @@
 //! # Source
 //!
 //! Startek: "GPRS communication protocol", and captures.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

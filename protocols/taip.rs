@@ -27,6 +27,8 @@
 //! # Source
 //!
 //! Trimble: "TAIP, Trimble ASCII Interface Protocol"; captures for CQ, BR, CV, US and UV.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

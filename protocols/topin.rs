@@ -31,6 +31,8 @@
 //! # Source
 //!
 //! "Topin GPS tracker communication protocol" for ZX303 and ZX612; captures.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

@@ -25,6 +25,8 @@
 //! # Source
 //!
 //! Totem Technology: "AT07 communication protocol", "AT09 communication protocol V2", and captures.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

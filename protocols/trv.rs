@@ -29,6 +29,8 @@
 //! # Source
 //!
 //! "TRV GPS tracker communication protocol" and "IW GPS watch protocol"; captures.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

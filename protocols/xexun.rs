@@ -26,6 +26,8 @@
 //! # Source
 //!
 //! Xexun: TK102 user manual, XT009 and XT107 protocol descriptions.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

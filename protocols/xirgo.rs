@@ -17,6 +17,8 @@
 //! # Source
 //!
 //! Xirgo Technologies: device user manuals, and captures.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!

@@ -40,6 +40,8 @@
 //! # Source
 //!
 //! Arnavi: "Protocol of exchange with the server" for ARNAVI 4 and 5, and captures.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 
 use crate::contract::{
     Acks, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, RecordBuilder, Reject, Reply,

@@ -42,6 +42,8 @@
 //! # Source
 //!
 //! Order of the Ministry of Transport of Russia 285 of 2012-07-31; GOST 33472-2015, annexes.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 
 mod subrecords;
 

@@ -43,6 +43,8 @@
 //!
 //! Galileosky: "Protocol of data exchange with the server", "List of tags"; Iridium: "Short Burst
 //! Data Service Developers Guide".
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 
 mod tags;
 

@@ -45,6 +45,8 @@
 //! # Source
 //!
 //! Navtelecom: "NTCB protocol", "FLEX protocol 1.0, 2.0, 3.0", annex A.
+//! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
+//! excerpts of them, and wants a frame to prove it.
 
 mod flex;
 
