@@ -36,7 +36,9 @@ impl Notes {
             at_us,
             deltas: Totals::default(),
         });
-        if minute_of(usage.at_us) != minute_of(at_us) {
+        // without room it stays added up, in the later minute: what waits must not grow by the minute
+        let room = (self.ready.count() as usize) < NOTES_WAITING_MAX;
+        if room && minute_of(usage.at_us) != minute_of(at_us) {
             Note::Usage {
                 at_us: usage.at_us,
                 account,
@@ -90,5 +92,28 @@ impl Notes {
     /// Is there nothing left to hand over?
     pub(super) fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.usage.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::US_PER_MINUTE;
+
+    #[test]
+    fn usage_that_finds_no_room_for_hours_stays_added_up() {
+        let mut notes = Notes::default();
+        let deltas = Totals {
+            usage_bytes: 1,
+            ..Totals::default()
+        };
+        let minutes = i64::try_from(NOTES_WAITING_MAX).unwrap() + 500;
+        for minute in 0..minutes {
+            notes.usage(AccountId(1), minute * US_PER_MINUTE, deltas);
+        }
+        assert!(notes.ready.count() as usize <= NOTES_WAITING_MAX);
+        let kept = notes.usage.values().map(|usage| usage.deltas.usage_bytes);
+        let waiting = u64::from(notes.ready.count());
+        assert_eq!(waiting + kept.sum::<u64>(), u64::try_from(minutes).unwrap());
     }
 }
