@@ -386,6 +386,11 @@ impl Core {
                 return Met::Refused(Cause::Blocked, Some(CloseCode::DeviceDisabled));
             }
             Err(refusal) => {
+                if channel.takeover == Takeover::Newest
+                    && let Some(met) = self.take_place_over(login, &device, &refusal)
+                {
+                    return met;
+                }
                 self.log_refusal(&refusal);
                 return Met::Limit(Limit {
                     // a connection cannot be thrown away and acked
@@ -412,6 +417,46 @@ impl Core {
         };
         self.admitted(login, &device, &state.account, held, state.epoch, before);
         Met::Nothing
+    }
+
+    /// There is no place for another connection, but the device has one, on the connection that it
+    /// was on before: that one ends, and this one waits for its place. Else a tracker that comes
+    /// back would wait until its dead connection is noticed.
+    fn take_place_over(
+        &mut self,
+        login: u16,
+        device: &DeviceHandle,
+        refusal: &Refusal,
+    ) -> Option<Met> {
+        let worker = Rc::clone(&self.worker);
+        let router = &worker.deps().router;
+        let before = device.present();
+        // under a limit that was lowered one place given back makes no room
+        let makes_room = u64::try_from(refusal.cap).is_ok_and(|cap| cap >= refusal.used.max(1));
+        if !makes_room || before == self.handle.id() || !router.lives(before) {
+            return None;
+        }
+        if let Some(parking) = self.slowed(login, device) {
+            return Some(Met::Slowed(parking));
+        }
+        if router.evict(before, device.id, CloseCode::IdentCollision) {
+            worker.room.seldom().takeovers.increment(1);
+            let known = self.logins.get(usize::from(login))?;
+            let who = Who {
+                ident: known.ident.clone(),
+                device: device.id,
+                account: device.state.load().account.id(),
+            };
+            self.tell(Happened::TakenOver { who, from: before });
+        }
+        let now_ms = self.now_ms();
+        Some(Met::Slowed(Parking {
+            cause: Cause::Limit,
+            retry_ms: now_ms + RETRY_MS,
+            until_ms: now_ms + i64::from(refusal.park_ms_max),
+            code: CloseCode::ChannelBlocked,
+            tell: true,
+        }))
     }
 
     /// The device is on this connection from now on.

@@ -599,6 +599,36 @@ fn a_limit_on_connections_parks_the_login_until_one_is_free() {
 }
 
 #[test]
+fn a_tracker_that_comes_back_takes_its_own_place_under_a_full_limit_on_connections() {
+    let gateway = Gateway::new();
+    gateway.register(100, LEAF, "teltonika", IDENT);
+    gateway.limit(LEAF, Dimension::ChannelConnections, 1);
+    gateway.run(async |gateway| {
+        let mut dead = gateway.logged_in(IDENT).await;
+        let mut again = gateway.connect(TELTONIKA);
+        again.send(&login(IDENT)).await;
+        dead.expect_end().await;
+        gateway.until("closed", || gateway.closed() == [12]).await;
+        gateway.advance_ms(1_200).await;
+        again.expect(&[1]).await;
+        again.send(&packet(&[at(1)])).await;
+        again.expect(&taken(1)).await;
+        let admitted = gateway
+            .account(LEAF)
+            .admitted(Dimension::ChannelConnections, 0);
+        assert_eq!(admitted, 1);
+        // of a limit that was lowered below what is there nobody's place makes room
+        gateway.limit(LEAF, Dimension::ChannelConnections, 0);
+        let mut third = gateway.connect(TELTONIKA);
+        third.send(&login(IDENT)).await;
+        gateway.until_parked(1).await;
+        again.send(&packet(&[at(2)])).await;
+        again.expect(&taken(1)).await;
+        third.expect_silence().await;
+    });
+}
+
+#[test]
 fn silence_is_closed_at_its_deadline_and_a_device_that_speaks_is_not() {
     let gateway = Gateway::new();
     gateway.register(100, LEAF, "teltonika", IDENT);
