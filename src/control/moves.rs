@@ -82,8 +82,9 @@ impl Control {
         if let ItemId::Device(device) = id
             && let Some(handle) = self.registry.device(device)
         {
-            let ahead_ms = handle.telemetry().newest_ms().unwrap_or(0) - now_us / 1000;
-            if ahead_ms > TELEMETRY_AHEAD_MS_MAX {
+            // the device's own time: it may be any number
+            let newest_ms = handle.telemetry().newest_ms().unwrap_or(0);
+            if newest_ms.saturating_sub(now_us / 1000) > TELEMETRY_AHEAD_MS_MAX {
                 return Err(WriteError::TelemetryAhead);
             }
             // later, when streams, calculators or plugins are linked to devices: whether the new
