@@ -254,7 +254,11 @@ impl Taking<'_> {
             if path.extension().is_some_and(|extension| extension == "seg")
                 && let Ok(metadata) = std::fs::metadata(&path)
             {
-                self.segment(&path, EVENTS_DIR, metadata.len())?;
+                match self.segment(&path, EVENTS_DIR, metadata.len()) {
+                    // it went by its age meanwhile
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    result => result?,
+                }
             }
         }
         Ok(())
