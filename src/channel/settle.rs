@@ -347,6 +347,8 @@ impl Core {
             return match channel.unknown {
                 UnknownPolicy::Store => {
                     known.standing = Standing::Guest(channel.owner.clone());
+                    // the channel's owner pays for it: no stranger, and no identify deadline
+                    self.stranger = None;
                     Met::Nothing
                 }
                 UnknownPolicy::Close => {

@@ -401,6 +401,10 @@ fn an_unknown_ident_is_closed_or_kept_where_its_channel_says_so() {
         tracker.expect(&taken(1)).await;
         // the channel's owner pays
         assert_eq!((gateway.messages(MASTER), gateway.messages(LEAF)), (1, 0));
+        // and it is kept on the channel for longer than a stranger may be
+        gateway.advance_ms(60_200).await;
+        tracker.send(&packet(&[at(2)])).await;
+        tracker.expect(&taken(1)).await;
     });
 }
 
