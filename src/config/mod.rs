@@ -1,6 +1,6 @@
 //! The configuration file: from text to checked values, with all its mistakes at once.
 //!
-//! [`Raw`] mirrors the file, one struct a table; [`check`] makes a [`Config`] of it, in which what
+//! [`Raw`] mirrors the file, one struct a table; [`check()`] makes a [`Config`] of it, in which what
 //! cannot be is not there: protocols exist, names lead to what they name, levels are not too many,
 //! no port is asked for twice. A mistake says where it is (`channels[3].protocol`), what is wrong,
 //! and the nearest thing that would be right.
