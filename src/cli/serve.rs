@@ -55,6 +55,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         config.gateway.data_dir.clone_from(data);
     }
     log_to_stderr(args.log_format);
+    raise_file_limit();
     let mut settings = Settings::of(&config);
     settings.journal.give_up_damaged = args.give_up_damaged;
     runtime()?.block_on(serve(&args.config, &config, settings))
@@ -129,6 +130,24 @@ async fn serve(file: &Path, config: &Config, settings: Settings) -> Result<(), F
         )),
     }
     Ok(())
+}
+
+/// Each connection is an open file, and a shell's soft limit is for programs that have few: takes all
+/// that the hard limit allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let before = limit.current;
+    limit.current = limit.maximum;
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => tracing::debug!(?before, now = ?limit.maximum, "open files allowed"),
+        Err(error) => {
+            tracing::warn!(%error, ?before, "the limit of open files could not be raised: one a connection");
+        }
+    }
 }
 
 /// One line for each address, in a form that a script can read.

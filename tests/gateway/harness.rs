@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) dir: Arc<tempfile::TempDir>,
     /// More of the file: tables and items.
     pub(crate) more: String,
+    /// The soft limit of open files that its shell gives it.
+    pub(crate) soft_files: Option<u32>,
     ports: u16,
 }
 
@@ -49,6 +51,7 @@ impl Setup {
         Self {
             dir: Arc::new(tempfile::tempdir().expect("a directory")),
             more: String::new(),
+            soft_files: None,
             ports: free_ports(6),
         }
     }
@@ -94,7 +97,16 @@ impl Setup {
     /// Starts it, or says how it ended.
     pub(crate) fn try_start(&self) -> Result<Gateway, (ExitStatus, String)> {
         let config = self.config();
-        let mut process = Command::new(TOLLGATE)
+        let mut process = match self.soft_files {
+            None => Command::new(TOLLGATE),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -Sn {files} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &script, TOLLGATE]);
+                shell
+            }
+        };
+        let mut process = process
             .args(["serve", "--config"])
             .arg(config)
             .env_remove("TOLLGATE_DATA")
@@ -164,6 +176,21 @@ impl Gateway {
     /// What it has said on standard error.
     pub(crate) fn said(&self) -> String {
         self.said.lock().expect("no panic").clone()
+    }
+
+    /// Its limits of open files, as the kernel says them: soft and hard.
+    pub(crate) fn file_limits(&self) -> (String, String) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.process.id()))
+            .expect("it lives");
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let mut words = line
+            .expect("a line")
+            .split_whitespace()
+            .skip(3)
+            .map(str::to_owned);
+        (words.next().expect("soft"), words.next().expect("hard"))
     }
 
     pub(crate) fn kill_minus_9(mut self) {

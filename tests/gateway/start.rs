@@ -29,6 +29,17 @@ fn a_second_process_on_the_data_directory_is_refused() {
 }
 
 #[test]
+fn a_low_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    let mut setup = Setup::new();
+    setup.soft_files = Some(256);
+    let gateway = setup.start();
+    let (soft, hard) = gateway.file_limits();
+    assert_eq!(soft, hard);
+    assert_ne!(soft, "256");
+    gateway.stop();
+}
+
+#[test]
 fn a_port_in_use_is_told_with_its_channel() {
     let setup = Setup::new();
     let port = setup.port();
