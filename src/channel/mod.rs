@@ -77,7 +77,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
-use crate::ids::ChannelId;
+use crate::ids::{ChannelId, Pulse};
 use crate::registry::ChannelHandle;
 use crate::registry::items::ChannelItem;
 use crate::router::CloseCode;
@@ -105,6 +105,7 @@ enum Command {
 struct Hand {
     commands: mpsc::Sender<Command>,
     thread: Option<JoinHandle<()>>,
+    pulse: Arc<Pulse>,
 }
 
 /// All channels of a gateway and the threads that serve them.
@@ -127,12 +128,16 @@ impl Channels {
                     .enable_all()
                     .build()?;
                 let room = Arc::clone(&room);
+                let pulse = Arc::new(Pulse::default());
+                pulse.beat();
+                let beating = Arc::clone(&pulse);
                 let thread = std::thread::Builder::new()
                     .name(format!("channels-{number}"))
-                    .spawn(move || work(&runtime, room, receiver))?;
+                    .spawn(move || work(&runtime, room, beating, receiver))?;
                 Ok(Hand {
                     commands,
                     thread: Some(thread),
+                    pulse,
                 })
             })
             .collect::<io::Result<Vec<_>>>()?;
@@ -193,6 +198,13 @@ impl Channels {
     /// Where a channel listens, if it does.
     pub fn address(&self, channel: ChannelId) -> Option<SocketAddr> {
         self.opened().get(&channel).copied()
+    }
+
+    /// How long the worker that is behind most has not turned its wheel: it turns ten times a
+    /// second while all is well.
+    pub fn silent_for(&self) -> Duration {
+        let silences = self.hands.iter().map(|hand| hand.pulse.busy_for());
+        silences.max().unwrap_or_default()
     }
 
     /// Waits until the port is free again: a channel that is changed is opened at once.
@@ -264,9 +276,14 @@ impl Drop for Channels {
 }
 
 /// A worker's thread.
-fn work(runtime: &tokio::runtime::Runtime, room: Arc<Room>, mut commands: mpsc::Receiver<Command>) {
+fn work(
+    runtime: &tokio::runtime::Runtime,
+    room: Arc<Room>,
+    pulse: Arc<Pulse>,
+    mut commands: mpsc::Receiver<Command>,
+) {
     let local = LocalSet::new();
-    let worker = Worker::new(room);
+    let worker = Worker::new(room, pulse);
     let serving = {
         let worker = Rc::clone(&worker);
         async move {

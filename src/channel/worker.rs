@@ -15,7 +15,7 @@ use std::time::Duration;
 use protocols::Output;
 
 use crate::config::Prefix;
-use crate::ids::{ChannelId, Clock, ConnectionId, Position};
+use crate::ids::{ChannelId, Clock, ConnectionId, Position, Pulse};
 use crate::journal::{Batch, Journal};
 use crate::metrics::{Counter, LocalBuckets, Metrics, SECONDS, names};
 use crate::registry::{RecordKey, Registry};
@@ -212,10 +212,11 @@ pub(super) struct Worker {
     counters: RefCell<BTreeMap<(&'static str, &'static str, &'static str), Counter>>,
     closes: RefCell<BTreeMap<CloseCode, Counter>>,
     events_lost: Cell<u64>,
+    pulse: Arc<Pulse>,
 }
 
 impl Worker {
-    pub(super) fn new(room: Arc<Room>) -> Rc<Self> {
+    pub(super) fn new(room: Arc<Room>, pulse: Arc<Pulse>) -> Rc<Self> {
         let now_ms = room.deps.clock.now_ms();
         let watermark = *room.deps.journal.subscribe().borrow();
         Rc::new(Self {
@@ -241,6 +242,7 @@ impl Worker {
             counters: RefCell::default(),
             closes: RefCell::default(),
             events_lost: Cell::new(0),
+            pulse,
         })
     }
 
@@ -338,6 +340,7 @@ impl Worker {
 
     /// One turn of the wheel, and what is handed in with it.
     pub(super) fn turn(&self) {
+        self.pulse.beat();
         let now_us = self.now_us();
         let mut due = self.due.take();
         self.wheel

@@ -33,6 +33,9 @@ pub(crate) const JOURNAL_DIR: &str = "journal";
 /// The folder of the event log in the data directory.
 pub(crate) const EVENTS_DIR: &str = "events";
 
+/// A thread that has been at one thing for so long stands still: `/health/ready` says so.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
 /// What the rooms are told.
 pub(crate) struct Settings {
     /// Threads that serve connections.
@@ -260,10 +263,15 @@ impl Gateway {
     /// What the API stands on.
     pub(crate) fn state(&self) -> Arc<api::State> {
         let journal = self.journal.clone();
+        // not held: who asks may outlive the workers, which end when the channels are dropped
+        let channels = Arc::downgrade(&self.channels);
         let ready = move || match journal.failed() {
             Some(failure) => Err(format!("the journal cannot write any more: {failure}")),
             None if journal.is_stalled() => Err("the journal waits for disk space".to_owned()),
-            None => Ok(()),
+            None => {
+                let silent = channels.upgrade().map(|channels| channels.silent_for());
+                moves(journal.writing_for(), silent.unwrap_or_default())
+            }
         };
         api::State::new(
             Arc::clone(&self.control),
@@ -310,6 +318,19 @@ impl Gateway {
         }
         cut_off
     }
+}
+
+/// Do disk and ingest move? Neither fails when it stands still, so it is told by the time.
+fn moves(writing_for: Duration, silent_for: Duration) -> Result<(), String> {
+    if writing_for >= STANDSTILL {
+        let seconds = writing_for.as_secs();
+        return Err(format!("the disk has not answered for {seconds} s"));
+    }
+    if silent_for >= STANDSTILL {
+        let seconds = silent_for.as_secs();
+        return Err(format!("ingest has stood still for {seconds} s"));
+    }
+    Ok(())
 }
 
 /// What the journal's newest part brings back: windows of duplicates and telemetry.
@@ -368,4 +389,19 @@ fn make_dir(dir: &Path) -> Result<(), Failure> {
         )
         .hint("name another one with `data` in the configuration, or let this user write there")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_or_an_ingest_that_stands_still_is_not_ready() {
+        let (short, long) = (Duration::from_millis(4900), Duration::from_secs(6));
+        assert_eq!(moves(short, short), Ok(()));
+        let disk = moves(long, short).expect_err("the disk stands still");
+        assert!(disk.contains("disk") && disk.contains("6 s"), "{disk}");
+        let ingest = moves(short, long).expect_err("ingest stands still");
+        assert!(ingest.contains("ingest"), "{ingest}");
+    }
 }

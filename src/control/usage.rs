@@ -11,7 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Use is written this long after the first of it at the latest, in us.
 pub const USAGE_EVERY_US: i64 = 1_000_000;
-/// So many accounts' use is added up at most before it is written.
+/// So many accounts' use is added up at most before it is written. While the journal takes nothing,
+/// the minutes of an account become one row, so that there are never more rows than this and one
+/// for each account.
 const USAGE_ROWS_MAX: usize = 4096;
 
 /// The time of the last of it, and how much.
@@ -21,6 +23,37 @@ type Rows = BTreeMap<(u32, AccountId), (i64, Totals)>;
 struct Pending {
     since_us: i64,
     rows: Rows,
+}
+
+impl Pending {
+    /// Takes back what the journal did not take: the next flush is due in [`USAGE_EVERY_US`].
+    fn put_back(&mut self, rows: Rows, now_us: i64) {
+        for (key, row) in rows {
+            self.add(key, row);
+        }
+        if self.rows.len() > USAGE_ROWS_MAX {
+            self.forget_minutes();
+        }
+        self.since_us = now_us;
+    }
+
+    /// One row for each account, in its last minute: no charge is lost, only when it was.
+    fn forget_minutes(&mut self) {
+        let mut last_minutes: BTreeMap<AccountId, u32> = BTreeMap::new();
+        for (minute, account) in self.rows.keys() {
+            last_minutes.insert(*account, *minute);
+        }
+        for ((_, account), row) in std::mem::take(&mut self.rows) {
+            let minute = last_minutes.get(&account).copied().unwrap_or_default();
+            self.add((minute, account), row);
+        }
+    }
+
+    fn add(&mut self, key: (u32, AccountId), (at_us, totals): (i64, Totals)) {
+        let row = self.rows.entry(key).or_default();
+        row.0 = row.0.max(at_us);
+        row.1 += totals;
+    }
 }
 
 /// What is not in the journal yet.
@@ -50,7 +83,8 @@ impl Control {
         pending.rows.len() >= USAGE_ROWS_MAX || now_us - pending.since_us >= USAGE_EVERY_US
     }
 
-    /// Appends what was used to the journal. Blocks while the journal's queue is full.
+    /// Appends what was used to the journal. Blocks while the journal's queue is full; what it
+    /// does not take within its wait stays and comes with the next flush.
     pub fn flush_usage(&self) {
         let rows = std::mem::take(&mut self.usage.pending().rows);
         let mut batch = Batch::new();
@@ -65,11 +99,16 @@ impl Control {
         if batch.is_empty() {
             return;
         }
-        let Some(permit) = self.permit(batch.len()) else {
-            tracing::warn!(rows = rows.len(), "the journal did not take the API's use");
-            return;
-        };
-        self.journal.append(permit, &mut batch);
+        if let Some(permit) = self.permit(batch.len()) {
+            self.journal.append(permit, &mut batch);
+        } else {
+            tracing::warn!(
+                rows = rows.len(),
+                "the journal did not take the API's use: it stays"
+            );
+            let now_us = self.clock.now_us();
+            self.usage.pending().put_back(rows, now_us);
+        }
     }
 
     /// A rate of the API was refused: blocks the account that refused, journals and logs it, if
@@ -103,5 +142,42 @@ impl Control {
         let origin = Origin::customer(refusal.account);
         self.events
             .log_now(Code::Blocked, origin, refusal.account, data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(calls: u64) -> Totals {
+        Totals {
+            api_calls: calls,
+            ..Totals::default()
+        }
+    }
+
+    #[test]
+    fn what_the_journal_does_not_take_stays_to_the_last_call_and_within_its_bound() {
+        let accounts = 3;
+        let mut pending = Pending::default();
+        let minutes = u32::try_from(USAGE_ROWS_MAX).expect("a small bound");
+        for minute in 0..minutes {
+            let mut rows = Rows::new();
+            for account in 1..=accounts {
+                let at_us = i64::from(minute) * 60_000_000;
+                rows.insert((minute, AccountId(account)), (at_us, calls(2)));
+            }
+            pending.put_back(rows, 7);
+            assert!(pending.rows.len() <= USAGE_ROWS_MAX);
+        }
+        for account in 1..=accounts {
+            let of_account = pending.rows.iter().filter(|((_, of), _)| of.0 == account);
+            let sum: u64 = of_account.map(|(_, (_, totals))| totals.api_calls).sum();
+            assert_eq!(sum, u64::from(minutes) * 2);
+        }
+        let newest = pending.rows.last_key_value().expect("rows");
+        assert_eq!(newest.0.0, minutes - 1);
+        assert_eq!(newest.1.0, i64::from(minutes - 1) * 60_000_000);
+        assert_eq!(pending.since_us, 7);
     }
 }

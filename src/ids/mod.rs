@@ -3,9 +3,11 @@
 //! A bare integer never crosses a room. [`Ident`] is the decoders' contract's, re-exported.
 
 mod clock;
+mod pulse;
 
 pub use clock::{Clock, ManualClock, SystemClock, US_PER_MINUTE, minute_of};
 pub use protocols::Ident;
+pub use pulse::Pulse;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -62,7 +62,7 @@ pub use stats::{BUCKETS, Histogram, Stats};
 pub use verify::{Finding, Verified};
 
 use crate::account::{Dimension, Totals, Tree};
-use crate::ids::{AccountId, Clock, Position, minute_of};
+use crate::ids::{AccountId, Clock, Position, Pulse, minute_of};
 use crate::segment::{self, Catalog, Files, SegmentLog};
 use fold::{Fold, NewestMinute};
 use foldhash::{HashMap, HashMapExt as _};
@@ -254,6 +254,8 @@ struct Shared {
     short_of_space: AtomicBool,
     unstalled: tokio::sync::Notify,
     watermark: watch::Sender<Watermark>,
+    /// The writer's sign of life.
+    pulse: Pulse,
     /// The writer is gone: what is not durable now never will be.
     ended: AtomicBool,
     failure: OnceLock<Arc<Failure>>,
@@ -386,6 +388,7 @@ impl Journal {
                 durable,
                 failed: false,
             }),
+            pulse: Pulse::default(),
             ended: AtomicBool::new(false),
             failure: OnceLock::new(),
             saved: AtomicU64::new(checkpoint.watermark.raw()),
@@ -508,6 +511,12 @@ impl Journal {
     /// are given?
     pub fn is_stalled(&self) -> bool {
         self.inner.shared.is_stalled()
+    }
+
+    /// How long the writer has been at the batch that it writes now: a disk that does not answer
+    /// does not fail either.
+    pub fn writing_for(&self) -> Duration {
+        self.inner.shared.pulse.busy_for()
     }
 
     /// Segments may go from now on, when the lifetimes of their messages have passed. Said once.

@@ -538,6 +538,7 @@ struct Faults {
     no_space: AtomicBool,
     bad_write: AtomicBool,
     bad_sync: AtomicBool,
+    stuck_sync: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -612,6 +613,9 @@ impl segment::FileOps for FaultyFile {
     }
     fn sync_data(&self) -> io::Result<()> {
         fail_if(&self.faults.bad_sync, io::ErrorKind::Other)?;
+        while self.faults.stuck_sync.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.file.sync_data()
     }
     fn len(&self) -> io::Result<u64> {
@@ -623,6 +627,28 @@ fn one_message(journal: &Journal, step: i64) -> Position {
     let mut batch = Batch::new();
     frame(&mut batch, T0_US + step, &[(1, 3, &[step])], 10);
     append(journal, &mut batch)
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_seen_by_the_time_it_takes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let faults = Arc::new(Faults::default());
+    let files: Arc<dyn Files> = Arc::new(Faulty(Arc::clone(&faults)));
+    let opened = open_with(dir.path(), quick(), &MemoryLedger::default(), files).expect("opens");
+    let journal = &opened.journal;
+    let last = one_message(journal, 0);
+    wait_for(journal, last);
+    faults.stuck_sync.store(true, Ordering::SeqCst);
+    let last = one_message(journal, 1);
+    while journal.writing_for() < Duration::from_millis(50) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(journal.failed().is_none() && !journal.is_stalled());
+    faults.stuck_sync.store(false, Ordering::SeqCst);
+    wait_for(journal, last);
+    while journal.writing_for() > Duration::ZERO {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]

@@ -63,6 +63,7 @@ impl Writer {
         let mut batch = Batch::new();
         while let Some(room) = self.next_batch(&mut batch) {
             let begun = Instant::now();
+            self.shared.pulse.beat();
             let place = match self.write(&mut batch) {
                 Ok(Some(place)) => place,
                 Ok(None) => return,
@@ -77,6 +78,7 @@ impl Writer {
             batch.shrink_to(BUFFER_BYTES_KEPT);
             self.shared.room.add_permits(room);
             self.keep_spare();
+            self.shared.pulse.rest();
         }
     }
 

@@ -427,7 +427,8 @@ impl SettingsText {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
-    /// Reads telemetry only.
+    /// Everything about channels, devices and their messages; nothing of accounts, limits and
+    /// tokens.
     #[default]
     Standard,
     /// Everything of its account and branch.

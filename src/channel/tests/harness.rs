@@ -283,7 +283,7 @@ impl Gateway {
 
     pub(super) fn with(bounds: Bounds) -> Self {
         let (deps, clock, files, events, dir) = deps(bounds);
-        let worker = Worker::new(Room::new(deps.clone()));
+        let worker = Worker::new(Room::new(deps.clone()), Arc::default());
         Self {
             deps,
             clock,

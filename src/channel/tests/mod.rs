@@ -929,6 +929,17 @@ fn a_channel_takes_only_the_addresses_that_it_allows() {
 }
 
 #[test]
+fn workers_turn_their_wheels_and_it_shows() {
+    let (deps, _clock, _files, _events, _dir) = deps(Bounds::default());
+    let channels = super::Channels::start(2, deps).unwrap();
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(50));
+        let silent = channels.silent_for();
+        assert!(silent < Duration::from_secs(2), "{silent:?}");
+    }
+}
+
+#[test]
 fn an_idle_connection_is_small() {
     // two of these fit in what an idle connection may take with its runtime's share
     let bytes = size_of::<super::connection::Connection<tokio::net::TcpStream>>();
