@@ -76,6 +76,17 @@ impl Source for AccountSeries {
                 page.sample(&names::ACCOUNT_ADMITTED, &labels, used);
             }
         }
+        page.begin(&names::ACCOUNT_LIMIT);
+        for account in &accounts {
+            let rules = account.rules();
+            for dimension in SHOWN {
+                let cap = rules.caps.get(dimension);
+                if cap >= 0 {
+                    let labels: [&dyn std::fmt::Display; 2] = [&account.id(), &dimension.name()];
+                    page.sample(&names::ACCOUNT_LIMIT, &labels, cap);
+                }
+            }
+        }
     }
 }
 
@@ -101,6 +112,10 @@ impl Source for JournalSeries {
         page.single(&names::JOURNAL_COMMIT_BYTES, stats.group_bytes.sum());
         page.single(&names::JOURNAL_DURABLE, self.journal.durable().sequence());
         page.single(&names::JOURNAL_QUEUED_BYTES, self.journal.queue_bytes());
+        // an unreadable file system is told by what fails on it, not by a number that is none
+        if let Ok(free) = self.journal.free_space() {
+            page.single(&names::JOURNAL_FREE_BYTES, free);
+        }
         let stalled = u8::from(self.journal.is_stalled());
         page.single(&names::JOURNAL_STALLED, stalled);
         let failed = u8::from(self.journal.failed().is_some());

@@ -9,6 +9,9 @@
 //! - what is counted already (the account tree, the journal) is not counted a second time: its room
 //!   is asked at the scrape ([`Source`]).
 //!
+//! What the kernel knows of every process (memory, CPU time, open files, start) has the names that
+//! all exporters give it, `process_*`.
+//!
 //! Histograms have fixed buckets and keep no samples. The number of series is bounded:
 //! [`CHANNEL_SERIES_MAX`] channels have series of their own, later ones share the label `other`;
 //! [`ACCOUNT_SERIES_MAX`] accounts have, the rest are only in their ancestors' numbers (which
@@ -25,6 +28,7 @@ pub use page::{Buckets, Counted, LocalBuckets, NUMBERS, Page, SECONDS};
 use crate::ids::ChannelId;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_process::Collector;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -80,6 +84,7 @@ impl Metrics {
         };
         let version: &[&str] = &[env!("CARGO_PKG_VERSION")];
         metrics.gauge(&names::BUILD, version).set(1.0);
+        metrics::with_local_recorder(&metrics.recorder, || Collector::default().describe());
         Arc::new(metrics)
     }
 
@@ -139,6 +144,7 @@ impl Metrics {
     /// The page in Prometheus' text format. Takes milliseconds when there are many series: not for
     /// a thread that moves frames.
     pub fn render(&self) -> String {
+        metrics::with_local_recorder(&self.recorder, || Collector::default().collect());
         let mut page = Page::new(self.page.render());
         page.histogram(&names::ACK_LATENCY, &self.ack_latency.counted());
         page.histogram(&names::API_SECONDS, &self.api_seconds.counted());
@@ -200,6 +206,7 @@ mod tests {
             assert!(page.contains(&format!("# TYPE {family} ")), "{line}");
         }
         assert!(page.contains("tollgate_journal_failed 0"));
+        assert!(page.contains("\nprocess_open_fds "), "{page}");
     }
 
     #[test]

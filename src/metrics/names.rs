@@ -129,6 +129,8 @@ table! {
         "Number of the newest entry on disk.";
     JOURNAL_QUEUED_BYTES Gauge "tollgate_journal_queued_bytes" []
         "Bytes taken in that are not on disk yet.";
+    JOURNAL_FREE_BYTES Gauge "tollgate_journal_free_bytes" []
+        "Bytes that the file system of the journal may still give.";
     JOURNAL_STALLED Gauge "tollgate_journal_stalled" []
         "1 while there is no space for the next segment: nothing is read until there is.";
     JOURNAL_FAILED Gauge "tollgate_journal_failed" []
@@ -143,6 +145,8 @@ table! {
         "Bytes of refused frames of the account and its branch, as posted.";
     ACCOUNT_ADMITTED Gauge "tollgate_account_admitted" ["account", "dimension"]
         "What is charged in the live counters: of this minute for rates, of now for levels.";
+    ACCOUNT_LIMIT Gauge "tollgate_account_limit" ["account", "dimension"]
+        "The account's own cap, of a minute for rates; none where it has none.";
     ACCOUNTS_BLOCKED Gauge "tollgate_accounts_blocked" []
         "Accounts that have exceeded a limit and are blocked now, without their branches.";
     ACCOUNTS_UNLISTED Gauge "tollgate_accounts_without_series" []
