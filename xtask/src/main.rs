@@ -3,6 +3,7 @@
 mod captures;
 mod conformance;
 mod corpus;
+mod dashboards;
 mod fuzz;
 #[expect(dead_code, reason = "the dialogues' half is for the fixtures' test")]
 #[path = "../../protocols/tests/harness/mod.rs"]
@@ -24,6 +25,7 @@ cargo xtask CHORE
   captures [PROTOCOL..]        the corpus' frames as TCP conversations -> fixtures/_pcap/<protocol>.pcap
   conformance                  the corpus through every decoder -> docs/conformance.md
   scaffold NAME                a new protocol that compiles, with a dialogue that fails
+  dashboards [--queries]       what Grafana shows -> deploy/grafana; or its queries, one a line
   fields                       the dictionary -> docs/message-fields.md
   fuzz --all|PROTOCOL.. [--minutes N]
                                changed bytes of the fixtures through the decoders, on every core
@@ -38,6 +40,11 @@ fn main() -> Result<()> {
             "import-corpus" => corpus::import(&root, &beside(&root)?, rest),
             "captures" => captures::write(&root, rest),
             "conformance" => conformance::write(&root),
+            "dashboards" if rest == ["--queries"] => {
+                say(dashboards::queries().trim_end());
+                Ok(())
+            }
+            "dashboards" => dashboards::write(&root),
             "fields" => write(
                 &root,
                 "docs/message-fields.md",
