@@ -14,6 +14,7 @@ pub mod contract;
 pub mod kit;
 
 mod arnavi;
+mod atrack;
 mod castel;
 mod cellocator;
 mod eelink;
@@ -61,6 +62,7 @@ macro_rules! table {
 
 table! {
     16 arnavi,
+    21 atrack,
     19 castel,
     22 cellocator,
     18 eelink,

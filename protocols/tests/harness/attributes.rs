@@ -147,6 +147,8 @@ const ROWS: &[Row] = &[
         &[("battery.voltage", VOLTS), ("can.battery.voltage", VOLTS)],
     ),
     row("batteryLevel", &[("battery.level", SAME)]),
+    // steps with their sign turned, and the state of the registration
+    row_of(&["atrack"], "rssi", &[]),
     row(
         "rssi",
         &[
@@ -304,6 +306,8 @@ const ROWS: &[Row] = &[
 const NUMBERED: &[Row] = &[
     row("in", &[("din.#", SAME)]),
     row("out", &[("dout.#", SAME)]),
+    // 200.0 says that there is no sensor, and the binary coolant goes by the same name
+    row_of(&["atrack"], "temp", &[]),
     row_of(
         &["meitrack"],
         "adc",
