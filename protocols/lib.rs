@@ -25,6 +25,7 @@ mod gl200;
 mod gps103;
 mod gt06;
 mod h02;
+mod huasheng;
 mod jt600;
 mod jt808;
 mod meiligao;
@@ -73,6 +74,7 @@ table! {
     7 gps103,
     2 gt06,
     3 h02,
+    36 huasheng,
     37 jt600,
     5 jt808,
     30 meiligao,

@@ -222,6 +222,8 @@ const ROWS: &[Row] = &[
     ),
     row("deviceTemp", &[("device.temperature", SAME)]),
     row("rpm", &[("can.engine.rpm", SAME), ("engine.rpm", SAME)]),
+    // 0.05 h, which the reference does not turn into milliseconds
+    row_of(&["huasheng"], "hours", &[("engine.motorhours", SAME)]),
     row(
         "hours",
         &[
