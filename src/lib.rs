@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`account`] | the account tree, its limits, the charge that never overshoots them; pure |
 //! | [`api`] | REST under flespi's paths and conventions |
+//! | [`archive`] | files of settled days: messages by device and time, compressed, checked, with a directory |
 //! | [`channel`] | listeners, the connection driver, the reply queue |
 //! | [`cli`] | the command line: one file per subcommand |
 //! | [`config`] | the configuration file: read, checked, all its mistakes at once |
@@ -33,6 +34,7 @@
 
 pub mod account;
 pub mod api;
+pub mod archive;
 pub mod channel;
 pub mod cli;
 pub mod config;

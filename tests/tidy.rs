@@ -17,7 +17,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["protocols"]),
     ("segment", &["metrics"]),
     ("events", &["segment", "metrics"]),
-    ("journal", &["segment", "account", "metrics", "protocols"]),
+    // An archive's blocks use the varints of records.
+    ("archive", &["segment", "protocols"]),
+    (
+        "journal",
+        &["archive", "segment", "account", "metrics", "protocols"],
+    ),
     // The journal's checkpoint holds the totals of account, which is pure.
     ("store", &["metrics", "config", "journal", "account"]),
     (
