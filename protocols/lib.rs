@@ -17,6 +17,7 @@ mod arnavi;
 mod atrack;
 mod castel;
 mod cellocator;
+mod easytrack;
 mod eelink;
 mod egts;
 mod fifotrack;
@@ -66,6 +67,7 @@ table! {
     21 atrack,
     19 castel,
     22 cellocator,
+    35 easytrack,
     18 eelink,
     14 egts,
     23 fifotrack,

@@ -126,7 +126,7 @@ const ROWS: &[Row] = &[
         &[("external.powersource.voltage", &[1.0, 0.01])],
     ),
     // a percentage of the battery
-    row_of(&["jt600"], "power", &[("battery.level", SAME)]),
+    row_of(&["jt600", "easytrack"], "power", &[("battery.level", SAME)]),
     row(
         "power",
         &[
@@ -222,6 +222,12 @@ const ROWS: &[Row] = &[
     ),
     row("deviceTemp", &[("device.temperature", SAME)]),
     row("rpm", &[("can.engine.rpm", SAME), ("engine.rpm", SAME)]),
+    // of the vehicle's reader the reference does not turn it into milliseconds
+    row_of(
+        &["easytrack"],
+        "hours",
+        &[("engine.motorhours", HOURS), ("custom.obd.t", SAME)],
+    ),
     // 0.05 h, which the reference does not turn into milliseconds
     row_of(&["huasheng"], "hours", &[("engine.motorhours", SAME)]),
     row(
