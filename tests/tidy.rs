@@ -80,6 +80,8 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
             "channel", "router", "journal", "control", "api", "replay", "cli",
         ],
     ),
+    ("rustls", &["channel"]),
+    ("tokio_rustls", &["channel"]),
     ("sled", &["store"]),
     ("axum", &["api", "cli"]),
     ("hyper", &["api", "cli"]),

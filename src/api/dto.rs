@@ -311,6 +311,7 @@ fn channel(state: &State, item: &ChannelItem, wants: &Wants) -> Map<String, Valu
     sheet.more("host", || item.host.as_str().into());
     sheet.more("port", || item.port.into());
     sheet.more("allow", || item.allow.clone().into());
+    sheet.more("tls", || word(&item.tls));
     let registry = state.control.registry();
     sheet.more("connections_count", || {
         registry

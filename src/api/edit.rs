@@ -8,8 +8,8 @@ use crate::ids::{AccountId, ChannelId, DeviceId, Epoch, Ident, LimitId, TokenId}
 use crate::registry::Item;
 use crate::registry::items::{
     Access, AccountItem, CHANNEL_MESSAGES_TTL_S, ChannelItem, DEVICE_MESSAGES_TTL_S, DeviceItem,
-    LimitItem, LimitPolicy, Metadata, PARK_MS_MAX, SettingsText, Stamp, Takeover, TokenItem,
-    UnknownPolicy, limit_field,
+    LimitItem, LimitPolicy, Metadata, PARK_MS_MAX, SettingsText, Stamp, Takeover, TlsItem,
+    TokenItem, UnknownPolicy, limit_field,
 };
 use crate::registry::types::DeviceType;
 use compact_str::CompactString;
@@ -220,6 +220,7 @@ pub(super) fn new_channel(cid: AccountId) -> ChannelItem {
         unknown: UnknownPolicy::default(),
         takeover: Takeover::default(),
         allow: Vec::new(),
+        tls: None,
         messages_ttl_s: CHANNEL_MESSAGES_TTL_S,
         configuration: Map::new(),
         metadata: Map::new(),
@@ -289,11 +290,36 @@ fn channel(item: &mut ChannelItem, body: &Map<String, Value>, mode: Mode) -> Don
             "unknown" => item.unknown = word(name, value, "hold, store or close")?,
             "takeover" => item.takeover = word(name, value, "newest or keep")?,
             "allow" => item.allow = texts(name, value)?,
+            "tls" => item.tls = tls(value)?,
             "metadata" => item.metadata = object(name, value, &item.metadata, mode)?,
             _ => return Err(wrong(name, NOT_ALLOWED)),
         }
     }
     Ok(())
+}
+
+/// How a channel speaks TLS; `null`: it does not.
+fn tls(value: &Value) -> Result<Option<TlsItem>, WriteError> {
+    let fields = match value {
+        Value::Null => return Ok(None),
+        Value::Object(fields) => fields,
+        _ => return Err(wrong("tls", "must be an object or null")),
+    };
+    let mut tls = TlsItem::default();
+    for (name, value) in fields {
+        let field = format!("tls.{name}");
+        match name.as_str() {
+            "certificate" => tls.certificate = text(&field, value)?,
+            "key" => tls.key = text(&field, value)?,
+            "client_ca" => tls.client_ca = text(&field, value)?,
+            "client_required" => tls.client_required = flag(&field, value)?,
+            "client_binds" => {
+                tls.client_binds = word(&field, value, "ident, account or nothing")?;
+            }
+            _ => return Err(wrong(&field, NOT_ALLOWED)),
+        }
+    }
+    Ok(Some(tls))
 }
 
 /// A device without type and ident.

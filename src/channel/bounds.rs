@@ -61,6 +61,11 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 pub const PROXY_HEADER_BYTES_MAX: usize = 2048;
 /// How long a listed proxy has for its header; then its connection is closed.
 pub const PROXY_HEADER_WAIT: Duration = Duration::from_secs(5);
+/// What a TLS handshake may receive; beyond it the connection is closed (code 4). A chain of client
+/// certificates is a tenth of it.
+pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// The longest file of a certificate, a key or an authority.
+pub const CERTIFICATE_BYTES_MAX: u64 = 1 << 20;
 /// The first and the longest pause after a failed accept.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 

@@ -39,6 +39,7 @@ use super::frames::{self, Span};
 use super::gate::Replies;
 use super::logins::{Logins, Resolver};
 use super::sources::Unidentified;
+use super::subject::Subject;
 use super::tally::Tally;
 use super::worker::{Room, Token, Worker};
 
@@ -47,6 +48,17 @@ pub trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Has the peer gone? Asked while nothing is read, so it must not read.
     fn hung_up(&self) -> bool {
         false
+    }
+
+    /// Whom the certificate that the peer has shown speaks for: given once, behind the read that
+    /// brought it.
+    fn subject(&mut self) -> Option<Box<Subject>> {
+        None
+    }
+
+    /// How a connection ends whose read has failed.
+    fn code_of(_error: &io::Error) -> CloseCode {
+        CloseCode::ByTracker
     }
 }
 
@@ -172,6 +184,8 @@ pub(super) struct Core {
     pub(super) protocol: Option<&'static Protocol>,
     session: Option<Box<dyn Session>>,
     pub(super) logins: Logins,
+    /// Whom the peer's certificate speaks for, if it has shown one.
+    pub(super) subject: Option<Box<Subject>>,
     /// The login that what names nobody is from.
     pub(super) current: Option<u16>,
     pub(super) replies: Replies,
@@ -242,6 +256,7 @@ impl<S: Wire> Connection<S> {
             protocol: only,
             session: only.map(|protocol| (protocol.open)()),
             logins: Logins::new(),
+            subject: None,
             current: None,
             replies: Replies::new(only.map_or(Acks::None, |protocol| protocol.info.acks)),
             permit: None,
@@ -329,6 +344,9 @@ impl<S: Wire> Connection<S> {
         let count = into.filled().len();
         if let Poll::Ready(Ok(())) = polled {
             let read = buffer.get(..count).unwrap_or_default();
+            if let Some(subject) = self.stream.subject() {
+                core.subject = Some(subject);
+            }
             core.take_in(read);
         }
         core.worker.put_back(buffer);
@@ -440,7 +458,7 @@ impl<S: Wire> Connection<S> {
             match self.read(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(CloseCode::ByTracker),
+                Poll::Ready(Err(error)) => return Poll::Ready(S::code_of(&error)),
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::router::CloseCode;
 use super::bounds::{ACCEPT_PAUSE, KEEPALIVE_PROBES, LISTEN_BACKLOG};
 use super::connection::{Connection, Place};
 use super::proxy;
+use super::tls::{Terms, TlsError, TlsWire};
 use super::worker::Worker;
 
 /// Why a channel has no listener.
@@ -38,6 +39,9 @@ pub enum OpenError {
         /// Why.
         error: io::Error,
     },
+    /// Its certificate cannot be used.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
     /// The workers have too much to do, or are gone.
     #[error("the workers do not take orders")]
     Busy,
@@ -142,7 +146,12 @@ impl Allowed {
 }
 
 /// Accepts connections of a channel until it is aborted.
-pub(super) async fn accept(worker: Rc<Worker>, channel: Arc<ChannelHandle>, listener: TcpListener) {
+pub(super) async fn accept(
+    worker: Rc<Worker>,
+    channel: Arc<ChannelHandle>,
+    listener: TcpListener,
+    tls: Option<Arc<Terms>>,
+) {
     let (shortest, longest) = ACCEPT_PAUSE;
     let mut pause = shortest;
     let mut allowed = Allowed::default();
@@ -150,7 +159,8 @@ pub(super) async fn accept(worker: Rc<Worker>, channel: Arc<ChannelHandle>, list
         match listener.accept().await {
             Ok((stream, peer)) if is_proxy(&worker, peer) => {
                 pause = shortest;
-                let introduced = introduce(Rc::clone(&worker), Arc::clone(&channel), stream, peer);
+                let (worker, channel) = (Rc::clone(&worker), Arc::clone(&channel));
+                let introduced = introduce(worker, channel, stream, peer, tls.clone());
                 tokio::task::spawn_local(introduced);
             }
             Ok((_, peer)) if !allowed.holds(&channel, peer.ip()) => {
@@ -160,7 +170,7 @@ pub(super) async fn accept(worker: Rc<Worker>, channel: Arc<ChannelHandle>, list
             Ok((stream, peer)) => {
                 pause = shortest;
                 if let Some(place) = take_place(&worker) {
-                    admit(&worker, &channel, stream, peer, place);
+                    admit(&worker, &channel, stream, peer, place, tls.as_deref());
                 }
             }
             Err(error) => {
@@ -187,6 +197,7 @@ async fn introduce(
     channel: Arc<ChannelHandle>,
     mut stream: TcpStream,
     proxy: SocketAddr,
+    tls: Option<Arc<Terms>>,
 ) {
     let Some(place) = take_place(&worker) else {
         return;
@@ -200,7 +211,7 @@ async fn introduce(
         }
     };
     if Allowed::default().holds(&channel, peer.ip()) {
-        admit(&worker, &channel, stream, peer, place);
+        admit(&worker, &channel, stream, peer, place, tls.as_deref());
     } else {
         worker.count(&names::CONNECTIONS_REFUSED, "allow", "");
         worker.count_close(CloseCode::Whitelist);
@@ -227,6 +238,7 @@ fn admit(
     stream: TcpStream,
     peer: SocketAddr,
     place: Place,
+    tls: Option<&Terms>,
 ) {
     let room = &worker.room;
     let bounds = &room.deps.bounds;
@@ -237,14 +249,16 @@ fn admit(
         match room.sources.enter(peer, bounds.unidentified_per_source_max) {
             None => "source",
             Some(source) => {
-                tokio::task::spawn_local(Connection::new(
-                    Rc::clone(worker),
-                    Arc::clone(channel),
-                    stream,
-                    peer,
-                    place,
-                    source,
-                ));
+                let (of, channel) = (Rc::clone(worker), Arc::clone(channel));
+                if let Some(terms) = tls {
+                    let tally = worker.tally(channel.id);
+                    let stream = TlsWire::new(Rc::clone(worker), tally, stream, terms);
+                    let connection = Connection::new(of, channel, stream, peer, place, source);
+                    tokio::task::spawn_local(connection);
+                } else {
+                    let connection = Connection::new(of, channel, stream, peer, place, source);
+                    tokio::task::spawn_local(connection);
+                }
                 return;
             }
         }

@@ -16,6 +16,8 @@
 //! | `connection` | the driver: one task per connection, over any byte stream |
 //! | `worker` | what the connections of one thread share |
 //! | `listen` | listening sockets and accept loops |
+//! | [`tls`] | certificates of channels, and connections that speak TLS |
+//! | `subject` | whom a tracker's certificate speaks for |
 //! | `proxy` | who has called the machine in front of this one |
 //! | `sources` | unidentified connections by source address |
 //! | `storms` | what comes too often: refused logins, takeovers |
@@ -51,9 +53,11 @@ mod series;
 mod settle;
 mod sources;
 mod storms;
+mod subject;
 mod tally;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod told;
 pub mod wheel;
 mod worker;
@@ -63,6 +67,7 @@ pub use connection::Wire;
 pub use events::{ConnectionEvent, EventQueue, EventSink, Happened, NoEvents, Who};
 pub use listen::OpenError;
 pub use series::{AccountSeries, JournalSeries};
+pub use subject::Subject;
 pub use worker::Deps;
 
 use std::collections::BTreeMap;
@@ -91,6 +96,7 @@ enum Command {
     Open {
         channel: Arc<ChannelHandle>,
         listener: std::net::TcpListener,
+        tls: Option<Arc<tls::Terms>>,
     },
     Close {
         channel: ChannelId,
@@ -112,7 +118,13 @@ struct Hand {
 pub struct Channels {
     room: Arc<Room>,
     hands: Vec<Hand>,
-    open: Mutex<BTreeMap<ChannelId, SocketAddr>>,
+    open: Mutex<BTreeMap<ChannelId, Listening>>,
+}
+
+/// A channel that is listened on.
+struct Listening {
+    at: SocketAddr,
+    tls: Option<Arc<tls::Terms>>,
 }
 
 impl Channels {
@@ -148,7 +160,7 @@ impl Channels {
         })
     }
 
-    fn opened(&self) -> std::sync::MutexGuard<'_, BTreeMap<ChannelId, SocketAddr>> {
+    fn opened(&self) -> std::sync::MutexGuard<'_, BTreeMap<ChannelId, Listening>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,6 +177,8 @@ impl Channels {
         if open.contains_key(&channel.id) {
             return Err(OpenError::Open);
         }
+        let folder = self.room.deps.certificates.as_deref();
+        let tls = tls::Terms::read(channel, folder)?;
         // the channel's own host is what its URI says, perhaps that of a machine in front of this one
         let bounds = &self.room.deps.bounds;
         let at = SocketAddr::new(bounds.listen, channel.port);
@@ -185,19 +199,44 @@ impl Channels {
             let order = Command::Open {
                 channel: Arc::clone(&handle),
                 listener,
+                tls: tls.clone(),
             };
             if hand.commands.try_send(order).is_err() {
                 self.stop_listening(channel.id);
                 return Err(OpenError::Busy);
             }
         }
-        open.insert(channel.id, at);
+        open.insert(channel.id, Listening { at, tls });
         Ok(at)
     }
 
     /// Where a channel listens, if it does.
     pub fn address(&self, channel: ChannelId) -> Option<SocketAddr> {
-        self.opened().get(&channel).copied()
+        self.opened().get(&channel).map(|listening| listening.at)
+    }
+
+    /// Would a channel's certificate do?
+    pub fn check(&self, channel: &ChannelItem) -> Result<(), tls::TlsError> {
+        tls::check(channel, self.room.deps.certificates.as_deref())
+    }
+
+    /// Reads the certificates of all channels again. Whose have changed is used from the next
+    /// handshake on; connections stay. Gives back which have, and which cannot be used and leave
+    /// the ones before in force. Blocks on files.
+    pub fn read_certificates(&self) -> Vec<(ChannelId, Result<(), tls::TlsError>)> {
+        let opened = self.opened();
+        let all: Vec<_> = opened
+            .iter()
+            .filter_map(|(id, listening)| Some((*id, Arc::clone(listening.tls.as_ref()?))))
+            .collect();
+        drop(opened);
+        all.into_iter()
+            .filter_map(|(id, terms)| match terms.read_again() {
+                Ok(false) => None,
+                Ok(true) => Some((id, Ok(()))),
+                Err(error) => Some((id, Err(error))),
+            })
+            .collect()
     }
 
     /// How long the worker that is behind most has not turned its wheel: it turns ten times a
@@ -292,17 +331,19 @@ fn work(
             let mut listeners = BTreeMap::new();
             while let Some(command) = commands.recv().await {
                 match command {
-                    Command::Open { channel, listener } => {
-                        match tokio::net::TcpListener::from_std(listener) {
-                            Ok(listener) => {
-                                let id = channel.id;
-                                let accepting =
-                                    listen::accept(Rc::clone(&worker), channel, listener);
-                                listeners.insert(id, tokio::task::spawn_local(accepting));
-                            }
-                            Err(error) => tracing::error!(%error, "cannot listen"),
+                    Command::Open {
+                        channel,
+                        listener,
+                        tls,
+                    } => match tokio::net::TcpListener::from_std(listener) {
+                        Ok(listener) => {
+                            let id = channel.id;
+                            let accepting =
+                                listen::accept(Rc::clone(&worker), channel, listener, tls);
+                            listeners.insert(id, tokio::task::spawn_local(accepting));
                         }
-                    }
+                        Err(error) => tracing::error!(%error, "cannot listen"),
+                    },
                     Command::Close { channel, closed } => {
                         if let Some(accepting) = listeners.remove(&channel) {
                             accepting.abort();

@@ -343,7 +343,15 @@ impl Core {
             Still::Open => {}
         }
         let resolved = known.resolve(&deps.registry, &self.channel, protocol.number);
-        let Some(device) = resolved.map(Arc::clone) else {
+        let resolved = resolved.map(Arc::clone);
+        if let (Some(subject), Some(tls)) = (&self.subject, &channel.item.tls) {
+            let state = resolved.as_ref().map(|device| device.state.load());
+            let account = state.as_ref().map(|state| &state.account);
+            if !subject.speaks_for(tls.client_binds, protocol, &known.ident, account) {
+                return Met::Refused(Cause::Secret, Some(CloseCode::Authentication));
+            }
+        }
+        let Some(device) = resolved else {
             return match channel.unknown {
                 UnknownPolicy::Store => {
                     known.standing = Standing::Guest(channel.owner.clone());

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -50,6 +51,8 @@ pub struct Deps {
     pub bounds: Bounds,
     /// Machines in front of this one, which say who has called them.
     pub proxies: Arc<[Prefix]>,
+    /// The folder of the channels' certificates.
+    pub certificates: Option<PathBuf>,
 }
 
 /// What all workers share.

@@ -10,13 +10,14 @@
 use super::{Exit, Failure};
 use crate::account::Tree;
 use crate::api;
-use crate::channel::{self, AccountSeries, Bounds, Channels, Deps, JournalSeries};
+use crate::channel::{self, AccountSeries, Bounds, Channels, Deps, JournalSeries, OpenError};
 use crate::config::Config;
 use crate::control::{self, Control, Listeners, SNAPSHOT_BYTES, TelemetryKeeper};
 use crate::events::{Code, Event, Events, Origin};
 use crate::ids::{AccountId, ChannelId, Clock, DeviceId, Position, SystemClock};
 use crate::journal::{self, EntryRef, Journal, Lifetimes};
 use crate::metrics::Metrics;
+use crate::registry::items::{ChannelItem, Source};
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
 use crate::segment::{Files, OsFiles};
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) bounds: Bounds,
     /// Machines in front of this one.
     pub(crate) proxies: Vec<crate::config::Prefix>,
+    /// The folder of certificates.
+    pub(crate) certificates: Option<PathBuf>,
     /// How the journal is kept.
     pub(crate) journal: journal::Options,
     /// What control is told.
@@ -61,6 +64,7 @@ impl Settings {
             },
             bounds: Bounds::of(config),
             proxies: config.gateway.proxies.clone(),
+            certificates: config.gateway.certificates.clone(),
             journal: journal::Options {
                 segment_bytes: config.journal.segment.0,
                 node: config.journal.node,
@@ -143,10 +147,15 @@ impl Listeners for Doors {
             .channels
             .open(&state.item)
             .map_err(|error| match error {
-                channel::OpenError::Bind { error, .. } => error,
+                OpenError::Bind { error, .. } => error,
                 other => std::io::Error::other(other),
             });
         opened.map(Some)
+    }
+
+    fn check(&self, channel: &ChannelItem) -> Result<(), String> {
+        let checked = self.channels.check(channel);
+        checked.map_err(|error| error.to_string())
     }
 
     fn close(&self, channel: ChannelId) {
@@ -227,6 +236,7 @@ impl Gateway {
             events: Arc::clone(&events) as Arc<dyn channel::EventSink>,
             bounds: settings.bounds,
             proxies: settings.proxies.into(),
+            certificates: settings.certificates,
         };
         let channels = Channels::start(settings.workers, deps)
             .map_err(|error| Failure::new(Exit::Unavailable, format_args!("workers: {error}")))?;
@@ -290,14 +300,34 @@ impl Gateway {
             if !state.enabled || !state.owner.enabled_chain() {
                 continue;
             }
-            let address = self.channels.open(&state.item).map_err(|error| {
+            let opened = match self.channels.open(&state.item) {
+                // who has a token may not keep the whole gateway from starting
+                Err(OpenError::Tls(error)) if state.item.stamp.source == Source::Api => {
+                    tracing::error!(channel = %channel.id, %error, "a channel is not listened on");
+                    continue;
+                }
+                opened => opened,
+            };
+            let address = opened.map_err(|error| {
                 let what = format!("channel {} ({}): {error}", channel.id, state.item.name);
-                Failure::new(Exit::Unavailable, what)
-                    .hint("end the program that has the port, or give the channel another one")
+                let failure = Failure::new(Exit::Unavailable, what);
+                match error {
+                    OpenError::Bind { .. } => failure
+                        .hint("end the program that has the port, or give the channel another one"),
+                    _ => failure,
+                }
             })?;
             open.push((channel.id, address));
         }
         Ok(open)
+    }
+
+    /// The channels' certificates, to be read again.
+    pub(crate) fn certificates(&self) -> Certificates {
+        Certificates {
+            channels: Arc::clone(&self.channels),
+            registry: Arc::clone(self.control.registry()),
+        }
     }
 
     /// Stops: drains the connections, makes everything durable, checkpoints. Says how many
@@ -331,6 +361,43 @@ fn moves(writing_for: Duration, silent_for: Duration) -> Result<(), String> {
         return Err(format!("ingest has stood still for {seconds} s"));
     }
     Ok(())
+}
+
+/// The certificates of the channels, as their files have them.
+#[derive(Clone)]
+pub(crate) struct Certificates {
+    channels: Arc<Channels>,
+    registry: Arc<Registry>,
+}
+
+impl Certificates {
+    /// Reads the certificates of all channels again, and opens those that could not be listened on
+    /// for theirs. Says what has changed and what cannot be used. Blocks on files.
+    pub(crate) fn read_again(&self) {
+        for (channel, read) in self.channels.read_certificates() {
+            match read {
+                Ok(()) => tracing::info!(%channel, "its certificate was read anew"),
+                Err(error) => {
+                    tracing::error!(%channel, %error, "its certificate stays as it was");
+                }
+            }
+        }
+        for channel in self.registry.channels() {
+            let state = channel.state.load_full();
+            let listens = state.enabled && state.owner.enabled_chain();
+            if !listens || state.item.tls.is_none() || self.channels.address(channel.id).is_some() {
+                continue;
+            }
+            match self.channels.open(&state.item) {
+                Ok(at) => tracing::info!(channel = %channel.id, %at, "a channel is listened on"),
+                // somebody else has just opened it
+                Err(OpenError::Open) => {}
+                Err(error) => {
+                    tracing::error!(channel = %channel.id, %error, "a channel is not listened on");
+                }
+            }
+        }
+    }
 }
 
 /// What the journal's newest part brings back: windows of duplicates and telemetry.

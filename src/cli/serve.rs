@@ -1,7 +1,7 @@
 //! `tollgate serve`: start, wait for a signal, drain.
 
 use super::data::{SOCKET, load, mistakes};
-use super::gateway::{Gateway, Settings};
+use super::gateway::{Certificates, Gateway, Settings};
 use super::{Exit, Failure, local, runtime, say};
 use crate::api;
 use crate::config::Config;
@@ -17,6 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How often the metrics page keeps house.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// How often the files of certificates are looked at for a change.
+const CERTIFICATES_LOOK: Duration = Duration::from_mins(1);
 
 /// Runs the gateway until SIGTERM or SIGINT: then no new connections, what was received becomes
 /// durable and is answered, exit 0.
@@ -108,6 +110,7 @@ async fn serve(file: &Path, config: &Config, settings: Settings) -> Result<(), F
         }
     });
     let api_upkeep = tokio::spawn(api::upkeep(gateway.state()));
+    let certificates = tokio::spawn(look_at_certificates(gateway.certificates()));
     announce(&gateway, &listening, http_at, &data);
 
     tokio::select! {
@@ -119,6 +122,7 @@ async fn serve(file: &Path, config: &Config, settings: Settings) -> Result<(), F
     on_socket.abort();
     upkeep.abort();
     api_upkeep.abort();
+    certificates.abort();
     let cut_off = gateway.stop(config.gateway.drain.0).await;
     if let Err(error) = std::fs::remove_file(data.join(SOCKET)) {
         tracing::debug!(%error, "the local socket was gone already");
@@ -146,6 +150,21 @@ fn raise_file_limit() {
         Ok(()) => tracing::debug!(?before, now = ?limit.maximum, "open files allowed"),
         Err(error) => {
             tracing::warn!(%error, ?before, "the limit of open files could not be raised: one a connection");
+        }
+    }
+}
+
+/// Certificates that are renewed are used without anybody's word.
+async fn look_at_certificates(certificates: Certificates) {
+    let mut look = tokio::time::interval(CERTIFICATES_LOOK);
+    // they have just been read
+    look.tick().await;
+    loop {
+        look.tick().await;
+        let certificates = certificates.clone();
+        let read = tokio::task::spawn_blocking(move || certificates.read_again());
+        if let Err(error) = read.await {
+            tracing::error!(%error, "the certificates could not be looked at");
         }
     }
 }

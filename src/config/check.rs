@@ -426,6 +426,17 @@ impl<'a> Check<'a> {
         if channel.allow.len() > 256 {
             self.wrong(format!("{path}.allow"), "has more than 256 prefixes");
         }
+        if let Some(tls) = &channel.tls {
+            let at = |field| format!("{path}.tls.{field}");
+            for (field, name) in [("certificate", &tls.certificate), ("key", &tls.key)] {
+                if name.is_empty() {
+                    self.wrong(at(field), "is missing: which file?");
+                }
+            }
+            if tls.client_required && tls.client_ca.is_empty() {
+                self.wrong(at("client_required"), "needs client_ca");
+            }
+        }
         let ttl = format!("{path}.messages_ttl");
         self.span(ttl, channel.messages_ttl, Span::secs(1), CHANNEL_TTL_MAX);
         Some(ChannelConfig {

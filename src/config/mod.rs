@@ -25,8 +25,8 @@ pub use check::{
 pub use nearest::nearest;
 pub use prefix::{Prefix, PrefixError};
 pub use raw::{
-    AccountRaw, BoundsRaw, ChannelRaw, DeviceRaw, GatewayRaw, HttpRaw, JournalRaw, LimitRaw,
-    PolicyRaw, Raw, TakeoverRaw, UnknownRaw,
+    AccountRaw, BoundsRaw, ChannelRaw, ClientBindsRaw, DeviceRaw, GatewayRaw, HttpRaw, JournalRaw,
+    LimitRaw, PolicyRaw, Raw, TakeoverRaw, TlsRaw, UnknownRaw,
 };
 pub use units::{Bytes, PortRange, Span, UnitError};
 

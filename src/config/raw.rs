@@ -49,6 +49,9 @@ pub struct GatewayRaw {
     pub move_interval: Span,
     /// Machines in front of this one that say by the PROXY protocol who has called them.
     pub proxies: Vec<Prefix>,
+    /// The folder that certificates of channels are looked up in; none: channels made through the
+    /// API can have none.
+    pub certificates: Option<PathBuf>,
 }
 
 impl Default for GatewayRaw {
@@ -65,6 +68,7 @@ impl Default for GatewayRaw {
             drain: Span::secs(10),
             move_interval: Span::secs(60),
             proxies: Vec::new(),
+            certificates: None,
         }
     }
 }
@@ -219,6 +223,35 @@ pub enum TakeoverRaw {
     Keep,
 }
 
+/// What a client certificate is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientBindsRaw {
+    /// For the idents that are its common names.
+    #[default]
+    Ident,
+    /// For devices of the accounts that its organizational units number, and of those below.
+    Account,
+    /// For any device.
+    Nothing,
+}
+
+/// How a channel speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsRaw {
+    /// The file of its certificate and those between it and the authority, in PEM.
+    pub certificate: String,
+    /// The file of its private key, in PEM.
+    pub key: String,
+    /// The file of the authorities whose client certificates count; empty: none is asked for.
+    pub client_ca: String,
+    /// A tracker without a certificate is refused.
+    pub client_required: bool,
+    /// What a client certificate is good for.
+    pub client_binds: ClientBindsRaw,
+}
+
 macro_rules! limit {
     ($($field:ident,)*) => {
         /// A limit that the file owns. A cap that is missing or -1 is none of its own.
@@ -342,6 +375,8 @@ pub struct ChannelRaw {
     pub takeover: TakeoverRaw,
     /// Addresses that may connect; none: all.
     pub allow: Vec<Prefix>,
+    /// How it speaks TLS; none: it does not.
+    pub tls: Option<TlsRaw>,
     /// How long its buffer keeps messages.
     pub messages_ttl: Span,
     /// Free data.
@@ -362,6 +397,7 @@ impl Default for ChannelRaw {
             unknown: UnknownRaw::Hold,
             takeover: TakeoverRaw::Newest,
             allow: Vec::new(),
+            tls: None,
             messages_ttl: Span::secs(86_400),
             metadata: Map::new(),
         }

@@ -75,9 +75,15 @@ fn the_examples_in_the_default_text_are_good() {
             protocol: "teltonika".into(),
             port: Some(20001),
             allow: config.channels[0].raw.allow.clone(),
+            tls: config.channels[0].raw.tls.clone(),
             ..ChannelRaw::default()
         };
         assert_eq!(raw.allow.len(), 2);
+        let tls = raw.tls.as_ref().unwrap();
+        assert_eq!(
+            (tls.certificate.as_str(), tls.client_required),
+            ("gps.pem", true)
+        );
         raw
     });
     let limit = &config.limits[1].raw;

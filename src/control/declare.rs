@@ -14,7 +14,12 @@ impl Control {
         let failed = |error: &dyn std::fmt::Display| vec![ConfigError::new("", error.to_string())];
         let ids = NextIds::of(&store).map_err(|error| failed(&error))?;
         let plan = reconcile(config, &self.registry, ids, self.clock.now_us())?;
-        let refusals = rehearse(&store, &plan).map_err(|error| failed(&error))?;
+        let mut refusals = rehearse(&store, &plan).map_err(|error| failed(&error))?;
+        refusals.extend(plan.iter().filter_map(|planned| {
+            let before = self.registry.item(planned.write.id());
+            let problem = self.tls_problem(&planned.write, before.as_ref())?;
+            Some(ConfigError::new(format!("{}.tls", planned.path), problem))
+        }));
         if !refusals.is_empty() {
             return Err(refusals);
         }

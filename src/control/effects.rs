@@ -55,6 +55,7 @@ impl Control {
                         || before.port != after.port
                         || before.protocols != after.protocols
                         || before.allow != after.allow
+                        || before.tls != after.tls
                 };
                 if let Some(Item::Channel(before)) = before {
                     if !heard_otherwise(before) {

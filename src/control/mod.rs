@@ -38,7 +38,7 @@ pub use usage::USAGE_EVERY_US;
 use crate::events::Events;
 use crate::ids::{AccountId, ChannelId, Clock, DeviceId, LimitId, Position, Revision, TokenId};
 use crate::journal::{Batch, Journal, Note, Permit};
-use crate::registry::items::{Source, Stamp};
+use crate::registry::items::{ChannelItem, Source, Stamp};
 use crate::registry::{Effect, Item, ItemId, Registry, Rerouted, Write};
 use crate::router::Router;
 use crate::store::{Commit, Kind, Store, StoreError};
@@ -90,6 +90,12 @@ pub trait Listeners: Send + Sync {
     /// Opens the channel's listener, or makes the open one follow the channel's state (port,
     /// enabled or not). `None`: the channel is disabled and has none.
     fn open(&self, channel: ChannelId) -> Result<Option<SocketAddr>, std::io::Error>;
+
+    /// Would it be listened on as it says? Asked before it is written, for what a listener stands
+    /// on besides its port: the files of its certificate.
+    fn check(&self, _channel: &ChannelItem) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Closes its listener; open connections are closed through the router.
     fn close(&self, channel: ChannelId);
@@ -406,7 +412,22 @@ impl Control {
             }
         }
         let effect = self.registry.check(&write, scope.root)?;
+        if let Some(problem) = self.tls_problem(&write, effect.before.as_ref()) {
+            return Err(WriteError::field("tls", problem));
+        }
         Ok((write, effect))
+    }
+
+    /// What stands against the certificate that a channel is to have from now on.
+    fn tls_problem(&self, write: &Write, before: Option<&Item>) -> Option<String> {
+        let Write::Put(Item::Channel(after)) = write else {
+            return None;
+        };
+        // as it was is no matter of this write
+        if matches!(before, Some(Item::Channel(before)) if before.tls == after.tls) {
+            return None;
+        }
+        self.listeners.check(after).err()
     }
 
     /// An account's limit and whether it is enabled are its parent's to say, and it cannot delete

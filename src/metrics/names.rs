@@ -61,6 +61,8 @@ table! {
         "Connections closed, by flespi's close code.";
     CONNECTIONS_REFUSED Counter "tollgate_connections_refused_total" ["bound"]
         "Connections closed at once because a bound on their number was reached.";
+    TLS_HANDSHAKES Counter "tollgate_tls_handshakes_total" ["outcome"]
+        "TLS handshakes: done, or failed by certificate, violation, gone.";
     CONNECTIONS Gauge "tollgate_connections" ["channel"]
         "Connections open now.";
     CONNECTIONS_UNIDENTIFIED Gauge "tollgate_connections_unidentified" []

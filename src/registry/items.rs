@@ -274,6 +274,36 @@ pub enum Takeover {
     Keep,
 }
 
+/// What the certificate that a tracker shows is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientBinds {
+    /// For the idents that are its common names.
+    #[default]
+    Ident,
+    /// For the devices of the accounts whose numbers are its organizational units, and of those
+    /// below them.
+    Account,
+    /// For any device: it opens the channel and no more.
+    Nothing,
+}
+
+/// How a channel speaks TLS. The names are of files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsItem {
+    /// The certificate and those between it and the authority.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+    /// The authorities whose client certificates count; empty: none is asked for.
+    pub client_ca: String,
+    /// A tracker without a certificate is refused.
+    pub client_required: bool,
+    /// What a client certificate is good for.
+    pub client_binds: ClientBinds,
+}
+
 /// How long a channel's buffer keeps messages unless it says otherwise: a day.
 pub const CHANNEL_MESSAGES_TTL_S: u32 = 86_400;
 /// The longest that a channel's buffer may keep messages: 31 days.
@@ -326,6 +356,9 @@ pub struct ChannelItem {
     /// Address prefixes that may connect (`10.0.0.0/8`); empty: every address.
     #[serde(default)]
     pub allow: Vec<String>,
+    /// How it speaks TLS; none: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsItem>,
     /// How long its buffer keeps messages.
     #[serde(default = "channel_messages_ttl_s")]
     pub messages_ttl_s: u32,

@@ -12,16 +12,16 @@
 
 use super::identity::Path;
 use super::items::{
-    AccountItem, ChannelItem, DeviceItem, LimitItem, LimitPolicy, Metadata, SettingsText, Source,
-    Stamp, Takeover, UnknownPolicy,
+    AccountItem, ChannelItem, ClientBinds, DeviceItem, LimitItem, LimitPolicy, Metadata,
+    SettingsText, Source, Stamp, Takeover, TlsItem, UnknownPolicy,
 };
 use super::types::DeviceType;
 use super::write::{Item, Write};
 use super::{LoadError, Registry, device};
 use crate::account::Tree;
 use crate::config::{
-    AccountConfig, ChannelConfig, Config, ConfigError, DeviceConfig, LimitConfig, PolicyRaw,
-    TakeoverRaw, UnknownRaw,
+    AccountConfig, ChannelConfig, ClientBindsRaw, Config, ConfigError, DeviceConfig, LimitConfig,
+    PolicyRaw, TakeoverRaw, TlsRaw, UnknownRaw,
 };
 use crate::ids::{AccountId, ChannelId, DeviceId, Epoch, LimitId};
 use crate::store::{Kind, Store, StoreError};
@@ -360,6 +360,7 @@ impl Plan<'_> {
                 TakeoverRaw::Keep => Takeover::Keep,
             },
             allow: raw.allow.iter().map(ToString::to_string).collect(),
+            tls: raw.tls.as_ref().map(tls),
             messages_ttl_s: raw.messages_ttl.as_secs(),
             configuration: Metadata::new(),
             metadata: raw.metadata.clone(),
@@ -483,6 +484,20 @@ impl Plan<'_> {
             }
             self.put(String::new(), wanted, Some(&stored));
         }
+    }
+}
+
+fn tls(raw: &TlsRaw) -> TlsItem {
+    TlsItem {
+        certificate: raw.certificate.clone(),
+        key: raw.key.clone(),
+        client_ca: raw.client_ca.clone(),
+        client_required: raw.client_required,
+        client_binds: match raw.client_binds {
+            ClientBindsRaw::Ident => ClientBinds::Ident,
+            ClientBindsRaw::Account => ClientBinds::Account,
+            ClientBindsRaw::Nothing => ClientBinds::Nothing,
+        },
     }
 }
 

@@ -150,6 +150,18 @@ fn channel(item: &ChannelItem, found: &mut Found) {
         found.add("port", "0 is no port");
     }
     found.prefixes("allow", &item.allow);
+    if let Some(tls) = &item.tls {
+        for (field, name) in [
+            ("tls.certificate", &tls.certificate),
+            ("tls.key", &tls.key),
+            ("tls.client_ca", &tls.client_ca),
+        ] {
+            found.name(field, name, field != "tls.client_ca");
+        }
+        if tls.client_required && tls.client_ca.is_empty() {
+            found.add("tls.client_required", "needs tls.client_ca");
+        }
+    }
     found.most(
         "messages_ttl",
         item.messages_ttl_s,

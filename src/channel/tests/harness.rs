@@ -232,6 +232,7 @@ pub(super) fn deps(
             ..bounds
         },
         proxies: Arc::default(),
+        certificates: None,
     };
     (deps, clock, files, events, dir)
 }
@@ -249,6 +250,7 @@ pub(super) fn channel(id: ChannelId, protocol: &str) -> ChannelItem {
         unknown: UnknownPolicy::Hold,
         takeover: Takeover::Newest,
         allow: Vec::new(),
+        tls: None,
         messages_ttl_s: 86_400,
         configuration: serde_json::Map::default(),
         metadata: serde_json::Map::default(),

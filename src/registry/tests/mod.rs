@@ -80,6 +80,7 @@ fn channel(id: u64, cid: u64, protocols: &[u16], isolated: bool) -> ChannelItem 
         unknown: super::items::UnknownPolicy::Hold,
         takeover: super::items::Takeover::Newest,
         allow: Vec::new(),
+        tls: None,
         messages_ttl_s: 86_400,
         configuration: Metadata::new(),
         metadata: Metadata::new(),

@@ -1,0 +1,194 @@
+//! Whom a tracker's certificate speaks for: names read from its subject.
+//!
+//! The certificate has been verified by then (signature, dates, authority), so that its outer form
+//! is sound; what is read here is read with checked lengths all the same, and what cannot be read
+//! names nobody. Common names stand for idents, organizational units for accounts by their number;
+//! nothing else of a certificate is looked at. Bounds: [`NAMES_MAX`] of each, and what is longer
+//! than an ident may be is no name.
+
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+use protocols::Protocol;
+
+use crate::account::Account;
+use crate::ids::{AccountId, Ident};
+use crate::registry::items::ClientBinds;
+
+/// So many common names, and so many units, of one certificate are looked at.
+const NAMES_MAX: usize = 8;
+/// A longer name is none.
+const NAME_BYTES_MAX: usize = 64;
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OBJECT: u8 = 0x06;
+/// `[0]`: the version, which a certificate may leave out.
+const VERSION: u8 = 0xa0;
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const ORGANIZATIONAL_UNIT: &[u8] = &[0x55, 0x04, 0x0b];
+
+/// What a certificate's subject says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    names: SmallVec<[CompactString; 1]>,
+    units: SmallVec<[CompactString; 1]>,
+}
+
+impl Subject {
+    /// Of a verified certificate in DER.
+    pub(super) fn of(certificate: &[u8]) -> Self {
+        let mut subject = Self::default();
+        // what was read up to a place that cannot be read stands
+        _ = subject.read(certificate);
+        subject
+    }
+
+    fn read(&mut self, certificate: &[u8]) -> Option<()> {
+        let mut tbs = Der(Der(Der(certificate).take(SEQUENCE)?).take(SEQUENCE)?);
+        let (first, _) = tbs.next()?;
+        if first == VERSION {
+            tbs.next()?; // the serial number
+        }
+        tbs.take(SEQUENCE)?; // the algorithm
+        tbs.take(SEQUENCE)?; // the issuer
+        tbs.take(SEQUENCE)?; // the dates
+        let mut subject = Der(tbs.take(SEQUENCE)?);
+        while !subject.0.is_empty() {
+            let mut set = Der(subject.take(SET)?);
+            while !set.0.is_empty() {
+                let mut pair = Der(set.take(SEQUENCE)?);
+                let kind = pair.take(OBJECT)?;
+                let (_, value) = pair.next()?;
+                let into = match kind {
+                    COMMON_NAME => &mut self.names,
+                    ORGANIZATIONAL_UNIT => &mut self.units,
+                    _ => continue,
+                };
+                if let Ok(text) = std::str::from_utf8(value)
+                    && text.len() <= NAME_BYTES_MAX
+                    && into.len() < NAMES_MAX
+                {
+                    into.push(CompactString::new(text));
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Does it speak for this ident, of a device of this account?
+    pub(super) fn speaks_for(
+        &self,
+        binds: ClientBinds,
+        protocol: &Protocol,
+        ident: &Ident,
+        account: Option<&Account>,
+    ) -> bool {
+        match binds {
+            ClientBinds::Nothing => true,
+            ClientBinds::Ident => self
+                .names
+                .iter()
+                .any(|name| protocol.ident(name).is_ok_and(|name| name == *ident)),
+            // nobody's account is nobody's to speak for
+            ClientBinds::Account => account.is_some_and(|account| {
+                let mut numbers = self.units.iter().filter_map(|unit| unit.parse().ok());
+                numbers.any(|id| account.is_or_is_below(AccountId(id)))
+            }),
+        }
+    }
+}
+
+/// Values of DER one behind the other.
+struct Der<'a>(&'a [u8]);
+
+impl<'a> Der<'a> {
+    /// The next value: its tag and what is in it.
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let (&tag, rest) = self.0.split_first()?;
+        let (&length, mut rest) = rest.split_first()?;
+        let length = if length < 0x80 {
+            usize::from(length)
+        } else {
+            // a certificate is shorter than 16 MiB
+            let digits = rest.split_off(..usize::from(length & 0x7f))?;
+            if digits.is_empty() || digits.len() > 3 {
+                return None;
+            }
+            digits
+                .iter()
+                .fold(0, |sum, digit| sum << 8 | usize::from(*digit))
+        };
+        let value = rest.split_off(..length)?;
+        self.0 = rest;
+        Some((tag, value))
+    }
+
+    /// What is in the next value, if it has this tag.
+    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next()
+            .filter(|(found, _)| *found == tag)
+            .map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    fn certificate(names: &[(DnType, &str)]) -> Vec<u8> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, text) in names {
+            params.distinguished_name.push(kind.clone(), *text);
+        }
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn common_names_and_units_are_read_and_nothing_else() {
+        let der = certificate(&[
+            (DnType::CountryName, "UA"),
+            (DnType::OrganizationalUnitName, "17"),
+            (DnType::CommonName, "356307042441013"),
+            (DnType::OrganizationName, "acme"),
+        ]);
+        let subject = Subject::of(&der);
+        assert_eq!(subject.names[..], ["356307042441013"]);
+        assert_eq!(subject.units[..], ["17"]);
+        let long = "x".repeat(65);
+        let none = Subject::of(&certificate(&[(DnType::CommonName, &long)]));
+        assert_eq!(none, Subject::default());
+    }
+
+    #[test]
+    fn what_is_cut_short_or_flipped_is_read_without_harm() {
+        let der = certificate(&[(DnType::CommonName, "356307042441013")]);
+        for end in 0..der.len() {
+            let cut = Subject::of(&der[..end]);
+            assert!(cut.names.len() <= 1, "{cut:?}");
+        }
+        for bit in 0..der.len() * 8 {
+            let mut changed = der.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(Subject::of(&changed).names.len() <= 1);
+        }
+    }
+
+    #[test]
+    fn an_ident_is_compared_in_the_form_of_its_protocol() {
+        let protocol = protocols::find("teltonika").unwrap();
+        let ident = |text: &str| protocol.ident(text).unwrap();
+        let of = |name| Subject::of(&certificate(&[(DnType::CommonName, name)]));
+        let speaks = |subject: &Subject, binds| {
+            subject.speaks_for(binds, protocol, &ident("356307042441013"), None)
+        };
+        assert!(speaks(&of("356307042441013"), ClientBinds::Ident));
+        assert!(!speaks(&of("356307042441014"), ClientBinds::Ident));
+        assert!(!speaks(&Subject::default(), ClientBinds::Ident));
+        assert!(!speaks(&of("356307042441013"), ClientBinds::Account));
+        assert!(speaks(&Subject::default(), ClientBinds::Nothing));
+    }
+}
