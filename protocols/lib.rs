@@ -33,6 +33,7 @@ mod meiligao;
 mod meitrack;
 mod navis;
 mod ruptela;
+mod starlink;
 mod startek;
 mod suntech;
 mod taip;
@@ -83,6 +84,7 @@ table! {
     11 meitrack,
     15 navis,
     10 ruptela,
+    38 starlink,
     24 startek,
     9 suntech,
     29 taip,

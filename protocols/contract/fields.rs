@@ -182,6 +182,7 @@ dictionary! {
     45 ENGINE_MOTORHOURS "engine.motorhours" Number "hours" "time that the engine has run";
     46 ENGINE_TEMPERATURE "engine.temperature" Number "celsius" "engine";
     47 ENGINE_BLOCKED_STATUS "engine.blocked.status" Boolean "" "the engine is prevented from running";
+    1300 ENGINE_RUNNING_STATUS "engine.running.status" Boolean "" "the engine runs";
     48 ENGINE_ON_DURATION "engine.on.duration" Number "seconds" "time that the ignition has been on";
     49 MOVEMENT_STATUS "movement.status" Boolean "" "the device is moving";
     50 MOVEMENT_DURATION "movement.duration" Number "seconds" "time since the movement began";

@@ -149,6 +149,8 @@ const ROWS: &[Row] = &[
     row("batteryLevel", &[("battery.level", SAME)]),
     // steps with their sign turned, and the state of the registration
     row_of(&["atrack"], "rssi", &[]),
+    // the size of a negative number
+    row_of(&["starlink"], "rssi", &[("gsm.signal.dbm", &[-1.0])]),
     row(
         "rssi",
         &[
@@ -227,6 +229,12 @@ const ROWS: &[Row] = &[
         &["easytrack"],
         "hours",
         &[("engine.motorhours", HOURS), ("custom.obd.t", SAME)],
+    ),
+    // in a unit that is not told
+    row_of(
+        &["starlink"],
+        "hours",
+        &[("custom.tdur", SAME), ("custom.dur", SAME)],
     ),
     // 0.05 h, which the reference does not turn into milliseconds
     row_of(&["huasheng"], "hours", &[("engine.motorhours", SAME)]),
