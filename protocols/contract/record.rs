@@ -176,6 +176,32 @@ impl<'a> Record<'a> {
         Fields { rest: self.fields }
     }
 
+    /// A hash of the keys in their order: records with the same parameters have the same. `None` if
+    /// the bytes are no record to their end. The same within one build of the program.
+    pub fn shape(&self) -> Option<u64> {
+        let mut hasher = foldhash::fast::FixedState::with_seed(0x7368_6170).build();
+        let mut rest = self.fields;
+        while !rest.is_empty() {
+            let (raw, after) = read_varint(rest)?;
+            hasher.write_u64(raw);
+            let value = match raw & 3 {
+                0 => after,
+                1 | 2 => {
+                    let (second, after) = read_varint(after)?;
+                    hasher.write_u64(second);
+                    after
+                }
+                _ => {
+                    let (name, after) = after.split_at_checked(usize::try_from(raw >> 2).ok()?)?;
+                    hasher.write(name);
+                    after
+                }
+            };
+            rest = skip_datum(value, LIST_DEPTH_MAX)?;
+        }
+        Some(hasher.finish())
+    }
+
     /// A hash of the content without what changes when the same record is sent again. The same
     /// within one build of the program; it is never stored.
     pub fn content_hash(&self) -> u64 {
@@ -363,6 +389,29 @@ fn read_key(bytes: &[u8]) -> Option<(Key<'_>, &[u8])> {
     }
 }
 
+/// What comes behind a value.
+fn skip_datum(bytes: &[u8], depth: u8) -> Option<&[u8]> {
+    let (&tag, rest) = bytes.split_first()?;
+    match tag {
+        0 | 1 => Some(rest),
+        2 => Some(read_varint(rest)?.1),
+        3 => rest.get(8..),
+        4 | 5 => {
+            let (length, rest) = read_varint(rest)?;
+            rest.get(usize::try_from(length).ok()?..)
+        }
+        6 => {
+            let depth = depth.checked_sub(1)?;
+            let (count, mut rest) = read_varint(rest)?;
+            for _ in 0..count {
+                rest = skip_datum(rest, depth)?;
+            }
+            Some(rest)
+        }
+        _ => None,
+    }
+}
+
 fn read_datum(bytes: &[u8], depth: u8) -> Option<(Datum<'_>, &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     match tag {
@@ -415,7 +464,18 @@ pub fn write_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Reads a varint; `None` if it is cut short or longer than 64 bits.
+#[inline]
 pub fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    // nearly all are of one byte
+    if let Some((&byte, rest)) = bytes.split_first()
+        && byte & 0x80 == 0
+    {
+        return Some((u64::from(byte), rest));
+    }
+    read_long_varint(bytes)
+}
+
+fn read_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     for (index, &byte) in bytes.iter().enumerate().take(10) {
         let part = u64::from(byte & 0x7f);

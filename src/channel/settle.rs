@@ -822,9 +822,10 @@ impl Core {
             return Settled::Refused(refusal);
         }
         let count = u64::from(batch.count());
-        let journal = &self.worker.deps().journal;
-        let last = journal.append(permit, batch);
+        let last = self.worker.deps().journal.append(permit, batch);
         let behind = Position::from_raw((last.raw() + 1).saturating_sub(count));
+        // under the windows: a snapshot of telemetry waits for them
+        self.renew_telemetry(walk, range, payers, behind, scratch);
         for ((payer, window), kept) in payers.iter().zip(&mut windows).zip(fragments) {
             if let (None, Some(known)) = (&window, self.logins.get_mut(usize::from(payer.login))) {
                 known.fragment_bytes = saturated(kept);
@@ -841,7 +842,7 @@ impl Core {
                 device.remember(window, &scratch.of_device, last);
             }
         }
-        self.publish(walk, range, payers, behind, scratch);
+        self.tell_followers(walk, range, payers, behind, scratch);
         self.tally.duplicates.add(duplicates);
         let stored: u64 = payers.iter().map(|payer| payer.messages).sum();
         self.tally.messages.add(stored);
@@ -1003,8 +1004,8 @@ impl Core {
         duplicates
     }
 
-    /// Tells telemetry and followers of what was appended behind `behind`.
-    fn publish(
+    /// Telemetry takes in what was appended behind `behind`.
+    fn renew_telemetry(
         &self,
         walk: &Walk,
         range: &Range<usize>,
@@ -1012,11 +1013,13 @@ impl Core {
         behind: Position,
         scratch: &Scratch,
     ) {
-        let router = &self.worker.deps().router;
-        let followed = router.is_followed();
+        let now_ms = self.now_ms();
         let spans = walk.spans.get(range.clone()).unwrap_or_default();
         for payer in payers {
-            let mut telemetry = payer.device.as_ref().map(|device| device.telemetry());
+            let Some(device) = &payer.device else {
+                continue;
+            };
+            let mut telemetry = device.telemetry();
             for (span, entries) in spans.iter().zip(&scratch.entries) {
                 if span.messages == 0 {
                     continue;
@@ -1026,13 +1029,33 @@ impl Core {
                 for event in events.into_iter().flatten() {
                     if let Event::Message { login, range } = event
                         && *login == payer.login
-                        && let Some(telemetry) = &mut telemetry
                         && let Some(record) = walk.output.bytes.get(range.clone())
                     {
-                        telemetry.update(record, position, self.now_ms());
+                        telemetry.update(record, position, now_ms);
                     }
                 }
-                if followed {
+            }
+        }
+    }
+
+    /// Tells followers of what was appended behind `behind`.
+    fn tell_followers(
+        &self,
+        walk: &Walk,
+        range: &Range<usize>,
+        payers: &[Payer],
+        behind: Position,
+        scratch: &Scratch,
+    ) {
+        let router = &self.worker.deps().router;
+        if !router.is_followed() {
+            return;
+        }
+        let spans = walk.spans.get(range.clone()).unwrap_or_default();
+        for payer in payers {
+            for (span, entries) in spans.iter().zip(&scratch.entries) {
+                if span.messages > 0 {
+                    let position = behind.plus(u64::from(*entries) - 1);
                     router.appended(self.channel.id, payer.device_id, position);
                 }
             }

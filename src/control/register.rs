@@ -102,12 +102,13 @@ impl Control {
             .charge(minute_of(now_us), cost)
             .map_err(RegisterError::Refused)?;
         let position = self.journal.append(permit, &mut batch);
-        device.remember(window, &keys, position);
         let mut telemetry = device.telemetry();
         for (record, _) in records {
             telemetry.update(record, position, self.clock.now_ms());
         }
         drop(telemetry);
+        // behind telemetry: a snapshot waits for the window
+        device.remember(window, &keys, position);
         if self.router.is_followed() {
             self.router.appended(ChannelId::NONE, device.id, position);
         }

@@ -2,27 +2,32 @@
 //! journal from there on.
 //!
 //! One thread. At the start it gives the snapshot back, then folds what came behind it; nobody
-//! waits for that, and what trackers send meanwhile is newer and stays. From then on it folds each
-//! [`SNAPSHOT_BYTES`] of journal once more and writes a snapshot of it: so the position that a
-//! snapshot names is one up to which every entry is in it for certain, and a start folds at most
-//! so much. Folding twice changes nothing, since a value is replaced only by a newer one.
+//! waits for that, and what trackers send meanwhile is newer and stays. From then on nothing is
+//! folded twice: each [`SNAPSHOT_BYTES`] of journal it writes what devices hold, so that a start
+//! folds at most about so much. Folding an entry again changes nothing, since a value is replaced
+//! only by a newer one.
+//!
+//! The position that a snapshot names is the durable one of before it was begun. Every entry up to
+//! there is in it: whoever appends an entry of a device holds that device's window of duplicates
+//! until telemetry has taken the entry in, and each device is looked at under its window.
 //!
 //! It refuses to lose values for want of a snapshot: a damaged one is said, and the journal is
 //! folded from its first entry. The values of devices that are gone are not kept.
 //!
 //! # Order on disk
 //!
-//! Snapshot (temporary name, sync, rename, sync of the folder), then the journal is told that it
-//! needs segments only from there on. A crash in between keeps segments longer than needed.
+//! All that was appended while it was made is durable; snapshot (temporary name, sync, rename, sync
+//! of the folder); then the journal is told that it needs segments only from there on. A crash in
+//! between keeps segments longer than needed.
 
 use crate::ids::{Clock, DeviceId, Position};
-use crate::journal::{EntryRef, Follow, Journal};
-use crate::registry::Registry;
+use crate::journal::{EntryRef, Journal};
+use crate::registry::{DeviceHandle, Registry};
 use crate::segment::checked::{CheckedReader, CheckedWriter, Form};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The name of the snapshot in the journal's folder.
 pub const SNAPSHOT: &str = "telemetry.snapshot";
@@ -36,6 +41,9 @@ pub const SNAPSHOT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How often it is looked whether a snapshot is due.
 const PULSE: Duration = Duration::from_secs(1);
+/// How long a snapshot waits for its last values to be durable, and the pause between two looks.
+const DURABLE_WAIT: Duration = Duration::from_secs(10);
+const DURABLE_PAUSE: Duration = Duration::from_millis(1);
 /// Entries that are folded between two looks whether to stop.
 const ENTRIES_TOGETHER: usize = 4096;
 
@@ -128,9 +136,8 @@ impl Shared {
     }
 
     fn run(&self) {
-        let (kept, mut folded) = match self.load() {
-            Ok(Some(position)) => (position, position),
-            Ok(None) => (Position::ZERO, Position::ZERO),
+        let kept = match self.load() {
+            Ok(kept) => kept.unwrap_or(Position::ZERO),
             Err(error) => {
                 tracing::error!(
                     %error,
@@ -138,12 +145,12 @@ impl Shared {
                     "no snapshot of telemetry: the whole journal is folded, and the values of \
                      devices that are older than it are not there"
                 );
-                (Position::ZERO, Position::ZERO)
+                Position::ZERO
             }
         };
         self.journal.telemetry_kept(kept);
-        let mut follow = self.journal.follow(folded);
-        let mut bytes = match self.fold(&mut follow, true) {
+        let written = self.journal.stats().bytes();
+        let folded = match self.fold(kept) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return,
             Err(error) => {
@@ -153,6 +160,12 @@ impl Shared {
         };
         self.state().caught_up = true;
         self.changed.notify_all();
+        self.keep(kept, written.saturating_sub(folded));
+    }
+
+    /// Writes snapshots until it is stopped. `kept`: the position of the last one; `written`: how
+    /// much the journal had written then.
+    fn keep(&self, mut kept: Position, mut written: u64) {
         loop {
             let stopping = {
                 let state = self.state();
@@ -164,20 +177,14 @@ impl Shared {
                     state.stopping
                 }
             };
-            match self.fold(&mut follow, false) {
-                Ok(more) => bytes += more.unwrap_or(0),
-                Err(error) => {
-                    tracing::error!(%error, "no snapshots of telemetry any more");
-                    return;
-                }
-            }
-            let last = last_folded(&follow);
-            if (stopping || bytes >= self.snapshot_bytes) && last > folded {
-                match self.store(last) {
+            let now = self.journal.stats().bytes();
+            let durable = self.journal.durable();
+            let due = stopping || now.saturating_sub(written) >= self.snapshot_bytes;
+            if due && durable > kept {
+                match self.store(durable) {
                     Ok(()) => {
-                        self.journal.telemetry_kept(last);
-                        folded = last;
-                        bytes = 0;
+                        self.journal.telemetry_kept(durable);
+                        (kept, written) = (durable, now);
                     }
                     Err(error) => tracing::error!(%error, "no snapshot of telemetry is written"),
                 }
@@ -188,8 +195,10 @@ impl Shared {
         }
     }
 
-    /// Folds what is durable; `None`: it was told to stop meanwhile and may.
-    fn fold(&self, follow: &mut Follow, may_stop: bool) -> io::Result<Option<u64>> {
+    /// Folds what is durable behind `kept`, and says how many bytes that is; `None`: it was told to
+    /// stop meanwhile.
+    fn fold(&self, kept: Position) -> io::Result<Option<u64>> {
+        let mut follow = self.journal.follow(kept);
         let mut bytes = 0;
         loop {
             let more = follow.visit(ENTRIES_TOGETHER, &mut |position, entry| {
@@ -208,7 +217,7 @@ impl Shared {
                 }
             })?;
             bytes += more;
-            if may_stop && self.state().stopping {
+            if self.state().stopping {
                 return Ok(None);
             }
             if more == 0 {
@@ -252,6 +261,7 @@ impl Shared {
         Ok(Some(position))
     }
 
+    /// Writes what devices hold now, which is every entry up to `position` and perhaps later ones.
     fn store(&self, position: Position) -> io::Result<()> {
         let files = self.journal.files().as_ref();
         let mut writer = CheckedWriter::begin(
@@ -264,23 +274,40 @@ impl Shared {
         let mut piece = Vec::new();
         for device in self.registry.devices() {
             piece.clear();
-            for (at, record) in device.telemetry().encoded() {
-                piece.extend_from_slice(&device.id.0.to_le_bytes());
-                piece.extend_from_slice(&at.raw().to_le_bytes());
-                let length = u32::try_from(record.len()).map_err(io::Error::other)?;
-                piece.extend_from_slice(&length.to_le_bytes());
-                piece.extend_from_slice(record);
-            }
+            encode(&device, &mut piece)?;
             writer.push(&piece)?;
         }
+        self.wait_durable()?;
         writer.finish()
+    }
+
+    /// Waits for all that was appended until now: no value outlives a crash that its message does not.
+    fn wait_durable(&self) -> io::Result<()> {
+        let appended = self.journal.appended();
+        let until = Instant::now() + DURABLE_WAIT;
+        while self.journal.durable() < appended {
+            let never = self.journal.failed().is_some() || self.journal.is_stalled();
+            if never || Instant::now() > until {
+                return Err(io::Error::other("the journal does not go on"));
+            }
+            std::thread::sleep(DURABLE_PAUSE);
+        }
+        Ok(())
     }
 }
 
-/// The last entry that was folded.
-fn last_folded(follow: &Follow) -> Position {
-    let next = follow.position();
-    Position::new(next.node(), next.sequence().saturating_sub(1))
+/// Appends what a device holds to `piece`.
+fn encode(device: &DeviceHandle, piece: &mut Vec<u8>) -> io::Result<()> {
+    // who appends lets it go when telemetry has what was appended
+    let _window = device.recent();
+    for (at, record) in device.telemetry().encoded() {
+        piece.extend_from_slice(&device.id.0.to_le_bytes());
+        piece.extend_from_slice(&at.raw().to_le_bytes());
+        let length = u32::try_from(record.len()).map_err(io::Error::other)?;
+        piece.extend_from_slice(&length.to_le_bytes());
+        piece.extend_from_slice(record);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -334,8 +361,23 @@ mod tests {
         (journal, clock)
     }
 
-    /// Parameter `id` has `value` at that time.
-    fn append(journal: &Journal, device: u64, at_ms: i64, id: u16, value: i64) {
+    /// Parameter `id` has `value` at that time: as the driver does it.
+    fn append(
+        journal: &Journal,
+        registry: &Registry,
+        device: u64,
+        at_ms: i64,
+        id: u16,
+        value: i64,
+    ) {
+        let record = record(at_ms, id, value);
+        let handle = registry.device(DeviceId(device)).unwrap();
+        let _window = handle.recent();
+        let position = append_record(journal, device, &record);
+        handle.telemetry().update(&record, position, T0_US / 1000);
+    }
+
+    fn record(at_ms: i64, id: u16, value: i64) -> Vec<u8> {
         let varint = |out: &mut Vec<u8>, mut value: u64| {
             while value >= 0x80 {
                 out.push(value.to_le_bytes()[0] | 0x80);
@@ -349,6 +391,11 @@ mod tests {
         varint(&mut record, u64::from(id) << 2);
         record.push(2);
         varint(&mut record, zigzag(value));
+        record
+    }
+
+    /// Durable when it comes back.
+    fn append_record(journal: &Journal, device: u64, record: &[u8]) -> Position {
         let ident = Ident::new("1").unwrap();
         let mut batch = Batch::new();
         let mut frame = FrameWriter::begin(
@@ -369,13 +416,14 @@ mod tests {
             account: AccountId(1),
             epoch: Epoch(0),
         });
-        frame.record(&record);
+        frame.record(record);
         frame.finish(1);
         let permit = journal.try_permit(batch.len()).unwrap();
         let last = journal.append(permit, &mut batch);
         while journal.durable() < last {
             std::thread::yield_now();
         }
+        last
     }
 
     fn shown(registry: &Registry, device: u64) -> Vec<(i64, String)> {
@@ -397,13 +445,13 @@ mod tests {
                 TelemetryKeeper::start(journal.clone(), Arc::clone(&registry), clock, 10_000)
                     .unwrap();
             for step in 0..200 {
-                append(&journal, 1, T0_US / 1000 + step, 1, step);
+                append(&journal, &registry, 1, T0_US / 1000 + step, 1, step);
             }
-            append(&journal, 2, T0_US / 1000 - 9, 7, 77);
-            append(&journal, 2, T0_US / 1000 - 99, 7, 66);
+            append(&journal, &registry, 2, T0_US / 1000 - 9, 7, 77);
+            append(&journal, &registry, 2, T0_US / 1000 - 99, 7, 66);
             keeper.stop();
             // behind the last snapshot
-            append(&journal, 1, T0_US / 1000 + 500, 2, 5);
+            append(&journal, &registry, 1, T0_US / 1000 + 500, 2, 5);
             [1, 2].map(|device| shown(&registry, device))
         };
         assert_eq!(before[1].len(), 1, "an older value replaces none");
@@ -443,5 +491,35 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(Position::from_raw(reader.number()).sequence(), 202);
+    }
+
+    #[test]
+    fn a_snapshot_waits_for_who_has_appended_and_not_yet_told_telemetry() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let registry = registry();
+            let (journal, clock) = open(dir.path(), &registry);
+            let keeper =
+                TelemetryKeeper::start(journal.clone(), Arc::clone(&registry), clock, 1 << 30)
+                    .unwrap();
+            keeper.caught_up();
+            let device = registry.device(DeviceId(1)).unwrap();
+            let window = device.recent();
+            let record = record(T0_US / 1000, 5, 50);
+            let position = append_record(&journal, 1, &record);
+            std::thread::scope(|scope| {
+                let stopping = scope.spawn(|| keeper.stop());
+                std::thread::sleep(Duration::from_millis(50));
+                assert!(!stopping.is_finished(), "the entry is durable");
+                device.telemetry().update(&record, position, T0_US / 1000);
+                drop(window);
+            });
+        }
+        let registry = registry();
+        let (journal, clock) = open(dir.path(), &registry);
+        let keeper =
+            TelemetryKeeper::start(journal.clone(), Arc::clone(&registry), clock, 1 << 30).unwrap();
+        keeper.caught_up();
+        assert_eq!(shown(&registry, 1).len(), 1);
     }
 }

@@ -113,7 +113,8 @@ impl DeviceHandle {
 
     /// What it sent lately. Hold it from the look-up to [`DeviceHandle::remember`], so that two
     /// connections cannot store the same record; never across an await, never two at once except
-    /// in ascending order of the ids.
+    /// in ascending order of the ids. Telemetry takes in what is appended before it is let go: who
+    /// takes it finds there what every entry of the device says that is durable by then.
     pub fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,7 +140,8 @@ impl DeviceHandle {
         self.budget.settle(&overdrawn);
     }
 
-    /// The newest value of each parameter.
+    /// The newest value of each parameter. Taken while [`DeviceHandle::recent`] is held, or without
+    /// it; never the other way round.
     pub fn telemetry(&self) -> MutexGuard<'_, Telemetry> {
         self.telemetry
             .lock()

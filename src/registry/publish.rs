@@ -2,7 +2,7 @@
 
 use super::device::DeviceState;
 use super::items::{AccountItem, ChannelItem, DeviceItem, LimitItem, TokenItem, Tombstone};
-use super::{ChannelHandle, ChannelState, ChannelTable, DeviceHandle, Registry};
+use super::{ChannelHandle, ChannelState, ChannelTable, DeviceHandle, Registry, Telemetry};
 use crate::account::{Account, Dimension, Rules, TreeError};
 use crate::ids::{AccountId, ChannelId, DeviceId, LimitId, TokenId};
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
@@ -239,11 +239,11 @@ impl Registry {
                 return Ok(handle);
             }
             self.unlist(&handle);
-            let fresh = self.list(state);
-            *fresh.telemetry() = std::mem::take(&mut handle.telemetry());
-            return Ok(fresh);
+            // a copy: at any time the handle that is found has what the device ever sent
+            let telemetry = handle.telemetry().clone();
+            return Ok(self.list(state, telemetry));
         }
-        let fresh = self.list(state);
+        let fresh = self.list(state, Telemetry::default());
         for channel in self.channels.load().handles.values() {
             channel.unknown().forget(fresh.protocol, &fresh.ident);
         }
@@ -257,8 +257,9 @@ impl Registry {
         Some(handle)
     }
 
-    fn list(&self, state: DeviceState) -> Arc<DeviceHandle> {
+    fn list(&self, state: DeviceState, telemetry: Telemetry) -> Arc<DeviceHandle> {
         let handle = Arc::new(DeviceHandle::new(state, Arc::clone(&self.budget)));
+        *handle.telemetry() = telemetry;
         let key = (handle.protocol, handle.ident.clone());
         let mut holders = self.idents.entry(key.clone()).or_default();
         holders.push(Arc::clone(&handle));

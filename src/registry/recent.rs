@@ -9,6 +9,7 @@
 use super::device::DeviceHandle;
 use crate::ids::Position;
 use protocols::{Record, Time};
+use std::cmp::Ordering as CmpOrdering;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -50,6 +51,8 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct Recent {
     seen: VecDeque<Seen>,
+    /// No record that was ever remembered has a later time.
+    latest_ms: Option<i64>,
     /// The clock hand has not passed since it was used.
     used: bool,
     /// It stands in the budget's queue.
@@ -61,6 +64,13 @@ pub struct Recent {
 impl Recent {
     /// Where this record is stored already, if it is remembered.
     pub fn find(&self, key: RecordKey) -> Option<Position> {
+        // nearly every record is later than all before it
+        if self
+            .latest_ms
+            .is_none_or(|latest| key.timestamp_ms > latest)
+        {
+            return None;
+        }
         self.seen
             .iter()
             .rev()
@@ -75,6 +85,11 @@ impl Recent {
         if self.seen.capacity() > 2 * (kept + keys.len()).max(RECORDS_BEFORE_MAX) {
             self.seen.shrink_to(kept + keys.len());
         }
+        self.latest_ms = keys
+            .iter()
+            .map(|key| key.timestamp_ms)
+            .max()
+            .max(self.latest_ms);
         let keys = keys.iter().map(|&key| Seen { key, position });
         self.seen.extend(keys);
         self.used = true;
@@ -145,10 +160,11 @@ impl Budget {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push_back(Arc::downgrade(device));
         }
-        if after >= before {
-            self.bytes.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.bytes.fetch_sub(before - after, Ordering::Relaxed);
+        // a window that does not grow leaves the sum alone, which is every thread's
+        match after.cmp(&before) {
+            CmpOrdering::Equal => {}
+            CmpOrdering::Greater => _ = self.bytes.fetch_add(after - before, Ordering::Relaxed),
+            CmpOrdering::Less => _ = self.bytes.fetch_sub(before - after, Ordering::Relaxed),
         }
         Overdrawn(self.bytes() > self.bytes_max)
     }

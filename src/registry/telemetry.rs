@@ -4,7 +4,7 @@
 //! more than a day ahead of the server's. Values stay in the form in which the decoder wrote them:
 //! what is kept is a few cut-down records, the newest first, and each parameter stands in exactly
 //! one of them. A record with the same parameters as the newest one before it, which is what
-//! trackers send nearly always, replaces that one's bytes and touches nothing else.
+//! trackers send nearly always, replaces that one's bytes and reads nothing of it.
 //!
 //! At most [`PARAMS_MAX`] parameters and [`BYTES_MAX`] bytes a device; the oldest go first.
 
@@ -23,7 +23,8 @@ pub const AHEAD_MS_MAX: i64 = 86_400_000;
 /// The values of one device. Without values it owns no memory.
 #[derive(Debug, Default, Clone)]
 pub struct Telemetry {
-    groups: Vec<Group>,
+    /// The newest first, and that one beside what else a frame touches of its device.
+    groups: SmallVec<[Group; 1]>,
 }
 
 /// Values of one record, or those of them that nothing newer has replaced.
@@ -31,6 +32,8 @@ pub struct Telemetry {
 struct Group {
     at_ms: i64,
     position: Position,
+    /// The record's [`Record::shape`] while it is kept whole.
+    shape: Option<u64>,
     bytes: Vec<u8>,
 }
 
@@ -58,42 +61,46 @@ impl Telemetry {
             return false;
         }
         let stamp = (at_ms, position);
+        let shape = read.shape();
         if let Some(newest) = self.groups.first_mut()
             && stamp >= newest.stamp()
             && record.len() <= BYTES_MAX / 2
-            && self.groups.len() == 1
-            && let Some(newest) = self.groups.first_mut()
-            && same_keys(&newest.bytes, &read)
+            && shape.is_some()
+            && newest.shape == shape
         {
+            let grows = record.len() > newest.bytes.len();
             newest.bytes.clear();
             newest.bytes.extend_from_slice(record);
-            newest.at_ms = at_ms;
-            newest.position = position;
+            (newest.at_ms, newest.position) = stamp;
+            if grows && self.groups.len() > 1 {
+                self.bound();
+            }
             return true;
         }
-        self.merge(record, &read, stamp)
+        let fresh = Group {
+            at_ms,
+            position,
+            shape,
+            bytes: record.to_vec(),
+        };
+        self.merge(fresh, &Keys::of_record(&read))
     }
 
-    fn merge(&mut self, record: &[u8], read: &Record<'_>, stamp: (i64, Position)) -> bool {
+    fn merge(&mut self, mut fresh: Group, keys: &Keys<'_>) -> bool {
+        let stamp = fresh.stamp();
         let at = self
             .groups
             .iter()
             .position(|group| group.stamp() <= stamp)
             .unwrap_or(self.groups.len());
-        let mut fresh = Group {
-            at_ms: stamp.0,
-            position: stamp.1,
-            bytes: record.to_vec(),
-        };
         for newer in self.groups.iter().take(at) {
             fresh.strip(&Keys::of(&newer.bytes));
         }
         if fresh.is_empty() {
             return false;
         }
-        let keys = Keys::of_record(read);
         for older in self.groups.iter_mut().skip(at) {
-            older.strip(&keys);
+            older.strip(keys);
         }
         self.groups.insert(at, fresh);
         self.bound();
@@ -186,6 +193,7 @@ impl Group {
             }
         }
         self.bytes = kept;
+        self.shape = None;
     }
 
     /// Cuts off what does not fit into what is left of the bounds, and takes what stays from them.
@@ -205,19 +213,11 @@ impl Group {
             *params -= 1;
             end = next;
         }
-        self.bytes.truncate(end);
+        if end < self.bytes.len() {
+            self.bytes.truncate(end);
+            self.shape = None;
+        }
     }
-}
-
-/// Do the same parameters stand in both, in the same order?
-fn same_keys(bytes: &[u8], record: &Record<'_>) -> bool {
-    Record::read(bytes).is_some_and(|other| {
-        let mut others = other.fields();
-        record
-            .fields()
-            .all(|(key, _)| others.next().is_some_and(|(other, _)| other == key))
-            && others.next().is_none()
-    })
 }
 
 /// The parameters of a record, quick to ask for.

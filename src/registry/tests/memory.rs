@@ -171,8 +171,13 @@ fn telemetry_agrees_with_a_map_and_stays_in_its_bounds() {
     let mut map = std::collections::BTreeMap::new();
     for position in 1..3000 {
         let at_ms = i64::try_from(1000 + roll(200)).unwrap();
+        // often one of a few sets of parameters, as trackers send; else any
+        let set = roll(6);
         let fields: Vec<(u16, i64)> = (0..40)
-            .filter(|_| roll(3) > 0)
+            .filter(|id| match set {
+                0..3 => id % 3 != u16::try_from(set).unwrap(),
+                _ => roll(3) > 0,
+            })
             .map(|id| (id, i64::try_from(position).unwrap()))
             .collect();
         telemetry.update(&record(at_ms, &fields), at(position), 10_000);
