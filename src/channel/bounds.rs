@@ -14,6 +14,9 @@ pub const FRAMES_PER_READ_MAX: usize = 1024;
 pub const BATCH_BYTES_MAX: usize = 512 * 1024;
 /// So many reads of one connection, then others have their turn.
 pub const READS_PER_TURN_MAX: u32 = 4;
+/// The journal's writer is told of what was appended once every connection that was ready has had its
+/// turn, and after so long if they are many.
+pub const UNTOLD_US_MAX: i64 = 2_000;
 /// A connection that waits at a limit without a known end tries again so often.
 pub const RETRY_MS: i64 = 1_000;
 /// A connection that is not read is looked at so often for a peer that has gone.

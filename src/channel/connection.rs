@@ -490,6 +490,7 @@ impl Core {
 
     fn begin_turn(&mut self, cx: &Context<'_>) {
         self.now_us = self.worker.now_us();
+        self.worker.look_at_untold(self.now_us);
         let renewed = if let Some(token) = self.token {
             self.worker.renew(token, cx.waker())
         } else {

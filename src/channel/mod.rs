@@ -79,8 +79,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 
 use crate::ids::{ChannelId, Pulse};
 use crate::registry::ChannelHandle;
@@ -136,16 +136,32 @@ impl Channels {
         let hands = (0..workers.max(1))
             .map(|number| {
                 let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
                 let room = Arc::clone(&room);
                 let pulse = Arc::new(Pulse::default());
                 pulse.beat();
                 let beating = Arc::clone(&pulse);
+                // a runtime that never leaves its thread is made there
+                let (made, outcome) = sync_channel(1);
+                let starting = move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build_local(LocalOptions::default());
+                    let (runtime, done) = match runtime {
+                        Ok(runtime) => (Some(runtime), Ok(())),
+                        Err(error) => (None, Err(error)),
+                    };
+                    // who asked waits for it
+                    _ = made.send(done);
+                    if let Some(runtime) = runtime {
+                        work(runtime, room, beating, receiver);
+                    }
+                };
                 let thread = std::thread::Builder::new()
                     .name(format!("channels-{number}"))
-                    .spawn(move || work(&runtime, room, beating, receiver))?;
+                    .spawn(starting)?;
+                outcome
+                    .recv()
+                    .map_err(|_| io::Error::other("a worker did not start"))??;
                 Ok(Hand {
                     commands,
                     thread: Some(thread),
@@ -316,18 +332,18 @@ impl Drop for Channels {
 
 /// A worker's thread.
 fn work(
-    runtime: &tokio::runtime::Runtime,
+    runtime: LocalRuntime,
     room: Arc<Room>,
     pulse: Arc<Pulse>,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let local = LocalSet::new();
     let worker = Worker::new(room, pulse);
     let serving = {
         let worker = Rc::clone(&worker);
         async move {
             tokio::task::spawn_local(Rc::clone(&worker).keep_time());
             tokio::task::spawn_local(Rc::clone(&worker).follow_journal());
+            tokio::task::spawn_local(Rc::clone(&worker).keep_telling());
             let mut listeners = BTreeMap::new();
             while let Some(command) = commands.recv().await {
                 match command {
@@ -365,8 +381,9 @@ fn work(
             }
         }
     };
-    local.block_on(runtime, serving);
-    drop(local);
+    runtime.block_on(serving);
+    // and every connection with it
+    drop(runtime);
     worker.hand_in(worker.now_us(), true);
 }
 

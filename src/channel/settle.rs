@@ -646,7 +646,7 @@ impl Core {
             self.worker.batch.replace(batch);
             return Some(Wait::Room { bytes });
         };
-        let position = self.worker.deps().journal.append(permit, &mut batch);
+        let position = self.worker.append(permit, &mut batch, self.now_us);
         self.worker.batch.replace(batch);
         self.replies.stored(position);
         self.answer(walk, walk.at, false);
@@ -822,7 +822,7 @@ impl Core {
             return Settled::Refused(refusal);
         }
         let count = u64::from(batch.count());
-        let last = self.worker.deps().journal.append(permit, batch);
+        let last = self.worker.append(permit, batch, self.now_us);
         let behind = Position::from_raw((last.raw() + 1).saturating_sub(count));
         // under the windows: a snapshot of telemetry waits for them
         self.renew_telemetry(walk, range, payers, behind, scratch);

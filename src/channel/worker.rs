@@ -10,19 +10,19 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use protocols::Output;
 
 use crate::config::Prefix;
 use crate::ids::{ChannelId, Clock, ConnectionId, Position, Pulse};
-use crate::journal::{Batch, Journal};
+use crate::journal::{Batch, Journal, Permit};
 use crate::metrics::{Counter, LocalBuckets, Metrics, SECONDS, names};
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
 
-use super::bounds::{Bounds, READ_BYTES_MAX, UPKEEP_TICKS};
+use super::bounds::{Bounds, READ_BYTES_MAX, UNTOLD_US_MAX, UPKEEP_TICKS};
 use super::events::{ConnectionEvent, EventSink};
 use super::frames::Span;
 use super::gate::Mark;
@@ -211,6 +211,9 @@ pub(super) struct Worker {
     wheel: RefCell<Wheel<Token>>,
     due: RefCell<Vec<Token>>,
     acks: RefCell<VecDeque<(Position, Token)>>,
+    /// Since when the journal's writer was not told of what was appended, unix us.
+    untold_since_us: Cell<Option<i64>>,
+    teller: RefCell<Option<Waker>>,
     tallies: RefCell<BTreeMap<ChannelId, Rc<Tally>>>,
     counters: RefCell<BTreeMap<(&'static str, &'static str, &'static str), Counter>>,
     closes: RefCell<BTreeMap<CloseCode, Counter>>,
@@ -241,6 +244,8 @@ impl Worker {
             wheel: RefCell::new(Wheel::new(now_ms)),
             due: RefCell::default(),
             acks: RefCell::default(),
+            untold_since_us: Cell::new(None),
+            teller: RefCell::default(),
             tallies: RefCell::default(),
             counters: RefCell::default(),
             closes: RefCell::default(),
@@ -309,6 +314,52 @@ impl Worker {
         self.wheel.borrow_mut().arm(at_ms, token);
     }
 
+    /// Appends to the journal. Its writer is told once those connections have had their turn that
+    /// are ready now, and within [`UNTOLD_US_MAX`]: what comes together is synced together.
+    pub(super) fn append(&self, permit: Permit, batch: &mut Batch, now_us: i64) -> Position {
+        let last = self.deps().journal.append_untold(permit, batch);
+        if self.untold_since_us.get().is_none() {
+            self.untold_since_us.set(Some(now_us));
+            match &*self.teller.borrow() {
+                // it stands behind all that are ready
+                Some(teller) => teller.wake_by_ref(),
+                None => self.tell_journal(),
+            }
+        }
+        last
+    }
+
+    fn tell_journal(&self) {
+        if self.untold_since_us.take().is_some() {
+            self.deps().journal.tell();
+        }
+    }
+
+    /// Tells the journal's writer if it was not for too long.
+    pub(super) fn look_at_untold(&self, now_us: i64) {
+        if let Some(since_us) = self.untold_since_us.get()
+            && now_us - since_us >= UNTOLD_US_MAX
+        {
+            self.tell_journal();
+        }
+    }
+
+    /// Tells the journal's writer of what was appended, for ever.
+    pub(super) async fn keep_telling(self: Rc<Self>) {
+        std::future::poll_fn(|cx| {
+            self.tell_journal();
+            let mut teller = self.teller.borrow_mut();
+            if !teller
+                .as_ref()
+                .is_some_and(|known| known.will_wake(cx.waker()))
+            {
+                *teller = Some(cx.waker().clone());
+            }
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
     /// Wakes the task once `position` is durable.
     pub(super) fn await_durable(&self, position: Position, token: Token) {
         let mut acks = self.acks.borrow_mut();
@@ -361,6 +412,7 @@ impl Worker {
 
     /// Hands in counts and notes; `all`: also what is not due yet.
     pub(super) fn hand_in(&self, now_us: i64, all: bool) {
+        self.tell_journal();
         let mut notes = self.notes.borrow_mut();
         notes.hand_over(&self.deps().journal, now_us, all);
         let seldom = self.room.seldom();

@@ -30,6 +30,7 @@
 //! |---|---|---|
 //! | entries waiting to be written | [`QUEUE_BYTES_MAX`] | no permit: the driver does not read its socket |
 //! | a group commit | what waits, so the same | |
+//! | entries that the writer was not told of | [`UNTOLD_BYTES_MAX`] | it is told |
 //! | index of the segment in use | 16 bytes for each message and each frame of [`Options::segment_bytes`] | it becomes the sidecar |
 //! | places that a read collects | 1024 of each segment, then the best 1024 | the next page begins behind them |
 //! | changed counters, unsaved statistics | one for each used account and minute | while the ledger fails they grow with the accounts that are in use |
@@ -77,6 +78,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// Bytes of entries that may wait to be written; behind that sockets are not read.
 pub const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// So many bytes of entries wait at most for whoever appended them to tell the writer.
+pub const UNTOLD_BYTES_MAX: usize = 256 * 1024;
 /// How long behind a want of space for a segment it is tried again.
 pub const RETRY_MS: u64 = 1000;
 /// How often counters are checkpointed.
@@ -221,6 +224,8 @@ struct Queue {
     next: u64,
     /// The writer waits to be told.
     idle: bool,
+    /// The writer has been told of what is in it.
+    told: bool,
     closing: bool,
 }
 
@@ -450,6 +455,28 @@ impl Journal {
     /// one: they are durable when the watermark has reached it. Never waits, never fails; behind a
     /// failure the watermark never gets there.
     pub fn append(&self, permit: Permit, batch: &mut Batch) -> Position {
+        self.take(permit, batch, true)
+    }
+
+    /// The same for who has more at hand: the writer is not told of it. Whoever calls this calls
+    /// [`Journal::tell`] soon, in any case before it sleeps.
+    pub fn append_untold(&self, permit: Permit, batch: &mut Batch) -> Position {
+        self.take(permit, batch, false)
+    }
+
+    /// Tells the writer of what it was not told of.
+    pub fn tell(&self) {
+        let shared = &self.inner.shared;
+        let mut queue = lock(&shared.queue);
+        queue.told |= !queue.batch.is_empty();
+        let wake = queue.told && std::mem::take(&mut queue.idle);
+        drop(queue);
+        if wake {
+            shared.wake_writer.notify_one();
+        }
+    }
+
+    fn take(&self, permit: Permit, batch: &mut Batch, tell: bool) -> Position {
         let shared = &self.inner.shared;
         let room = permit.bytes();
         let mut queue = lock(&shared.queue);
@@ -459,10 +486,11 @@ impl Journal {
             permit.permit.forget();
             queue.room += room;
             queue.batch.take_from(batch);
+            queue.told |= tell || queue.batch.len() >= UNTOLD_BYTES_MAX;
         }
-        let idle = std::mem::take(&mut queue.idle);
+        let wake = queue.told && std::mem::take(&mut queue.idle);
         drop(queue);
-        if idle {
+        if wake {
             shared.wake_writer.notify_one();
         }
         Position::new(shared.options.node, last)

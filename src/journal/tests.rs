@@ -1072,6 +1072,49 @@ fn many_writers_get_places_of_their_own_and_none_is_lost() {
 }
 
 #[test]
+fn what_the_writer_was_not_told_of_waits_until_it_is_told_and_goes_as_one_group() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let ledger = MemoryLedger::default();
+    let Opened { journal, .. } = open(dir.path(), &ledger);
+    let untold = |at_us| {
+        let mut batch = Batch::new();
+        frame(&mut batch, at_us, &[(1, 3, &[1])], 100);
+        let permit = journal.try_permit(batch.len()).expect("room");
+        journal.append_untold(permit, &mut batch)
+    };
+    for step in 0..9 {
+        untold(T0_US + step);
+    }
+    let last = untold(T0_US + 9);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(journal.stats().group_entries.count(), 0);
+    journal.tell();
+    wait_for(&journal, last);
+    assert_eq!(journal.stats().group_entries.count(), 1);
+
+    // whoever tells tells of all
+    let first = untold(T0_US + 10);
+    one_message(&journal, 11);
+    wait_for(&journal, first);
+    assert_eq!(journal.stats().group_entries.count(), 2);
+
+    // so much does not wait for it
+    let mut last = first;
+    let groups = journal.stats().group_entries.count();
+    for step in 0..5000 {
+        last = untold(T0_US + 20 + step);
+        if journal.stats().group_entries.count() > groups {
+            break;
+        }
+    }
+    assert!(journal.stats().group_entries.count() > groups);
+
+    // and none is forgotten at the end
+    journal.shutdown();
+    assert_eq!(journal.durable(), last);
+}
+
+#[test]
 fn who_waits_for_room_gets_it_when_the_queue_has_some() {
     let dir = tempfile::tempdir().expect("a folder");
     let opened = open(dir.path(), &MemoryLedger::default());

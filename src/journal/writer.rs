@@ -82,13 +82,16 @@ impl Writer {
         }
     }
 
-    /// Waits for entries and takes all there are; `None` at the end.
+    /// Waits until it is told of entries and takes all there are; `None` at the end.
     fn next_batch(&self, batch: &mut Batch) -> Option<usize> {
         let shared = &self.shared;
         let mut queue = lock(&shared.queue);
-        while queue.batch.is_empty() {
+        while !queue.told {
             if queue.closing {
-                return None;
+                if queue.batch.is_empty() {
+                    return None;
+                }
+                break;
             }
             queue.idle = true;
             queue = shared
@@ -97,6 +100,7 @@ impl Writer {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         queue.idle = false;
+        queue.told = false;
         std::mem::swap(&mut queue.batch, batch);
         Some(std::mem::take(&mut queue.room))
     }

@@ -306,6 +306,7 @@ impl Gateway {
         local.block_on(&runtime, async {
             tokio::task::spawn_local(Rc::clone(&self.worker).follow_journal());
             tokio::task::spawn_local(Rc::clone(&self.worker).keep_time());
+            tokio::task::spawn_local(Rc::clone(&self.worker).keep_telling());
             test(&self).await;
         });
         self.files.let_go();
