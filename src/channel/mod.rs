@@ -12,7 +12,7 @@
 //! | [`wheel`] | deadlines without timers: pure |
 //! | `frames` | the events of a read, told apart by frame: pure |
 //! | `logins` | the idents of a connection and the decoder's look at the registry |
-//! | `settle` | what becomes of decoded frames: judge, charge, append, answer, wait |
+//! | `settle` | what becomes of decoded frames: judged, charged, appended, answered, or made to wait |
 //! | `connection` | the driver: one task per connection, over any byte stream |
 //! | `worker` | what the connections of one thread share |
 //! | `listen` | listening sockets and accept loops |

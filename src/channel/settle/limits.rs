@@ -1,0 +1,152 @@
+//! What a limit means for the frame it stands against: it waits, is thrown away behind a durable
+//! entry, or is refused for good.
+
+use protocols::{Cause, Event};
+
+use super::{Limit, limit_of_refusal, saturated};
+use crate::account::{Account, Blocked, Policy, Refusal};
+use crate::channel::bounds::RETRY_MS;
+use crate::channel::connection::{Core, Parking, Wait, Walk};
+use crate::channel::events::Happened;
+use crate::channel::logins::Known;
+use crate::journal::Note;
+use crate::metrics::names;
+use crate::router::CloseCode;
+
+impl Core {
+    pub(super) fn limit_of(&self, blocked: &Blocked) -> Limit {
+        let tree = self.worker.deps().registry.tree();
+        let at = tree.account(blocked.account);
+        let rules = at.as_ref().map(Account::rules).unwrap_or_default();
+        Limit {
+            dimension: blocked.dimension,
+            level: at.as_ref().map_or(0, Account::level),
+            policy: rules.policy,
+            park_ms_max: rules.park_ms_max,
+            until_us: Some(blocked.until_us),
+        }
+    }
+
+    /// A refusal is counted, and blocks the account that refused: journaled and told once.
+    pub(super) fn log_refusal(&self, refusal: &Refusal) {
+        self.worker.count(
+            &names::REFUSALS,
+            refusal.dimension.name(),
+            refusal.policy.name(),
+        );
+        if let Some(until_us) = refusal.block(self.now_us) {
+            self.worker.notes.borrow_mut().add(&Note::Blocked {
+                at_us: self.now_us,
+                account: refusal.account,
+                dimension: refusal.dimension.number(),
+                until_us,
+            });
+            if let Some(who) = self.logins.last().map(Known::who) {
+                self.tell(Happened::Blocked {
+                    who,
+                    account: refusal.account,
+                    dimension: refusal.dimension,
+                    until_us,
+                });
+            }
+        }
+    }
+
+    /// The tree has refused the frame at `walk.at`.
+    pub(super) fn meet_refusal(&mut self, walk: &mut Walk, refusal: &Refusal) -> Option<Wait> {
+        self.log_refusal(refusal);
+        let code = if refusal.disabled {
+            CloseCode::DeviceDisabled
+        } else if refusal.too_large {
+            let who = self.logins_of(walk).first().copied().and_then(|login| {
+                let known = self.logins.get(usize::from(login))?;
+                Some(known.who())
+            });
+            if let Some(who) = who {
+                self.tell(Happened::TooLarge {
+                    who,
+                    account: refusal.account,
+                    dimension: refusal.dimension,
+                    asked: refusal.asked,
+                    cap: refusal.cap,
+                });
+            }
+            CloseCode::DeviceBlocked
+        } else {
+            return self.meet(walk, &limit_of_refusal(refusal));
+        };
+        let cause = if refusal.disabled {
+            Cause::Blocked
+        } else {
+            Cause::Limit
+        };
+        self.refuse_frame(walk, cause, None);
+        walk.at += 1;
+        self.end_gracefully(code);
+        None
+    }
+
+    /// A limit stands against the frame at `walk.at`: it waits, or is thrown away and acked.
+    pub(super) fn meet(&mut self, walk: &mut Walk, limit: &Limit) -> Option<Wait> {
+        let admitted = self
+            .logins_of(walk)
+            .iter()
+            .all(|login| self.is_good(*login));
+        if limit.policy == Policy::Drop && admitted {
+            return self.drop_frame(walk, limit);
+        }
+        let now_ms = self.now_ms();
+        let until_ms = limit.until_us.map(|us| us.div_euclid(1_000) + 1);
+        Some(Wait::Parked(Parking {
+            cause: Cause::Limit,
+            retry_ms: until_ms.unwrap_or(now_ms + RETRY_MS).max(now_ms + 1),
+            until_ms: now_ms + i64::from(limit.park_ms_max),
+            code: CloseCode::ChannelBlocked,
+            tell: true,
+        }))
+    }
+
+    /// Policy `drop`: what flespi does. Acked and thrown away, behind a durable entry that says so.
+    fn drop_frame(&mut self, walk: &mut Walk, limit: &Limit) -> Option<Wait> {
+        let span = walk.spans.get(walk.at)?.clone();
+        let mut batch = self.worker.batch.take();
+        batch.clear();
+        let at_us = self.channel.stamp(self.now_us);
+        let mut left = (span.bytes, span.reply_bytes);
+        for login in self.logins_of(walk) {
+            let Some(known) = self.logins.get(usize::from(login)) else {
+                continue;
+            };
+            let events = walk.output.events.get(span.first..span.end);
+            let of_login =
+                |event: &&Event| matches!(event, Event::Message { login: of, .. } if *of == login);
+            let messages = events.into_iter().flatten().filter(of_login).count();
+            let (bytes_in, bytes_out) = std::mem::take(&mut left);
+            Note::Dropped {
+                at_us,
+                channel: self.channel.id,
+                ident: &known.ident,
+                device: known.device_id(),
+                account: known.account().map(Account::id).unwrap_or_default(),
+                bytes_in: saturated(bytes_in),
+                bytes_out: saturated(bytes_out),
+                messages: saturated(messages),
+                dimension: limit.dimension.number(),
+                level: limit.level,
+            }
+            .write(&mut batch);
+            self.tally.dropped.add(messages as u64);
+        }
+        let bytes = batch.len();
+        let Some(permit) = self.room(bytes) else {
+            self.worker.batch.replace(batch);
+            return Some(Wait::Room { bytes });
+        };
+        let position = self.worker.append(permit, &mut batch, self.now_us);
+        self.worker.batch.replace(batch);
+        self.replies.stored(position);
+        self.answer(walk, walk.at, false);
+        walk.at += 1;
+        None
+    }
+}

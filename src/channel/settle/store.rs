@@ -1,0 +1,320 @@
+//! Frames of admitted logins become entries: written, charged and appended together, with no await in
+//! between and under the windows of duplicates of all devices in them.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, MutexGuard};
+
+use protocols::Event;
+use smallvec::SmallVec;
+
+use super::{Payer, Settled, saturated};
+use crate::account::{Account, Cost};
+use crate::channel::bounds::{BATCH_BYTES_MAX, FRAGMENT_BYTES_MAX};
+use crate::channel::connection::{Core, Walk};
+use crate::channel::frames::{Login, Span};
+use crate::channel::worker::Scratch;
+use crate::ids::{Position, minute_of};
+use crate::journal::{Batch, Permit};
+use crate::registry::{DeviceHandle, Recent};
+
+impl Core {
+    /// Room in the journal's queue: what was waited for, or what there is now.
+    pub(super) fn room(&mut self, bytes: usize) -> Option<Permit> {
+        let kept = self.permit.take().filter(|permit| permit.bytes() >= bytes);
+        kept.or_else(|| self.worker.deps().journal.try_permit(bytes))
+    }
+
+    /// Settles frames that are all of admitted logins (or guests): charge, append, answer.
+    pub(super) fn settle(&mut self, walk: &mut Walk, range: Range<usize>) -> Settled {
+        let worker = Rc::clone(&self.worker);
+        let mut batch = worker.batch.take();
+        let mut scratch = worker.scratch.take();
+        let settled = self.settle_with(walk, range, &mut batch, &mut scratch);
+        batch.clear();
+        batch.shrink_to(2 * BATCH_BYTES_MAX);
+        worker.batch.replace(batch);
+        worker.scratch.replace(scratch);
+        settled
+    }
+
+    fn settle_with(
+        &mut self,
+        walk: &mut Walk,
+        range: Range<usize>,
+        batch: &mut Batch,
+        scratch: &mut Scratch,
+    ) -> Settled {
+        let mut payers = self.payers_of(walk, &range);
+        let stores = |span: &Span| span.stores();
+        let any = walk
+            .spans
+            .get(range.clone())
+            .is_some_and(|spans| spans.iter().any(stores));
+        if any {
+            let blocked = payers
+                .iter()
+                .find_map(|payer| payer.account.blocked(self.now_us));
+            if let Some(blocked) = blocked {
+                return Settled::Limit(self.limit_of(&blocked));
+            }
+            match self.store(walk, &range, &mut payers, batch, scratch) {
+                Settled::Done => {}
+                other => return other,
+            }
+        }
+        for index in range {
+            self.answer(walk, index, true);
+        }
+        Settled::Done
+    }
+
+    fn payers_of(&self, walk: &Walk, range: &Range<usize>) -> SmallVec<[Payer; 1]> {
+        let spans = walk.spans.get(range.clone()).unwrap_or_default();
+        let logins = match spans {
+            [_] => self.logins_of(walk),
+            _ => spans
+                .iter()
+                .find_map(|span| match span.login {
+                    Login::One(login) => Some(login),
+                    _ => None,
+                })
+                .or(self.current)
+                .into_iter()
+                .collect(),
+        };
+        let mut payers: SmallVec<[Payer; 1]> = logins
+            .into_iter()
+            .filter_map(|login| {
+                let known = self.logins.get(usize::from(login))?;
+                Some(Payer {
+                    login,
+                    ident: known.ident.clone(),
+                    device: known.device.clone().filter(|_| known.is_admitted()),
+                    device_id: known.device_id(),
+                    account: known.account()?.clone(),
+                    epoch: known.epoch(),
+                    messages: 0,
+                })
+            })
+            .collect();
+        // the order in which their windows are locked
+        payers.sort_by_key(|payer| payer.device_id);
+        payers
+    }
+
+    /// Writes the frames into `batch`, charges them, appends them.
+    fn store(
+        &mut self,
+        walk: &Walk,
+        range: &Range<usize>,
+        payers: &mut SmallVec<[Payer; 1]>,
+        batch: &mut Batch,
+        scratch: &mut Scratch,
+    ) -> Settled {
+        batch.clear();
+        scratch.seen.clear();
+        scratch.keys.clear();
+        scratch.entries.clear();
+        let devices: SmallVec<[Option<Arc<DeviceHandle>>; 1]> =
+            payers.iter().map(|payer| payer.device.clone()).collect();
+        let mut windows: SmallVec<[Option<MutexGuard<'_, Recent>>; 1]> = devices
+            .iter()
+            .map(|device| device.as_ref().map(|device| device.recent()))
+            .collect();
+        // a device is moved under its window: what is looked at now holds until the append
+        let changed = |payer: &Payer| {
+            payer.device.as_ref().is_some_and(|device| {
+                let state = device.state.load();
+                state.gone || state.epoch != payer.epoch
+            })
+        };
+        if payers.iter().any(changed) {
+            return Settled::Changed;
+        }
+        let fragments = self.fragments(walk, range, payers, &windows);
+        if fragments.iter().any(|bytes| *bytes > FRAGMENT_BYTES_MAX) {
+            return Settled::Fragments;
+        }
+        let mut bytes = 0u64;
+        let mut first_us = None;
+        let mut last_us = 0;
+        let mut duplicates = 0;
+        for span in walk.spans.get(range.clone()).into_iter().flatten() {
+            if span.stores() {
+                let at_us = self.channel.stamp(self.now_us);
+                first_us.get_or_insert(at_us);
+                last_us = at_us;
+                bytes += span.bytes as u64;
+                if span.messages > 0 {
+                    bytes += span.reply_bytes as u64;
+                }
+                self.write_parts(walk, span, at_us, payers, batch);
+                duplicates +=
+                    self.write_messages(walk, span, at_us, payers, &windows, batch, scratch);
+            }
+            scratch.entries.push(batch.count());
+        }
+        let Some(first_us) = first_us else {
+            return Settled::Done;
+        };
+        let minute = minute_of(first_us);
+        if minute != minute_of(last_us) && range.len() > 1 {
+            return Settled::Apart;
+        }
+        let Some(permit) = self.room(batch.len()) else {
+            return Settled::NoRoom(batch.len());
+        };
+        let charged = match &payers[..] {
+            [payer] => payer.account.charge(
+                minute,
+                Cost {
+                    bytes,
+                    messages: payer.messages,
+                },
+            ),
+            several => {
+                let parts: SmallVec<[(Account, u64); 4]> = several
+                    .iter()
+                    .map(|payer| (payer.account.clone(), payer.messages))
+                    .collect();
+                let tree = self.worker.deps().registry.tree();
+                tree.charge_union(minute, bytes, &parts)
+            }
+        };
+        if let Err(refusal) = charged {
+            self.permit = Some(permit);
+            return Settled::Refused(refusal);
+        }
+        let count = u64::from(batch.count());
+        let last = self.worker.append(permit, batch, self.now_us);
+        let behind = Position::from_raw((last.raw() + 1).saturating_sub(count));
+        // under the windows: a snapshot of telemetry waits for them
+        self.renew_telemetry(walk, range, payers, behind, scratch);
+        for ((payer, window), kept) in payers.iter().zip(&mut windows).zip(fragments) {
+            if let (None, Some(known)) = (&window, self.logins.get_mut(usize::from(payer.login))) {
+                known.fragment_bytes = saturated(kept);
+            }
+            if let (Some(device), Some(mut window)) = (&payer.device, window.take()) {
+                window.fragment_bytes = kept;
+                scratch.of_device.clear();
+                let of_payer = scratch
+                    .keys
+                    .iter()
+                    .filter(|(login, _)| *login == payer.login);
+                scratch.of_device.extend(of_payer.map(|(_, key)| *key));
+                // the last one's place stands for all: an ack never waits for less
+                device.remember(window, &scratch.of_device, last);
+            }
+        }
+        self.tell_followers(walk, range, payers, behind, scratch);
+        self.tally.duplicates.add(duplicates);
+        let stored: u64 = payers.iter().map(|payer| payer.messages).sum();
+        self.tally.messages.add(stored);
+        self.messages += stored;
+        self.replies.stored(last);
+        Settled::Done
+    }
+
+    /// What each payer's fragments since its last message come to with these frames: the most that
+    /// they come to in between if that is too much, else what they come to behind the last frame.
+    fn fragments(
+        &self,
+        walk: &Walk,
+        range: &Range<usize>,
+        payers: &[Payer],
+        windows: &[Option<MutexGuard<'_, Recent>>],
+    ) -> SmallVec<[usize; 1]> {
+        let spans = walk.spans.get(range.clone()).unwrap_or_default();
+        let before = |payer: &Payer, window: &Option<MutexGuard<'_, Recent>>| match window {
+            Some(window) => window.fragment_bytes,
+            None => self
+                .logins
+                .get(usize::from(payer.login))
+                .map_or(0, |known| known.fragment_bytes as usize),
+        };
+        let come_to = |(payer, window): (&Payer, &Option<MutexGuard<'_, Recent>>)| {
+            let mut sum = before(payer, window);
+            for span in spans.iter().filter(|span| span.stores()) {
+                if span.messages > 0 {
+                    sum = 0;
+                } else {
+                    let events = walk.output.events.get(span.first..span.end);
+                    let of_payer = events
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|event| match event {
+                            Event::Part { login, range } if *login == payer.login => {
+                                Some(range.len())
+                            }
+                            _ => None,
+                        });
+                    sum += of_payer.sum::<usize>();
+                }
+                if sum > FRAGMENT_BYTES_MAX {
+                    break;
+                }
+            }
+            sum
+        };
+        payers.iter().zip(windows).map(come_to).collect()
+    }
+
+    /// Telemetry takes in what was appended behind `behind`.
+    fn renew_telemetry(
+        &self,
+        walk: &Walk,
+        range: &Range<usize>,
+        payers: &[Payer],
+        behind: Position,
+        scratch: &Scratch,
+    ) {
+        let now_ms = self.now_ms();
+        let spans = walk.spans.get(range.clone()).unwrap_or_default();
+        for payer in payers {
+            let Some(device) = &payer.device else {
+                continue;
+            };
+            let mut telemetry = device.telemetry();
+            for (span, entries) in spans.iter().zip(&scratch.entries) {
+                if span.messages == 0 {
+                    continue;
+                }
+                let position = behind.plus(u64::from(*entries) - 1);
+                let events = walk.output.events.get(span.first..span.end);
+                for event in events.into_iter().flatten() {
+                    if let Event::Message { login, range } = event
+                        && *login == payer.login
+                        && let Some(record) = walk.output.bytes.get(range.clone())
+                    {
+                        telemetry.update(record, position, now_ms);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells followers of what was appended behind `behind`.
+    fn tell_followers(
+        &self,
+        walk: &Walk,
+        range: &Range<usize>,
+        payers: &[Payer],
+        behind: Position,
+        scratch: &Scratch,
+    ) {
+        let router = &self.worker.deps().router;
+        if !router.is_followed() {
+            return;
+        }
+        let spans = walk.spans.get(range.clone()).unwrap_or_default();
+        for payer in payers {
+            for (span, entries) in spans.iter().zip(&scratch.entries) {
+                if span.messages > 0 {
+                    let position = behind.plus(u64::from(*entries) - 1);
+                    router.appended(self.channel.id, payer.device_id, position);
+                }
+            }
+        }
+    }
+}
