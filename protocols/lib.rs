@@ -27,6 +27,7 @@ mod gps103;
 mod gt06;
 mod h02;
 mod huasheng;
+mod its;
 mod jt600;
 mod jt808;
 mod meiligao;
@@ -78,6 +79,7 @@ table! {
     2 gt06,
     3 h02,
     36 huasheng,
+    39 its,
     37 jt600,
     5 jt808,
     30 meiligao,
