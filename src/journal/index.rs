@@ -21,9 +21,9 @@
 use super::entry::EntryRef;
 use crate::ids::{ChannelId, DeviceId};
 use crate::segment::files::{self, TEMPORARY, read_exact_at};
-use crate::segment::{FileOps, Files, Segment};
+use crate::segment::{FileOps, Files, Segment, SegmentEntries};
+use foldhash::HashMap;
 use protocols::Record;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -90,13 +90,17 @@ impl List {
 }
 
 /// The index of a segment in memory.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct MemoryIndex {
-    devices: BTreeMap<u64, List>,
-    channels: BTreeMap<u64, List>,
+    devices: Lists,
+    channels: Lists,
     /// What is behind it is not in the index yet.
     indexed: u64,
+    /// Where it reads on: the file and the buffer are kept from one time to the next.
+    reading: Option<SegmentEntries>,
 }
+
+type Lists = HashMap<u64, List>;
 
 impl MemoryIndex {
     /// Takes in what is durable and not in it yet.
@@ -104,7 +108,12 @@ impl MemoryIndex {
         if self.indexed >= segment.end() {
             return Ok(());
         }
-        let mut entries = segment.entries(files, self.indexed)?;
+        // behind an error it is opened anew
+        let mut entries = match self.reading.take() {
+            Some(entries) => entries,
+            None => segment.entries(files, self.indexed)?,
+        };
+        entries.extend(segment.end());
         while let Some((offset, entry)) = entries.next()? {
             let after = offset + entry.bytes() as u64;
             if let Some(EntryRef::Frame(frame)) =
@@ -140,6 +149,9 @@ impl MemoryIndex {
             }
             self.indexed = after;
         }
+        if !segment.is_sealed() {
+            self.reading = Some(entries);
+        }
         Ok(())
     }
 
@@ -163,8 +175,11 @@ impl MemoryIndex {
 
     /// Who has messages in it.
     pub(super) fn directory(&self) -> Directory {
-        let of = |lists: &BTreeMap<u64, List>| -> Vec<(u64, u64)> {
-            lists.iter().map(|(id, list)| (*id, list.bytes)).collect()
+        let of = |lists: &Lists| -> Vec<(u64, u64)> {
+            let of_each = lists.iter().map(|(id, list)| (*id, list.bytes));
+            let mut sorted: Vec<_> = of_each.collect();
+            sorted.sort_unstable();
+            sorted
         };
         let newest = |list: &List| list.postings.iter().map(|posting| posting.key).max();
         Directory {
@@ -186,37 +201,49 @@ impl MemoryIndex {
 
     fn encode(&mut self, segment: &Segment) -> io::Result<Vec<u8>> {
         let count = |count: usize| u32::try_from(count).map_err(io::Error::other);
-        let mut out = Vec::new();
+        let (devices, channels) = (self.devices.len(), self.channels.len());
+        let mut lists: Vec<(u64, &mut List)> = Vec::with_capacity(devices + channels);
+        for lists_of in [&mut self.devices, &mut self.channels] {
+            let begin = lists.len();
+            lists.extend(lists_of.iter_mut().map(|(id, list)| (*id, list)));
+            if let Some(these) = lists.get_mut(begin..) {
+                these.sort_unstable_by_key(|(id, _)| *id);
+            }
+        }
+        let postings: usize = lists.iter().map(|(_, list)| list.postings.len()).sum();
+        let rows_end = HEADER_BYTES + lists.len() * ROW_BYTES;
+        let mut out = Vec::with_capacity(rows_end + postings * POSTING_BYTES);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&[VERSION, 0]);
         out.extend_from_slice(&segment.header().epoch.to_le_bytes());
         out.extend_from_slice(&segment.end().to_le_bytes());
-        out.extend_from_slice(&count(self.devices.len())?.to_le_bytes());
-        out.extend_from_slice(&count(self.channels.len())?.to_le_bytes());
+        out.extend_from_slice(&count(devices)?.to_le_bytes());
+        out.extend_from_slice(&count(channels)?.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
-        let mut postings = Vec::new();
-        for (id, list) in self.devices.iter_mut().chain(self.channels.iter_mut()) {
+        // the rows are known once their postings are written behind them
+        out.resize(rows_end, 0);
+        for (nth, (id, list)) in lists.into_iter().enumerate() {
             list.sort();
-            let begin = postings.len();
+            let begin = out.len();
             for posting in &list.postings {
-                postings.extend_from_slice(&posting.key.to_le_bytes());
-                postings.extend_from_slice(&posting.offset.to_le_bytes());
-                postings.extend_from_slice(&posting.number.to_le_bytes());
+                out.extend_from_slice(&posting.key.to_le_bytes());
+                out.extend_from_slice(&posting.offset.to_le_bytes());
+                out.extend_from_slice(&posting.number.to_le_bytes());
             }
             let row = Row {
-                id: *id,
+                id,
                 first: list.postings.first().map_or(0, |posting| posting.key),
                 last: list.postings.last().map_or(0, |posting| posting.key),
                 bytes: list.bytes,
                 count: count(list.postings.len())?,
-                start: count(begin / POSTING_BYTES)?,
-                crc: crc32fast::hash(&postings[begin..]),
+                start: count((begin - rows_end) / POSTING_BYTES)?,
+                crc: crc32fast::hash(&out[begin..]),
             };
-            out.extend_from_slice(&row.encode());
+            let at = HEADER_BYTES + nth * ROW_BYTES;
+            out[at..at + ROW_BYTES].copy_from_slice(&row.encode());
         }
-        out.extend_from_slice(&postings);
         Ok(out)
     }
 }
