@@ -5,6 +5,7 @@
 //! that is registered meanwhile is admitted with its very next frame, and a frame that was parked is
 //! judged by what holds when it goes on.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use protocols::{Cause, Info, Lookup, Setting, Settings};
@@ -29,6 +30,8 @@ pub(super) enum Standing {
         account: Account,
         /// How often it had changed its account then.
         epoch: Epoch,
+        /// How often it had changed at all when this was last found to hold.
+        seen: Cell<u64>,
         /// Its place among the account's connections.
         _held: Held,
     },
@@ -65,16 +68,21 @@ impl Known {
     }
 
     pub(super) fn still(&self) -> Still {
-        let (Standing::Admitted { epoch, .. }, Some(device)) = (&self.standing, &self.device)
+        let (Standing::Admitted { epoch, seen, .. }, Some(device)) = (&self.standing, &self.device)
         else {
             return Still::Open;
         };
+        let changes = device.state.changes();
+        if changes == seen.get() {
+            return Still::Good;
+        }
         let state = device.state.load();
         if state.gone || state.epoch != *epoch {
             Still::Changed(CloseCode::DeviceChanged)
         } else if !state.enabled {
             Still::Changed(CloseCode::DeviceDisabled)
         } else {
+            seen.set(changes);
             Still::Good
         }
     }
@@ -91,6 +99,14 @@ impl Known {
         match (&self.standing, &self.device) {
             (Standing::Admitted { .. }, Some(device)) => device.id,
             _ => DeviceId::NONE,
+        }
+    }
+
+    /// See [`Standing::Admitted`].
+    pub(super) fn seen(&self) -> u64 {
+        match &self.standing {
+            Standing::Admitted { seen, .. } => seen.get(),
+            _ => 0,
         }
     }
 

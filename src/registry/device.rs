@@ -6,7 +6,7 @@ use super::recent::{Budget, Recent, RecordKey};
 use super::telemetry::Telemetry;
 use crate::account::Account;
 use crate::ids::{ConnectionId, DeviceId, Epoch, Ident, Position};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use protocols::Settings;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +51,44 @@ impl DeviceState {
     }
 }
 
+/// A [`DeviceState`] that is swapped whole, and how often it was.
+pub struct Watched {
+    state: ArcSwap<DeviceState>,
+    changes: AtomicU64,
+}
+
+impl Watched {
+    fn new(state: DeviceState) -> Self {
+        Self {
+            state: ArcSwap::from_pointee(state),
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    /// As it is now.
+    pub fn load(&self) -> Guard<Arc<DeviceState>> {
+        self.state.load()
+    }
+
+    /// The same, to keep.
+    pub fn load_full(&self) -> Arc<DeviceState> {
+        self.state.load_full()
+    }
+
+    /// It is this from now on.
+    pub fn store(&self, state: Arc<DeviceState>) {
+        self.state.store(state);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Rises with each change: what was found to hold at a number, asked for before the state was
+    /// loaded, holds while it is the same. Every frame asks this, which stands beside what else the
+    /// frame touches of its device, instead of going where the state is.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+}
+
 /// A device while the gateway runs. There is one for each registration of an ident: a change of
 /// protocol or ident makes a new one and leaves the old one `gone`.
 pub struct DeviceHandle {
@@ -61,7 +99,7 @@ pub struct DeviceHandle {
     /// Its name on the wire.
     pub ident: Ident,
     /// What is said of it now.
-    pub state: ArcSwap<DeviceState>,
+    pub state: Watched,
     present: AtomicU64,
     recent: Mutex<Recent>,
     telemetry: Mutex<Telemetry>,
@@ -74,7 +112,7 @@ impl DeviceHandle {
             id: state.item.id,
             protocol: state.item.protocol,
             ident: state.item.ident.clone(),
-            state: ArcSwap::from_pointee(state),
+            state: Watched::new(state),
             present: AtomicU64::new(0),
             recent: Mutex::default(),
             telemetry: Mutex::default(),

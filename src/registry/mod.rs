@@ -41,7 +41,7 @@ mod write;
 
 pub use channel::{ChannelHandle, ChannelState, Connected};
 pub use check::{DOUBLES_LISTED_MAX, Effect, Published, Refused, Rerouted};
-pub use device::{DeviceHandle, DeviceState};
+pub use device::{DeviceHandle, DeviceState, Watched};
 pub use load::LoadError;
 pub use publish::{Lift, Lifted, PublishError};
 pub use recent::{Budget, RECENT_BYTES_MAX, RECORDS_BEFORE_MAX, Recent, RecordKey};

@@ -3,20 +3,21 @@
 //! It decides from memory only, and again with each frame while a login is not admitted. It refuses
 //! to answer: what a verdict means for the frame is the walk's to say.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use protocols::{Acks, Cause};
 
 use super::{Limit, Met, limit_of_refusal};
-use crate::account::{Account, Dimension, Policy, Refusal};
+use crate::account::{Dimension, Policy, Refusal};
 use crate::channel::bounds::{RETRY_MS, TAKEOVER_WINDOW_MS};
 use crate::channel::connection::{Core, Parking, Walk};
 use crate::channel::events::{Happened, Who};
 use crate::channel::frames::Span;
 use crate::channel::logins::{Standing, Still};
 use crate::channel::storms::Turn;
-use crate::ids::{ConnectionId, Epoch};
+use crate::ids::ConnectionId;
 use crate::journal::{ConnectionWas, Note};
 use crate::registry::DeviceHandle;
 use crate::registry::items::{Takeover, UnknownPolicy};
@@ -160,6 +161,7 @@ impl Core {
                 UnknownPolicy::Hold => Met::Refused(Cause::Unknown, None),
             };
         };
+        let seen = device.state.changes();
         let state = device.state.load_full();
         if let Err(cause) = known.shows_secret_of(&state) {
             return Met::Refused(cause, Some(CloseCode::Authentication));
@@ -217,7 +219,13 @@ impl Core {
                 Err(_) => device.take_over(id),
             },
         };
-        self.admitted(login, &device, &state.account, held, state.epoch, before);
+        let standing = Standing::Admitted {
+            account: state.account.clone(),
+            epoch: state.epoch,
+            seen: Cell::new(seen),
+            _held: held,
+        };
+        self.admitted(login, &device, standing, before);
         Met::Nothing
     }
 
@@ -266,25 +274,19 @@ impl Core {
         &mut self,
         login: u16,
         device: &Arc<DeviceHandle>,
-        account: &Account,
-        held: crate::account::Held,
-        epoch: Epoch,
+        standing: Standing,
         before: ConnectionId,
     ) {
         let Some(known) = self.logins.get_mut(usize::from(login)) else {
             return;
         };
-        known.standing = Standing::Admitted {
-            account: account.clone(),
-            epoch,
-            _held: held,
-        };
+        known.standing = standing;
         let who = known.who();
         self.tally.logins.add(1);
         self.handle.carry(Carried {
             ident: who.ident.clone(),
             device: device.id,
-            account: account.id(),
+            account: who.account,
         });
         let worker = Rc::clone(&self.worker);
         if before.is_some() && before != self.handle.id() {
@@ -304,7 +306,7 @@ impl Core {
             peer: self.handle.peer(),
             ident: Some(&who.ident),
             device: device.id,
-            account: account.id(),
+            account: who.account,
             was: ConnectionWas::Opened,
         });
         self.tell(Happened::Identified(who));

@@ -92,6 +92,8 @@ struct Payer {
     device_id: DeviceId,
     account: Account,
     epoch: Epoch,
+    /// How often the device had changed when it was found to be good.
+    seen: u64,
     messages: u64,
 }
 

@@ -94,6 +94,7 @@ impl Core {
                     device_id: known.device_id(),
                     account: known.account()?.clone(),
                     epoch: known.epoch(),
+                    seen: known.seen(),
                     messages: 0,
                 })
             })
@@ -125,8 +126,10 @@ impl Core {
         // a device is moved under its window: what is looked at now holds until the append
         let changed = |payer: &Payer| {
             payer.device.as_ref().is_some_and(|device| {
-                let state = device.state.load();
-                state.gone || state.epoch != payer.epoch
+                device.state.changes() != payer.seen && {
+                    let state = device.state.load();
+                    state.gone || state.epoch != payer.epoch
+                }
             })
         };
         if payers.iter().any(changed) {
