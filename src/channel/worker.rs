@@ -127,7 +127,8 @@ impl Room {
 /// Names a task of this worker. One whose task is gone names nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token {
-    index: usize,
+    /// Small, because every connection has it.
+    index: u32,
     generation: u32,
 }
 
@@ -141,7 +142,7 @@ struct Slot {
 #[derive(Default)]
 pub(super) struct Tasks {
     slots: Vec<Slot>,
-    free: Vec<usize>,
+    free: Vec<u32>,
     live: usize,
 }
 
@@ -149,10 +150,11 @@ impl Tasks {
     fn insert(&mut self, waker: &Waker) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
-            self.slots.len() - 1
+            // more connections than that no process has
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
         self.live += 1;
-        let generation = self.slots.get_mut(index).map_or(0, |slot| {
+        let generation = self.slots.get_mut(index as usize).map_or(0, |slot| {
             slot.waker = Some(waker.clone());
             slot.generation
         });
@@ -161,7 +163,7 @@ impl Tasks {
 
     fn slot(&mut self, token: Token) -> Option<&mut Slot> {
         self.slots
-            .get_mut(token.index)
+            .get_mut(token.index as usize)
             .filter(|slot| slot.generation == token.generation)
     }
 
