@@ -15,6 +15,7 @@ pub mod kit;
 
 mod arnavi;
 mod atrack;
+mod bce;
 mod castel;
 mod cellocator;
 mod easytrack;
@@ -67,6 +68,7 @@ macro_rules! table {
 table! {
     16 arnavi,
     21 atrack,
+    40 bce,
     19 castel,
     22 cellocator,
     35 easytrack,

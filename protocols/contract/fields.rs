@@ -492,6 +492,7 @@ dictionary! {
     308 CAN_MODULE_SLEEP_MODE "can.module.sleep.mode" Number "" "CAN adapter";
     309 CAN_PROGRAM_ID "can.program.id" Number "" "CAN program";
     310 SEGMENT_CAN_FUEL_CONSUMED "segment.can.fuel.consumed" Number "liters" "of the trip";
+    1301 SEGMENT_VEHICLE_MILEAGE "segment.vehicle.mileage" Number "km" "distance since the record before";
     311 SEGMENT_CAN_VEHICLE_MILEAGE "segment.can.vehicle.mileage" Number "km" "of the trip";
     440 CAN_ADBLUE_VOLUME "can.adblue.volume" Number "liters" "AdBlue";
     441 CAN_CONTROL_STATE_BITMASK "can.control.state.bitmask" Number "bitmask" "control lamps, the wire's own bits";

@@ -62,6 +62,16 @@ const ROWS: &[Row] = &[
     row_of(&["navis"], "obdSpeed", &[]),
     row_of(&["navis"], "obdOdometer", &[]),
     row_of(&["navis"], "temp1", &[]),
+    // 5 m on the bus, which the reference takes for meters
+    row_of(
+        &["bce"],
+        "odometer",
+        &[
+            ("can.tacho.mileage", &[0.005]),
+            ("can.vehicle.mileage", &[0.005]),
+            ("segment.vehicle.mileage", SAME),
+        ],
+    ),
     row(
         "odometer",
         &[
@@ -230,6 +240,8 @@ const ROWS: &[Row] = &[
         "hours",
         &[("engine.motorhours", HOURS), ("custom.obd.t", SAME)],
     ),
+    // 0.05 h on the bus
+    row_of(&["bce"], "hours", &[("can.engine.motorhours", &[0.05])]),
     // in a unit that is not told
     row_of(
         &["starlink"],
@@ -448,7 +460,7 @@ pub(crate) fn compare(
             continue;
         }
         let places = places(protocol, name);
-        if places.is_empty() {
+        if places.is_empty() || is_none(protocol, name, value) {
             continue;
         }
         compared += 1;
@@ -476,6 +488,15 @@ pub(crate) fn compare(
         }
     }
     compared
+}
+
+/// Does the reference give a value where the wire says that there is none?
+fn is_none(protocol: &str, name: &str, value: &Json) -> bool {
+    match (protocol, name) {
+        ("bce", "driverUniqueId") => value == "0",
+        ("bce", "temp1") => number(value) == Some(-273.0),
+        _ => false,
+    }
 }
 
 fn places(protocol: &str, name: &str) -> Vec<(String, &'static [f64])> {
