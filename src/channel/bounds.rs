@@ -21,6 +21,11 @@ pub const UNTOLD_US_MAX: i64 = 2_000;
 pub const RETRY_MS: i64 = 1_000;
 /// A connection that is not read is looked at so often for a peer that has gone.
 pub const HANG_UP_LOOK_MS: i64 = 1_000;
+/// A connection that a newer one of its device replaces, of a protocol whose trackers send nothing
+/// again, is read so often more: what its socket holds already would be lost.
+pub const LAST_READS_MAX: u32 = 8;
+/// And no longer than this.
+pub const LAST_READS_MS: i64 = 100;
 /// What is about to be closed has so long to take its last replies.
 pub const LINGER_MS: i64 = 5_000;
 /// After the last reply of a refusal the peer's bytes are still swallowed for so long, so that a

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use protocols::{Acks, Cause, Env, Fatal, Output, Probe, Protocol, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -31,8 +33,8 @@ use crate::registry::{ChannelHandle, Connected};
 use crate::router::{CloseCode, ConnectionHandle, Orders};
 
 use super::bounds::{
-    FRAME_BYTES_PER_S_MIN, FRAMES_PER_READ_MAX, HANG_UP_LOOK_MS, LINGER_MS, PROBE_BYTES_MAX,
-    READS_PER_TURN_MAX, SWALLOW_MS,
+    FRAME_BYTES_PER_S_MIN, FRAMES_PER_READ_MAX, HANG_UP_LOOK_MS, LAST_READS_MAX, LAST_READS_MS,
+    LINGER_MS, PROBE_BYTES_MAX, READS_PER_TURN_MAX, SWALLOW_MS,
 };
 use super::events::{ConnectionEvent, Happened, Who};
 use super::frames::{self, Span};
@@ -41,12 +43,19 @@ use super::logins::{Logins, Resolver};
 use super::sources::Unidentified;
 use super::subject::Subject;
 use super::tally::Tally;
+use super::wheel::TICK_MS;
 use super::worker::{Room, Token, Worker};
 
 /// A byte stream that a connection runs over.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Has the peer gone? Asked while nothing is read, so it must not read.
     fn hung_up(&self) -> bool {
+        false
+    }
+
+    /// Has something come that was not read yet? Asked when a read has found nothing, which may be
+    /// because nobody has told the runtime yet.
+    fn has_unread(&self) -> bool {
         false
     }
 
@@ -64,15 +73,23 @@ pub trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
 
 impl Wire for tokio::net::TcpStream {
     fn hung_up(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut fds = [PollFd::new(self, PollFlags::RDHUP)];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
         let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        poll(&mut fds, Some(&at_once)).is_ok() && fds.iter().any(|fd| fd.revents().intersects(gone))
+        is_ready(self, PollFlags::RDHUP, gone)
     }
+
+    fn has_unread(&self) -> bool {
+        is_ready(self, PollFlags::IN, PollFlags::IN)
+    }
+}
+
+/// Asks the system about a socket, without waiting.
+fn is_ready(socket: &tokio::net::TcpStream, asked: PollFlags, wanted: PollFlags) -> bool {
+    let mut fds = [PollFd::new(socket, asked)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds.iter().any(|fd| fd.revents().intersects(wanted))
 }
 
 impl Wire for tokio::io::DuplexStream {}
@@ -175,6 +192,14 @@ struct Ending {
     shut: bool,
 }
 
+/// How a connection that was replaced takes what has come already.
+struct Leaving {
+    code: CloseCode,
+    reads_left: u32,
+    /// No later than this, unix ms.
+    until_ms: i64,
+}
+
 /// Everything of a connection but its byte stream.
 pub(super) struct Core {
     pub(super) worker: Rc<Worker>,
@@ -204,6 +229,7 @@ pub(super) struct Core {
     /// How it ends once what was read is done with.
     after: Option<CloseCode>,
     ending: Option<Ending>,
+    leaving: Option<Box<Leaving>>,
     retry: bool,
     token: Option<Token>,
     armed_ms: i64,
@@ -272,6 +298,7 @@ impl<S: Wire> Connection<S> {
             pending: None,
             after: None,
             ending: None,
+            leaving: None,
             retry: false,
             token: None,
             armed_ms: i64::MAX,
@@ -404,6 +431,31 @@ impl<S: Wire> Connection<S> {
         }
     }
 
+    /// A read of a connection that was replaced, or its end; the next one has a turn of its own.
+    fn read_last(&mut self, cx: &mut Context<'_>) -> Poll<CloseCode> {
+        let now_ms = self.core.now_ms();
+        let Some(leaving) = &mut self.core.leaving else {
+            return Poll::Pending;
+        };
+        let code = leaving.code;
+        if leaving.reads_left == 0 || now_ms >= leaving.until_ms {
+            return Poll::Ready(code);
+        }
+        leaving.reads_left -= 1;
+        match self.read(cx) {
+            // the runtime has not heard of it yet
+            Poll::Pending if self.stream.has_unread() => {
+                if let Some(leaving) = &mut self.core.leaving {
+                    leaving.reads_left += 1;
+                }
+            }
+            Poll::Pending | Poll::Ready(Err(_)) => return Poll::Ready(code),
+            Poll::Ready(Ok(())) => {}
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<CloseCode> {
         self.core.look_at_orders();
         self.core.look_at_deadlines();
@@ -422,7 +474,7 @@ impl<S: Wire> Connection<S> {
                     self.core.end_at_once(CloseCode::Restart);
                     continue;
                 }
-                if self.core.go_on(cx) {
+                if self.core.go_on(cx) || self.core.leaves_what_waits() {
                     continue;
                 }
                 // who has gone sends it again; what nobody would send again is kept while it may be
@@ -432,7 +484,10 @@ impl<S: Wire> Connection<S> {
                 return Poll::Pending;
             }
             if let Some(code) = self.core.after.take() {
-                self.core.end_gracefully(code);
+                match &self.core.leaving {
+                    Some(leaving) => self.core.end_at_once(leaving.code),
+                    None => self.core.end_gracefully(code),
+                }
                 continue;
             }
             if let Some(until_ms) = self.core.worker.drain_until_ms() {
@@ -454,6 +509,9 @@ impl<S: Wire> Connection<S> {
             if !self.core.held.is_empty() && self.core.held.len() >= self.core.need {
                 self.core.digest_held(false);
                 continue;
+            }
+            if self.core.leaving.is_some() {
+                return self.read_last(cx);
             }
             match self.read(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -532,6 +590,18 @@ impl Core {
             .logins
             .iter()
             .any(|known| known.is_admitted() && !carries(known));
+        if code == CloseCode::IdentCollision
+            && !others
+            && self.logins.iter().any(carries)
+            && self.sends_nothing_again()
+        {
+            self.leaving = Some(Box::new(Leaving {
+                code,
+                reads_left: LAST_READS_MAX,
+                until_ms: self.now_ms() + LAST_READS_MS,
+            }));
+            return;
+        }
         if let Some(known) = self.logins.iter_mut().find(|known| carries(known)) {
             known.standing = super::logins::Standing::Outside;
             if let Some(device) = &known.device {
@@ -544,6 +614,29 @@ impl Core {
         if !others {
             self.end_at_once(code);
         }
+    }
+
+    /// Would what it has not read yet be lost with it? Not asked twice: the second time it ends.
+    fn sends_nothing_again(&self) -> bool {
+        self.leaving.is_none()
+            && self
+                .protocol
+                .is_some_and(|protocol| protocol.info.acks == Acks::None)
+    }
+
+    /// A connection that was replaced does not wait for what may take long. Says whether it ends.
+    fn leaves_what_waits(&mut self) -> bool {
+        let Some(leaving) = &self.leaving else {
+            return false;
+        };
+        // the next turn of the wheel may come behind its time
+        let late = self.now_ms() + TICK_MS > leaving.until_ms;
+        let ends = late || !self.waits_for_room();
+        let code = leaving.code;
+        if ends {
+            self.end_at_once(code);
+        }
+        ends
     }
 
     /// Does it wait for nothing but room in the journal's queue?
@@ -665,6 +758,9 @@ impl Core {
     fn next_deadline_ms(&self) -> i64 {
         if let Some(ending) = &self.ending {
             return ending.until_ms;
+        }
+        if let Some(leaving) = &self.leaving {
+            return (leaving.until_ms - TICK_MS).max(self.now_ms() + 1);
         }
         let mut next = self.last_read_ms + self.worker.deps().bounds.idle_ms;
         if let Some(pending) = &self.pending

@@ -31,7 +31,8 @@
 //!   this connection appended before it; none leaves after the journal has failed.
 //! - A frame is charged and appended with no await between the two, or neither.
 //! - Nothing behind a parked frame is read or acked.
-//! - A takeover follows admission and secret; the older connection is told within one wake.
+//! - A takeover follows admission and secret; the older connection is told within one wake. Where
+//!   trackers send nothing again it takes what its socket holds by then (`LAST_READS_MAX` reads, 100 ms).
 //! - An idle connection owns no buffer, and no timer.
 //! - One thread resolves the gates of its own connections: one wake across threads per group commit.
 //!

@@ -401,6 +401,10 @@ impl Wire for TlsWire {
         self.socket().is_some_and(Wire::hung_up)
     }
 
+    fn has_unread(&self) -> bool {
+        self.socket().is_some_and(Wire::has_unread)
+    }
+
     fn subject(&mut self) -> Option<Box<Subject>> {
         self.subject.take()
     }

@@ -199,9 +199,21 @@ impl Gateway {
     }
 
     pub(crate) fn send_sigterm(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Calls `meanwhile` while the whole process stands still.
+    pub(crate) fn while_stopped<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+        self.signal(rustix::process::Signal::STOP);
+        let result = meanwhile();
+        self.signal(rustix::process::Signal::CONT);
+        result
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.process.id()).ok();
         let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");
+        rustix::process::kill_process(pid, signal).expect("it is there");
     }
 
     /// Waits for its end.
@@ -275,8 +287,14 @@ impl Gateway {
     /// A master account, a Teltonika channel of it, and the channel's address.
     #[track_caller]
     pub(crate) fn master_and_channel(&self) -> (u64, u64, SocketAddr) {
+        self.master_and_channel_of("teltonika")
+    }
+
+    /// The same of another protocol.
+    #[track_caller]
+    pub(crate) fn master_and_channel_of(&self, protocol: &str) -> (u64, u64, SocketAddr) {
         let master = self.make(0, "/platform/subaccounts", &json!({ "name": "master" }));
-        let channel = json!({ "name": "teltonika", "protocol_name": "teltonika" });
+        let channel = json!({ "name": protocol, "protocol_name": protocol });
         let row = self.row(master, "POST", "/gw/channels?fields=id,port", &channel);
         let port = row["port"]
             .as_u64()
@@ -288,9 +306,15 @@ impl Gateway {
     /// Makes a Teltonika device.
     #[track_caller]
     pub(crate) fn device(&self, cid: u64, ident: &str) -> u64 {
+        self.device_of("teltonika", cid, ident)
+    }
+
+    /// Makes a device of another protocol.
+    #[track_caller]
+    pub(crate) fn device_of(&self, protocol: &str, cid: u64, ident: &str) -> u64 {
         let device = json!({
             "name": ident,
-            "protocol_name": "teltonika",
+            "protocol_name": protocol,
             "configuration": { "ident": ident },
         });
         self.make(cid, "/gw/devices", &device)

@@ -153,3 +153,43 @@ fn a_second_connection_of_an_ident_closes_the_first() {
     let (_, open) = gateway.call(0, "GET", &log, &Value::Null);
     assert_eq!(open["result"].as_array().map(Vec::len), Some(1), "{open}");
 }
+
+/// A position of H02, whose trackers send nothing again.
+fn fix(ident: &str, second: usize) -> String {
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!(
+        "*HQ,{ident},V1,{hour:02}{minute:02}{second:02},A,3757.3392,S,14503.7022,E,0.00,173,\
+         280122,FF7FFBFF#\r\n"
+    )
+}
+
+#[test]
+fn a_second_connection_loses_nothing_of_the_first_where_nothing_is_sent_again() {
+    const ROUNDS: usize = 6;
+    const UNREAD: usize = 300;
+    let gateway = Setup::new().start();
+    let (master, _, at) = gateway.master_and_channel_of("h02");
+    let device = gateway.device_of("h02", master, "7000000001");
+    let mut seconds = 0..;
+    let mut fixes = |count: usize| -> String {
+        let seconds = seconds.by_ref().take(count);
+        seconds.map(|second| fix("7000000001", second)).collect()
+    };
+    let mut first = Tracker::call(at).expect("a connection");
+    first.say(fixes(1).as_bytes());
+    let mut sent = 1;
+    for _ in 0..ROUNDS {
+        until("stored", || gateway.stored(device).len() == sent);
+        // it finds the newcomer and what the other one has sent at the same time
+        let second = gateway.while_stopped(|| {
+            let mut second = Tracker::call(at).expect("the kernel answers");
+            second.say(fixes(1).as_bytes());
+            first.say(fixes(UNREAD).as_bytes());
+            second
+        });
+        sent += 1 + UNREAD;
+        first = second;
+    }
+    until("stored", || gateway.stored(device).len() == sent);
+    gateway.audit();
+}

@@ -21,6 +21,7 @@
 //! | park and hold, limits changing live, who refused | `limits::a_used_up_limit_parks_and_a_raised_one_lets_go_on` |
 //! | a disabled account is an all-zero limit | `limits::a_disabled_account_is_hung_up_on_until_it_is_enabled` |
 //! | second connection with the same ident closes the first | `limits::a_second_connection_of_an_ident_closes_the_first` |
+//! | and loses nothing that it had sent, where nobody sends again | `limits::a_second_connection_loses_nothing_of_the_first_where_nothing_is_sent_again` |
 //! | `tollgate demo --once` | `story::the_demo_holds_all_its_checks` |
 
 mod bad_input;

@@ -431,6 +431,11 @@ impl Tracker {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// Says whether it was taken: the other side may have closed.
+    pub(super) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
+    }
+
     /// Exactly these bytes come.
     pub(super) async fn expect(&mut self, bytes: &[u8]) {
         let mut read = vec![0; bytes.len()];

@@ -2,6 +2,7 @@
 
 mod harness;
 mod hostile;
+mod takeover;
 mod tls;
 
 use std::time::Duration;
