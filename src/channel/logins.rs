@@ -31,7 +31,7 @@ pub(super) enum Standing {
         /// How often it had changed its account then.
         epoch: Epoch,
         /// How often it had changed at all when this was last found to hold.
-        seen: Cell<u64>,
+        seen: Cell<u32>,
         /// Its place among the account's connections.
         _held: Held,
     },
@@ -103,7 +103,7 @@ impl Known {
     }
 
     /// See [`Standing::Admitted`].
-    pub(super) fn seen(&self) -> u64 {
+    pub(super) fn seen(&self) -> u32 {
         match &self.standing {
             Standing::Admitted { seen, .. } => seen.get(),
             _ => 0,

@@ -9,7 +9,7 @@ use crate::ids::{ConnectionId, DeviceId, Epoch, Ident, Position};
 use arc_swap::{ArcSwap, Guard};
 use protocols::Settings;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 
 static DEFAULTS: LazyLock<Arc<Settings>> = LazyLock::new(Arc::default);
@@ -54,14 +54,14 @@ impl DeviceState {
 /// A [`DeviceState`] that is swapped whole, and how often it was.
 pub struct Watched {
     state: ArcSwap<DeviceState>,
-    changes: AtomicU64,
+    changes: AtomicU32,
 }
 
 impl Watched {
     fn new(state: DeviceState) -> Self {
         Self {
             state: ArcSwap::from_pointee(state),
-            changes: AtomicU64::new(0),
+            changes: AtomicU32::new(0),
         }
     }
 
@@ -84,7 +84,7 @@ impl Watched {
     /// Rises with each change: what was found to hold at a number, asked for before the state was
     /// loaded, holds while it is the same. Every frame asks this, which stands beside what else the
     /// frame touches of its device, instead of going where the state is.
-    pub fn changes(&self) -> u64 {
+    pub fn changes(&self) -> u32 {
         self.changes.load(Ordering::Acquire)
     }
 }

@@ -93,7 +93,7 @@ struct Payer {
     account: Account,
     epoch: Epoch,
     /// How often the device had changed when it was found to be good.
-    seen: u64,
+    seen: u32,
     messages: u64,
 }
 
