@@ -167,6 +167,12 @@ impl Decode for Decoder {
     }
 
     fn probe(head: &[u8]) -> Probe {
+        // where others have digits or letters here the length is out of all bounds
+        if let [_, _, low, high, ..] = head
+            && usize::from(u16::from_le_bytes([*low, *high])) > Self::INFO.frame_bytes_max
+        {
+            return Probe::No;
+        }
         let bytes = match head {
             [b'@', b'@', _, _, _, ident @ ..] | [b'$', b'$', _, _, ident @ ..] => {
                 ident.get(..IDENT_BYTES)

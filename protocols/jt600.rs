@@ -150,11 +150,15 @@ impl Decode for Decoder {
                     (false, _) => Probe::No,
                     (true, None) => Probe::More,
                     (true, Some(found)) => {
-                        let fits = found.bytes > HEAD_BYTES + RECORD_BYTES - 1;
-                        if fits && found.bytes <= Self::INFO.frame_bytes_max {
-                            Probe::Yes
-                        } else {
-                            Probe::No
+                        let fits = found.bytes > HEAD_BYTES + RECORD_BYTES - 1
+                            && found.bytes <= Self::INFO.frame_bytes_max;
+                        // H02 begins with the same mark and ident, and has no date here
+                        let date = head.get(found.records_at..found.records_at + 6);
+                        match date {
+                            _ if !fits => Probe::No,
+                            None => Probe::More,
+                            Some(date) if is_date(date) => Probe::Yes,
+                            Some(_) => Probe::No,
                         }
                     }
                 }
@@ -175,6 +179,19 @@ struct Head {
     version: u8,
     records_at: usize,
     bytes: usize,
+}
+
+/// Six bytes `DDMMYYHHMMSS`, or all zeros while the clock is not set.
+fn is_date(bytes: &[u8]) -> bool {
+    let &[day, month, _, hour, minute, second] = bytes else {
+        return false;
+    };
+    let within = |byte: u8, max: u8| bcd::byte(byte).is_some_and(|number| number <= max);
+    within(day, 31)
+        && within(month, 12)
+        && within(hour, 23)
+        && within(minute, 59)
+        && within(second, 59)
 }
 
 fn head(input: &[u8]) -> Option<Head> {

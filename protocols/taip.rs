@@ -141,7 +141,7 @@ impl Decode for Decoder {
     }
 
     fn probe(head: &[u8]) -> Probe {
-        match head {
+        match head.trim_ascii_start() {
             [] | [b'>'] | [b'>', b'R'] | [b'>', b'R', b'A'..=b'Z'] => Probe::More,
             [b'>', b'R', b'A'..=b'Z', b'A'..=b'Z', ..] => Probe::Yes,
             _ => Probe::No,

@@ -144,7 +144,8 @@ impl Decode for Decoder {
         match head {
             [] | [HEADER | b'$'] | [b'$', b'A'] | [b'$', b'A', b'V'] => Probe::More,
             [HEADER, 0x22..=0x25, rest @ ..] => match rest.get(6..8) {
-                Some([0, 0]) => Probe::Yes,
+                // the highest bytes of fifteen digits
+                Some([0..=3, 0]) => Probe::Yes,
                 Some(_) => Probe::No,
                 None => Probe::More,
             },

@@ -152,8 +152,12 @@ impl Decode for Decoder {
             Probe::Yes
         } else if marks.iter().any(|mark| mark.starts_with(head)) {
             Probe::More
-        } else if head.starts_with(b"+") && head.len() >= text::MARK_BYTES {
-            binary::length(head).map_or(Probe::No, |_| Probe::Yes)
+        } else if head.starts_with(b"+") {
+            match binary::length(head) {
+                _ if head.len() < text::MARK_BYTES => Probe::More,
+                Some(_) => Probe::Yes,
+                None => Probe::No,
+            }
         } else {
             Probe::No
         }

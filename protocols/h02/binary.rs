@@ -30,7 +30,12 @@ pub(super) fn ident(input: &[u8]) -> Option<ShortIdent> {
 
 /// Up to here the leading bytes tell the forms with a short and with a long ident apart.
 pub(super) const TIMES_END: usize = 15;
+/// So many bytes tell whether it is this protocol.
+pub(super) const PROBE_BYTES: usize = 16;
 const SHORT_BYTES: usize = 32;
+/// A clock that shows this year is none.
+const FAR_YEAR: i64 = 2050;
+const RECORD_BYTES_OF_JT600: usize = 17;
 const LONG_BYTES: usize = 45;
 const IMEI_BYTES: usize = 42;
 /// Up to here all forms are the same.
@@ -59,7 +64,24 @@ pub(super) fn length(input: &[u8], long: Option<ShortIdent>) -> usize {
 
 /// May these bytes begin a connection?
 pub(super) fn is_plausible(head: &[u8]) -> bool {
-    is_time(head, 6) || is_time(head, 9)
+    let near = |at: usize| {
+        let time = time(head.get(at..at + 6).unwrap_or_default());
+        time.is_some_and(|civil| civil.year < FAR_YEAR)
+    };
+    (near(6) || near(9)) && !is_like_jt600(head)
+}
+
+/// JT600's padlocks begin with the same mark and ident; their length follows, less than 256, and then
+/// a date where this protocol has its month and year.
+fn is_like_jt600(head: &[u8]) -> bool {
+    match head.get(8..PROBE_BYTES) {
+        Some(&[0, length, day, month, year, hour, minute, second]) => {
+            // a record's length is the least that it says
+            usize::from(length) >= RECORD_BYTES_OF_JT600
+                && time(&[hour, minute, second, day, month, year]).is_some()
+        }
+        _ => false,
+    }
 }
 
 /// Do HHMMSS and DDMMYY stand at `at`?

@@ -141,12 +141,14 @@ impl Decode for Decoder {
             [b'*', maker @ ..] => {
                 let letters = maker.iter().take(2).all(u8::is_ascii_alphabetic);
                 match (letters, maker.get(2)) {
+                    // EasyTrack
+                    (true, Some(b',')) if maker.starts_with(b"ET") => Probe::No,
                     (true, Some(b',')) => Probe::Yes,
                     (true, None) if maker.len() < 3 => Probe::More,
                     _ => Probe::No,
                 }
             }
-            [b'$', ..] if head.len() < binary::TIMES_END => Probe::More,
+            [b'$', ..] if head.len() < binary::PROBE_BYTES => Probe::More,
             [b'$', ..] if binary::is_plausible(head) => Probe::Yes,
             [] => Probe::More,
             _ => Probe::No,

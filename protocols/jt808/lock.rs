@@ -8,7 +8,7 @@
 
 use super::SHORT;
 use super::terminal::lock_ident;
-use crate::contract::{Context, Key, Login, RecordBuilder, Reject, Reply, Time, fields};
+use crate::contract::{Context, Key, Login, Probe, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::time::{or_impossible, two_digit};
 use crate::kit::{bcd, checksum, units};
@@ -153,6 +153,18 @@ fn item(number: u8, value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()>
         _ => return None,
     }
     Some(())
+}
+
+/// Does the text behind `(` begin as a lock's?
+pub(super) fn probe(text: &[u8]) -> Probe {
+    const IDENT_DIGITS: usize = 12;
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match text.get(digits..) {
+        Some([]) | None if digits <= IDENT_DIGITS => Probe::More,
+        Some([b',']) if digits == IDENT_DIGITS => Probe::More,
+        Some([b',', b'0'..=b'9', ..]) if digits == IDENT_DIGITS => Probe::Yes,
+        _ => Probe::No,
+    }
 }
 
 /// `740190311185,1,001,ELOCK,3,529439`: ident first.

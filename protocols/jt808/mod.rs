@@ -199,6 +199,9 @@ impl Decode for Decoder {
         let Some((&mark, rest)) = head.split_first() else {
             return Probe::More;
         };
+        if mark == b'(' {
+            return lock::probe(rest);
+        }
         if !matches!(mark, MARK | OTHER_MARK) {
             return Probe::No;
         }

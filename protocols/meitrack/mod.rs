@@ -233,6 +233,8 @@ impl Decode for Decoder {
     fn probe(head: &[u8]) -> Probe {
         match head {
             [] | [b'$'] | [b'$', b'$'] | [b'$', b'$', _] => Probe::More,
+            // the flag is a letter or a sign: FifoTrack has its length here
+            [b'$', b'$', b'0'..=b'9', ..] => Probe::No,
             [b'$', b'$', _, rest @ ..] => {
                 let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
                 match (digits, rest.get(digits)) {

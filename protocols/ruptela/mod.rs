@@ -55,6 +55,8 @@ use crate::contract::{
 use crate::kit::cursor::Cursor;
 use crate::kit::{checksum, framing};
 
+/// A first packet is far shorter; the mark of JT/T 808 would be read as a greater one.
+const LENGTH_USUAL_MAX: usize = 0x4000;
 const LENGTH_BYTES: usize = 2;
 const CRC_BYTES: usize = 2;
 /// IMEI and command.
@@ -210,7 +212,8 @@ impl Decode for Decoder {
             RECORDS | TEXT | TROUBLE_CODES | IDENTIFICATION | HEARTBEAT | FILE | EXTENDED
         );
         let is_imei = (IMEI_END / 1000..IMEI_END).contains(&imei);
-        if known && is_imei && usize::from(length) >= HEAD_BYTES {
+        let fits = (HEAD_BYTES..LENGTH_USUAL_MAX).contains(&usize::from(length));
+        if known && is_imei && fits {
             Probe::Yes
         } else {
             Probe::No

@@ -51,7 +51,7 @@ mod text;
 mod universal;
 
 use crate::contract::{Acks, Context, Cut, Decode, Fatal, Info, Model, Probe, Reject};
-use crate::kit::framing;
+use crate::kit::{bcd, framing};
 
 const fn model(number: u16, name: &'static str) -> Model {
     Model {
@@ -152,8 +152,9 @@ impl Decode for Decoder {
     }
 
     fn probe(head: &[u8]) -> Probe {
-        const KINDS: [&[u8]; 9] = [
-            b"STT;", b"ALT;", b"EMG;", b"EVT;", b"UEX;", b"ALV;", b"BLE;", b"RES;", b"TRV;",
+        const KINDS: [&[u8]; 10] = [
+            b"BSA;", b"STT;", b"ALT;", b"EMG;", b"EVT;", b"UEX;", b"ALV;", b"BLE;", b"RES;",
+            b"TRV;",
         ];
         match head {
             [b'S', b'A' | b'T', digits @ ..] => {
@@ -166,6 +167,17 @@ impl Decode for Decoder {
                     _ => Probe::No,
                 }
             }
+            // binary: kind, length, five bytes of decimal ident
+            [0x81 | 0x82, high, rest @ ..] => {
+                let ident = rest.get(1..).unwrap_or_default();
+                let decimal = ident.iter().take(5).all(|byte| bcd::byte(*byte).is_some());
+                match (*high < 4 && decimal, ident.len()) {
+                    (true, 5..) => Probe::Yes,
+                    (true, _) => Probe::More,
+                    (false, _) => Probe::No,
+                }
+            }
+            [0x81 | 0x82] => Probe::More,
             _ if KINDS.iter().any(|kind| head.starts_with(kind)) => Probe::Yes,
             _ if KINDS.iter().any(|kind| kind.starts_with(head)) => Probe::More,
             _ => Probe::No,

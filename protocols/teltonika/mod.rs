@@ -213,7 +213,9 @@ impl Decode for Decoder {
     }
 
     fn probe(head: &[u8]) -> Probe {
-        match head {
+        // keep-alive bytes may come first
+        let alive = head.iter().take_while(|byte| **byte == KEEP_ALIVE).count();
+        match head.get(alive..).unwrap_or_default() {
             [0, 15, rest @ ..] if rest.iter().take(15).all(u8::is_ascii_digit) => {
                 if rest.is_empty() {
                     Probe::More

@@ -6,6 +6,7 @@
 
 mod harness;
 
+use harness::alike;
 use harness::corpus::{self, Corpus, Verdict};
 use harness::dialogue::Dialogue;
 use harness::trials::{TRIALS, reads};
@@ -27,12 +28,23 @@ fn main() -> std::process::ExitCode {
         dialogues(protocol, &mut trials);
         vectors(protocol, &mut trials);
         random(protocol, &mut trials);
+        trials.push(Trial::test(
+            format!("{}::told apart by first bytes", protocol.info.name),
+            || told_apart(protocol),
+        ));
     }
     trials.push(Trial::test(
         "docs::message-fields.md is the dictionary",
         fields_page,
     ));
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn told_apart(protocol: &'static Protocol) -> Result<(), Failed> {
+    match alike::line(protocol)? {
+        Some(line) => Ok(alike::judge(protocol, &line, &alike::pairs()?)?),
+        None => Ok(()),
+    }
 }
 
 fn fields_page() -> Result<(), Failed> {

@@ -150,9 +150,11 @@ impl Decode for Decoder {
             };
         };
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        match rest.get(digits) {
-            None if digits <= 16 => Probe::More,
-            Some(b',' | b'B') if (11..=16).contains(&digits) => Probe::Yes,
+        match rest.get(digits..) {
+            Some([]) | None if digits <= 16 => Probe::More,
+            Some([b',']) if (11..=16).contains(&digits) => Probe::More,
+            // behind the comma the locks of JT/T 808 have a number
+            Some([b'B', ..] | [b',', b'A'..=b'Z', ..]) if (11..=16).contains(&digits) => Probe::Yes,
             _ => Probe::No,
         }
     }

@@ -47,8 +47,8 @@ mod params;
 mod record;
 
 use crate::contract::{
-    Acks, Cause, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, Reject, Reply, Setting,
-    Time, fields,
+    Acks, Cause, Context, Cut, Decode, Fatal, IDENT_BYTES_MAX, Info, Login, Model, Probe, Reject,
+    Reply, Setting, Time, fields,
 };
 use crate::kit::{checksum, framing};
 use fault::Fault;
@@ -152,9 +152,23 @@ impl Decode for Decoder {
 
     fn probe(head: &[u8]) -> Probe {
         const LOGIN: &[u8] = b"#L#";
-        match head.get(..LOGIN.len()) {
-            Some(head) if head == LOGIN => Probe::Yes,
-            None if LOGIN.starts_with(head) => Probe::More,
+        if head.starts_with(LOGIN) {
+            return Probe::Yes;
+        }
+        if LOGIN.starts_with(head) {
+            return Probe::More;
+        }
+        // as in a datagram: version and ident before the kind
+        let mut parts = head.splitn(3, |byte| *byte == b'#');
+        let before = parts.next().unwrap_or_default();
+        let is_ident = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b';');
+        if before.len() > IDENT_BYTES_MAX || before.is_empty() || !before.iter().all(is_ident) {
+            return Probe::No;
+        }
+        match (parts.next(), parts.next()) {
+            (None, _) => Probe::More,
+            (Some(kind), None) if kind.len() <= 3 => Probe::More,
+            (Some(b"D" | b"SD" | b"B" | b"M" | b"P"), Some(_)) => Probe::Yes,
             _ => Probe::No,
         }
     }

@@ -1,8 +1,9 @@
 //! `protocols`: the page about what this build speaks.
 
+use crate::harness::alike;
 use crate::harness::corpus::{self, Corpus};
 use anyhow::{Result, anyhow};
-use protocols::{Acks, PROTOCOLS, Probe, Protocol};
+use protocols::{Acks, PROTOCOLS};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -72,56 +73,36 @@ pub(crate) fn protocols() -> Result<String> {
     Ok(page + &models)
 }
 
-/// The most bytes of a connection that a channel of several protocols looks at.
-const PROBE_BYTES_MAX: usize = 256;
-
 /// Which corpus frames each protocol recognises as its own by the first bytes, and who else does.
 fn told_apart() -> Result<String> {
     let mut section = String::from(
         "\n# Told apart by the first bytes\n\n\
-         For channels that speak several protocols: how many corpus frames, each as the first of a connection, their own\n\
-         protocol recognises, and which others take them for theirs. One whose connections begin with a login only has to\n\
-         recognise its logins.\n\n\
-         | protocol | own | also taken by |\n|---|---|---|\n",
+         For channels that speak several protocols: how many corpus frames that can begin a connection (they name their\n\
+         device) their own protocol recognises. No other protocol takes any of them, but for those listed below. The same is\n\
+         a test (`cargo test -p protocols --test fixtures \"told apart\"`).\n\n\
+         | protocol | recognised |\n|---|---|\n",
     );
     for protocol in PROTOCOLS {
-        let name = protocol.info.name;
-        let Some(corpus) = Corpus::read(name).map_err(|why| anyhow!(why))? else {
-            continue;
-        };
-        let (mut own, mut all) = (0, 0);
-        let mut others: BTreeMap<&str, usize> = BTreeMap::new();
-        for vector in corpus.vectors.iter().filter(|vector| vector.as_stream) {
-            all += 1;
-            for candidate in PROTOCOLS {
-                if !recognises(candidate, &vector.bytes) {
-                    continue;
-                }
-                if candidate.number == protocol.number {
-                    own += 1;
-                } else {
-                    *others.entry(candidate.info.name).or_default() += 1;
-                }
-            }
+        if let Some(line) = alike::line(protocol).map_err(|why| anyhow!(why))? {
+            let name = protocol.info.name;
+            writeln!(section, "| {name} | {} of {} |", line.own, line.all)?;
         }
-        let others: Vec<String> = others
-            .iter()
-            .map(|(name, count)| format!("{name} {count}"))
-            .collect();
+    }
+    section.push_str(
+        "\nNot told apart (`fixtures/_alike.json`): put such devices on a channel of their own.\n\n\
+         | frames of | taken by | corpus frames | why |\n|---|---|---|---|\n",
+    );
+    for pair in alike::pairs().map_err(|why| anyhow!(why))? {
+        let taken_by = if pair.taken_by == pair.protocol {
+            "none"
+        } else {
+            &pair.taken_by
+        };
         writeln!(
             section,
-            "| {name} | {own} of {all} | {} |",
-            others.join(", ")
+            "| {} | {taken_by} | {} | {} |",
+            pair.protocol, pair.frames, pair.reason
         )?;
     }
     Ok(section)
-}
-
-/// Does it say yes at some number of first bytes, before it says no?
-fn recognises(protocol: &Protocol, bytes: &[u8]) -> bool {
-    (1..=bytes.len().min(PROBE_BYTES_MAX))
-        .filter_map(|length| bytes.get(..length))
-        .map(protocol.probe)
-        .find(|probe| *probe != Probe::More)
-        == Some(Probe::Yes)
 }
