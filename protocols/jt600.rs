@@ -221,7 +221,8 @@ fn binary(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     }
     // all but the padlock count the serial number beside the length
     let (records, serial) = if head.padlock {
-        body.split_at_checked(records - 1).ok_or(SHORT)?
+        let records = records.checked_sub(1).ok_or(SHORT)?;
+        body.split_at_checked(records).ok_or(SHORT)?
     } else {
         let length = head.bytes - 10;
         body.split_at_checked(length).ok_or(SHORT)?

@@ -321,7 +321,7 @@ impl Serving {
 
 /// Signal of 0 to 31 as dBm; 99 is none.
 pub(super) fn dbm(steps: i64) -> Option<i64> {
-    (0..=31).contains(&steps).then_some(2 * steps - 113)
+    (0..=31).contains(&steps).then(|| 2 * steps - 113)
 }
 
 /// Adds an item, in whichever form it came; one that nobody knows under its own name.

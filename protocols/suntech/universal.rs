@@ -23,10 +23,11 @@ pub(super) fn read(report: &Report<'_>, cx: &mut Context<'_>) -> Result<(), Reje
     let time = time_of(report, date, cx);
     let mut message = cx.message(time)?;
     message.push(fields::MESSAGE_TYPE, report.kind);
-    if report.at(date - 1) == "0" {
+    let before = |places: usize| date.checked_sub(places).map(|at| report.at(at));
+    if before(1) == Some("0") {
         message.push(fields::MESSAGE_BUFFERED_STATUS, true);
     }
-    message.push(fields::DEVICE_FIRMWARE_VERSION, report.at(date - 2));
+    message.push_some(fields::DEVICE_FIRMWARE_VERSION, before(2));
     if report.kind == "BSA" {
         message.push(fields::POSITION_VALID, true);
         message.push_some(fields::POSITION_LATITUDE, float(report.at(place)));

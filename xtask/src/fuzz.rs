@@ -11,6 +11,7 @@ use crate::harness::trials::reads;
 use anyhow::{Context as _, Result, anyhow, bail};
 use protocols::{PROTOCOLS, Protocol};
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The longest input.
@@ -20,51 +21,89 @@ const RUN_MAX: Duration = Duration::from_secs(2);
 /// How many runs between two looks at the clock.
 const ROUND: u64 = 500;
 
-/// Runs as the arguments say.
-pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let mut minutes = 1.0f64;
-    let mut chosen = Vec::new();
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--all" => chosen.extend(PROTOCOLS),
-            "--minutes" => {
-                let text = arguments.next().context("--minutes takes a number")?;
-                minutes = text.parse().context("--minutes takes a number")?;
+/// What the arguments ask for.
+struct Plan {
+    minutes: f64,
+    /// Begins the random numbers: another one makes other inputs.
+    seed: u64,
+    chosen: Vec<&'static Protocol>,
+}
+
+impl Plan {
+    fn of(arguments: &[String]) -> Result<Self> {
+        let mut plan = Self {
+            minutes: 1.0,
+            seed: 0,
+            chosen: Vec::new(),
+        };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut number = || {
+                arguments
+                    .next()
+                    .with_context(|| format!("{argument} takes a number"))
+            };
+            match argument.as_str() {
+                "--all" => plan.chosen.extend(PROTOCOLS),
+                "--minutes" => plan.minutes = number()?.parse()?,
+                "--seed" => plan.seed = number()?.parse()?,
+                name => {
+                    let protocol = protocols::find(name).context("no such protocol")?;
+                    plan.chosen.push(protocol);
+                }
             }
-            name => chosen.push(protocols::find(name).context("no such protocol")?),
         }
+        if plan.chosen.is_empty() {
+            bail!("say which protocols, or --all");
+        }
+        Ok(plan)
     }
-    if chosen.is_empty() {
-        bail!("say which protocols, or --all");
-    }
-    let each = Duration::try_from_secs_f64(minutes * 60.0 / chosen.len() as f64)?;
+}
+
+/// Runs as the arguments say. A find ends its protocol's time, not that of the others.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let plan = Plan::of(arguments)?;
+    let each = Duration::try_from_secs_f64(plan.minutes * 60.0 / plan.chosen.len() as f64)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut all = 0;
-    for protocol in chosen {
+    let (mut all, mut finds) = (0, 0);
+    for protocol in plan.chosen {
         let seeds = seeds(protocol)?;
-        let runs: u64 = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads)
+        let done: Vec<Done> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads as u64)
                 .map(|worker| {
-                    let seeds = &seeds;
-                    scope.spawn(move || one(protocol, seeds, worker as u64, each))
+                    let (seeds, seed) = (&seeds, plan.seed << 16 | worker);
+                    scope.spawn(move || one(protocol, seeds, seed, each))
                 })
                 .collect();
             workers
                 .into_iter()
                 .map(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?)
-                .sum::<Result<u64>>()
+                .collect::<Result<_>>()
         })?;
+        let runs: u64 = done.iter().map(|done| done.runs).sum();
         all += runs;
         crate::say(&format!("{}: {runs} runs", protocol.info.name));
+        for path in done.iter().filter_map(|done| done.find.as_ref()) {
+            finds += 1;
+            crate::say(&format!("  a panic or a hang, kept in {}", path.display()));
+        }
     }
-    crate::say(&format!("{all} runs in all, no find"));
+    crate::say(&format!("{all} runs in all, {finds} finds"));
+    if finds > 0 {
+        bail!("{finds} finds");
+    }
     Ok(())
 }
 
-/// Runs one protocol for a while; the number of runs.
-fn one(protocol: &Protocol, seeds: &[Vec<u8>], worker: u64, length: Duration) -> Result<u64> {
-    let mut random = Random::seeded(u64::from(protocol.number) << 32 | worker);
+/// What a worker did.
+struct Done {
+    runs: u64,
+    find: Option<PathBuf>,
+}
+
+/// Runs one protocol for a while, or until something is found.
+fn one(protocol: &Protocol, seeds: &[Vec<u8>], seed: u64, length: Duration) -> Result<Done> {
+    let mut random = Random::seeded(u64::from(protocol.number) << 32 ^ seed);
     let begun = Instant::now();
     let mut runs = 0;
     while begun.elapsed() < length {
@@ -74,26 +113,23 @@ fn one(protocol: &Protocol, seeds: &[Vec<u8>], worker: u64, length: Duration) ->
             let run = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 protocols::exercise(protocol, &bytes);
             }));
-            if run.is_err() || at.elapsed() > RUN_MAX {
-                return Err(find(protocol, &bytes)?);
-            }
             runs += 1;
+            if run.is_err() || at.elapsed() > RUN_MAX {
+                let find = Some(keep(protocol, seed, &bytes)?);
+                return Ok(Done { runs, find });
+            }
         }
     }
-    Ok(runs)
+    Ok(Done { runs, find: None })
 }
 
-fn find(protocol: &Protocol, bytes: &[u8]) -> Result<anyhow::Error> {
-    let hex = protocols::kit::hex::encode(bytes);
+/// Keeps the bytes of a find.
+fn keep(protocol: &Protocol, seed: u64, bytes: &[u8]) -> Result<PathBuf> {
     let folder = crate::root().join("fuzz/finds");
     std::fs::create_dir_all(&folder)?;
-    let path = folder.join(format!("{}-{}.hex", protocol.info.name, std::process::id()));
-    std::fs::write(&path, &hex)?;
-    Ok(anyhow!(
-        "{}: a panic or a hang, kept in {}",
-        protocol.info.name,
-        path.display()
-    ))
+    let path = folder.join(format!("{}-{seed}.hex", protocol.info.name));
+    std::fs::write(&path, protocols::kit::hex::encode(bytes))?;
+    Ok(path)
 }
 
 fn seeds(protocol: &Protocol) -> Result<Vec<Vec<u8>>> {

@@ -27,7 +27,7 @@ cargo xtask CHORE
   scaffold NAME                a new protocol that compiles, with a dialogue that fails
   dashboards [--queries]       what Grafana shows -> deploy/grafana; or its queries, one a line
   fields                       the dictionary -> docs/message-fields.md
-  fuzz --all|PROTOCOL.. [--minutes N]
+  fuzz --all|PROTOCOL.. [--minutes N] [--seed N]
                                changed bytes of the fixtures through the decoders, on every core
   protocols                    what is spoken -> docs/protocols.md
 ";
