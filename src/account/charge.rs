@@ -102,20 +102,17 @@ fn walk_unasked(
     }
 }
 
-fn charge_frames(minute: u32, steps: &[(&Account, Cost)]) -> Result<(), Refusal> {
+fn charge_frames(minute: u32, steps: &[(&Account, Cost)]) -> Result<u32, Refusal> {
     walk(
         minute,
         steps,
         |node, minute, cost| node.frames.add(minute, cost.bytes, cost.messages),
         |node, minute, cost| node.frames.undo(minute, cost.bytes, cost.messages),
     )
-    .map_or_else(
-        |(index, minute, full)| {
-            let (account, cost) = steps[index];
-            Err(refusal_of_frame(account, minute, cost, &full))
-        },
-        |_| Ok(()),
-    )
+    .map_err(|(index, minute, full)| {
+        let (account, cost) = steps[index];
+        refusal_of_frame(account, minute, cost, &full)
+    })
 }
 
 /// Which of the two dimensions did not fit. What never fits goes before what does not fit now,
@@ -165,8 +162,10 @@ impl Account {
 
     /// Charges a frame, or the sum of a batch of frames, to the whole chain or to none of it.
     ///
-    /// It does not ask whether the chain is blocked: [`Account::blocked`] does, and has the time.
-    pub fn charge(&self, minute: u32, cost: Cost) -> Result<(), Refusal> {
+    /// Gives back the minute it was charged in: later than asked for if a window of the chain is. What
+    /// is written of it has to be of that minute. It does not ask whether the chain is blocked:
+    /// [`Account::blocked`] does, and has the time.
+    pub fn charge(&self, minute: u32, cost: Cost) -> Result<u32, Refusal> {
         let (steps, len) = self.steps(cost);
         charge_frames(minute, &steps[..len])
     }
@@ -204,16 +203,17 @@ impl Account {
                     bytes: amount,
                     messages: 0,
                 },
-            ),
+            )?,
             Dimension::ChannelMessages => self.charge(
                 minute,
                 Cost {
                     bytes: 0,
                     messages: amount,
                 },
-            ),
-            _ => self.charge_meter(dimension, minute, amount),
-        }
+            )?,
+            _ => return self.charge_meter(dimension, minute, amount),
+        };
+        Ok(())
     }
 
     /// Counts again, behind a start, what the journal says of a rate in a minute, whatever the caps
@@ -368,7 +368,7 @@ impl Tree {
         minute: u32,
         bytes: u64,
         parts: &[(Account, u64)],
-    ) -> Result<(), Refusal> {
+    ) -> Result<u32, Refusal> {
         charge_frames(minute, &union_of(bytes, parts))
     }
 }

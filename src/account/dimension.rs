@@ -64,8 +64,18 @@ impl Dimension {
         Self::SubaccountsCount,
     ];
 
-    /// Those whose block stops trackers; the others stop the API or a creation.
-    pub const OF_FRAMES: [Self; 5] = [
+    /// Those whose block stops the frames of trackers, whoever is admitted.
+    pub const OF_FRAMES: [Self; 4] = [
+        Self::ChannelTraffic,
+        Self::ChannelMessages,
+        Self::ChannelStorage,
+        Self::DeviceStorage,
+    ];
+
+    /// Those whose block stops the login of a tracker: beside those of its frames, connections, which
+    /// an admitted one has. So a flood of logins stops nobody who is in. The others stop the API or
+    /// a creation.
+    pub const OF_LOGINS: [Self; 5] = [
         Self::ChannelTraffic,
         Self::ChannelMessages,
         Self::ChannelConnections,

@@ -383,7 +383,7 @@ impl Account {
         before
     }
 
-    /// Is it, or an account above it, blocked for something that stops trackers? The highest such
+    /// Is it, or an account above it, blocked for something that stops frames? The highest such
     /// account. One look at shared memory when no account of the tree is blocked.
     pub fn blocked(&self, now_us: i64) -> Option<Blocked> {
         self.blocked_for(&Dimension::OF_FRAMES, now_us)

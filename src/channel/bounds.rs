@@ -44,6 +44,8 @@ pub const COMMANDS_QUEUED_MAX: usize = 1024;
 pub const UPKEEP_TICKS: u32 = 50;
 /// A worker has so long to let go of a listening socket before the others are not waited for.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// And is asked again so often while its orders are full.
+pub const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 /// Sources of unidentified connections that are counted apart.
 pub const SOURCES_MAX: usize = 65_536;
 /// The backlog of a listener (the kernel takes the lower of it and `net.core.somaxconn`).

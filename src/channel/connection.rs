@@ -25,7 +25,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use protocols::{Acks, Cause, Env, Fatal, Output, Probe, Protocol, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::account::Totals;
+use crate::account::{Account, Totals};
 use crate::ids::{DeviceId, Position};
 use crate::journal::{ConnectionWas, Note, Permit};
 use crate::metrics::names;
@@ -39,12 +39,15 @@ use super::bounds::{
 use super::events::{ConnectionEvent, Happened, Who};
 use super::frames::{self, Span};
 use super::gate::Replies;
-use super::logins::{Logins, Resolver};
+use super::logins::{Known, Logins, Resolver};
 use super::sources::Unidentified;
 use super::subject::Subject;
 use super::tally::Tally;
 use super::wheel::TICK_MS;
 use super::worker::{Room, Token, Worker};
+
+/// A quarter of the memory of a frame that has begun is used, unless it is less than four times this.
+const HELD_BYTES_KEPT: usize = 1024;
 
 /// A byte stream that a connection runs over.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -583,7 +586,7 @@ impl Core {
 
     /// The device is not this connection's any more.
     fn evict(&mut self, device: DeviceId, code: CloseCode) {
-        let carries = |known: &super::logins::Known| {
+        let carries = |known: &Known| {
             known.is_admitted() && known.device.as_ref().is_some_and(|d| d.id == device)
         };
         let others = self
@@ -645,16 +648,10 @@ impl Core {
         self.pending.as_deref().is_some_and(room) && !self.worker.mark().failed
     }
 
-    /// Does the tracker send again what was not acked? Then its hang-up ends what is parked.
+    /// Does the tracker send again what was not acked? Then its hang-up ends what waits.
     fn sends_again(&self) -> bool {
-        let parked = self
-            .pending
-            .as_ref()
-            .is_some_and(|pending| matches!(pending.wait, Waiting::Parked { .. }));
-        parked
-            && self
-                .protocol
-                .is_some_and(|protocol| protocol.info.acks != Acks::None)
+        self.protocol
+            .is_some_and(|protocol| protocol.info.acks != Acks::None)
     }
 
     fn is_identified(&self) -> bool {
@@ -709,6 +706,7 @@ impl Core {
         } else if let Some(parking) = overdue {
             if let Some(mut walk) = self.take_pending() {
                 self.refuse_frame(&mut walk, parking.cause, None);
+                walk.at += 1;
                 self.give_back(walk);
             }
             self.end_gracefully(parking.code);
@@ -850,6 +848,10 @@ impl Core {
         }
         if consumed < held.len() {
             held.drain(..consumed);
+            // of a burst that was waited out a frame's beginning may be left
+            if held.capacity() / 4 > held.len().max(HELD_BYTES_KEPT) {
+                held.shrink_to_fit();
+            }
             self.held = held;
         }
     }
@@ -952,12 +954,43 @@ impl Core {
         }
     }
 
-    /// The memory goes back to the thread, unless it has grown out of proportion.
+    /// The memory goes back to the thread, unless it has grown out of proportion. Frames that were
+    /// not come to, because the connection ends, are counted: unread and unacked, the tracker has
+    /// them still, if it keeps anything.
     fn give_back(&self, walk: Walk) {
         const KEPT_BYTES_MAX: usize = 4 << 20;
+        self.count_left(&walk);
         if walk.bytes() <= KEPT_BYTES_MAX {
             self.worker.output.replace(walk.output);
             self.worker.spans.replace(walk.spans);
+        }
+    }
+
+    /// Counts the frames from `walk.at` on: refused, and nobody's if nobody has shown who it is.
+    fn count_left(&self, walk: &Walk) {
+        let left = walk.spans.get(walk.at..).unwrap_or_default();
+        let bytes: usize = left.iter().map(|span| span.bytes).sum();
+        if bytes == 0 {
+            return;
+        }
+        let named = |known: &&Known| known.device.is_some() || known.account().is_some();
+        let known = self.logins.iter().find(named);
+        // who has not shown that it is that device makes nobody pay
+        let Some(known) = known.filter(|_| self.is_identified()) else {
+            self.tally.unidentified.add(bytes as u64);
+            return;
+        };
+        self.tally.refused.add(bytes as u64);
+        let of_device = || Some(known.device.as_ref()?.state.load().account.id());
+        // whose it was when it was admitted, though it may have moved
+        let admitted = known.account().map(Account::id);
+        if let Some(account) = admitted.or_else(of_device) {
+            let deltas = Totals {
+                refused_bytes: bytes as u64,
+                ..Totals::default()
+            };
+            let mut notes = self.worker.notes.borrow_mut();
+            notes.usage(account, self.now_us, deltas);
         }
     }
 
@@ -983,6 +1016,7 @@ impl Core {
                 let bytes = walk.bytes() + self.held.capacity();
                 if !self.worker.room.take_parking(bytes) {
                     self.refuse_frame(&mut walk, Cause::Busy, None);
+                    walk.at += 1;
                     self.give_back(walk);
                     self.end_gracefully(CloseCode::ChannelBlocked);
                     return;
@@ -1104,9 +1138,7 @@ impl Core {
     /// The device that was admitted last, or at least named.
     fn who(&self) -> Option<Who> {
         let admitted = self.logins.iter().rev().find(|known| known.is_admitted());
-        admitted
-            .or(self.logins.last())
-            .map(super::logins::Known::who)
+        admitted.or(self.logins.last()).map(Known::who)
     }
 
     /// It is over. What hangs on it is let go, and it is written down.
@@ -1115,26 +1147,7 @@ impl Core {
             return;
         }
         if let Some(walk) = self.take_pending() {
-            // what waited unread and unacked: the tracker has it still
-            let left = walk.spans.get(walk.at..).unwrap_or_default();
-            let bytes: usize = left.iter().map(|span| span.bytes).sum();
-            let device = self.logins.iter().find_map(|known| known.device.as_ref());
-            // who has not shown that it is that device makes nobody pay
-            let device = device.filter(|_| self.is_identified());
-            let counted = match device {
-                Some(_) => &self.tally.refused,
-                None => &self.tally.unidentified,
-            };
-            counted.add(bytes as u64);
-            if let Some(device) = device {
-                let account = device.state.load().account.id();
-                let deltas = Totals {
-                    refused_bytes: bytes as u64,
-                    ..Totals::default()
-                };
-                let mut notes = self.worker.notes.borrow_mut();
-                notes.usage(account, self.now_us, deltas);
-            }
+            self.count_left(&walk);
         }
         let id = self.handle.id();
         let who = self.who();

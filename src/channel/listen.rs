@@ -145,7 +145,7 @@ impl Allowed {
     }
 }
 
-/// Accepts connections of a channel until it is aborted.
+/// Accepts connections of a channel until it is aborted, or the channel is closed without that.
 pub(super) async fn accept(
     worker: Rc<Worker>,
     channel: Arc<ChannelHandle>,
@@ -156,7 +156,11 @@ pub(super) async fn accept(
     let mut pause = shortest;
     let mut allowed = Allowed::default();
     loop {
-        match listener.accept().await {
+        let accepted = listener.accept().await;
+        if is_closed(&channel) {
+            return;
+        }
+        match accepted {
             Ok((stream, peer)) if is_proxy(&worker, peer) => {
                 pause = shortest;
                 let (worker, channel) = (Rc::clone(&worker), Arc::clone(&channel));
@@ -184,6 +188,11 @@ pub(super) async fn accept(
             }
         }
     }
+}
+
+fn is_closed(channel: &ChannelHandle) -> bool {
+    let state = channel.state.load();
+    state.gone || !state.enabled
 }
 
 fn is_proxy(worker: &Worker, peer: SocketAddr) -> bool {

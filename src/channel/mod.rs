@@ -78,9 +78,10 @@ use std::rc::Rc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{LocalOptions, LocalRuntime};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ids::{ChannelId, Pulse};
@@ -88,7 +89,7 @@ use crate::registry::ChannelHandle;
 use crate::registry::items::ChannelItem;
 use crate::router::CloseCode;
 
-use bounds::{CLOSE_WAIT, COMMANDS_QUEUED_MAX};
+use bounds::{CLOSE_PAUSE, CLOSE_WAIT, COMMANDS_QUEUED_MAX};
 use series::RoomSeries;
 use worker::{Room, Worker};
 
@@ -263,18 +264,28 @@ impl Channels {
         silences.max().unwrap_or_default()
     }
 
-    /// Waits until the port is free again: a channel that is changed is opened at once.
+    /// Waits until the port is free again: a channel that is changed is opened at once. A worker that
+    /// does not hear of it in time lets nobody in all the same: who is accepted for a channel that is
+    /// closed ends the listening there, and a listener that is opened anew takes the old one's place.
     fn stop_listening(&self, channel: ChannelId) {
         let (closed, done) = sync_channel(self.hands.len());
         let mut asked = 0;
+        let until = Instant::now() + CLOSE_WAIT;
         for hand in &self.hands {
-            let closed = closed.clone();
-            if hand
-                .commands
-                .try_send(Command::Close { channel, closed })
-                .is_ok()
-            {
-                asked += 1;
+            let mut order = Command::Close {
+                channel,
+                closed: closed.clone(),
+            };
+            loop {
+                match hand.commands.try_send(order) {
+                    Ok(()) => {
+                        asked += 1;
+                        break;
+                    }
+                    Err(TrySendError::Full(back)) if Instant::now() < until => order = back,
+                    Err(_) => break,
+                }
+                std::thread::sleep(CLOSE_PAUSE);
             }
         }
         let answered = (0..asked).take_while(|_| done.recv_timeout(CLOSE_WAIT).is_ok());
@@ -357,7 +368,10 @@ fn work(
                             let id = channel.id;
                             let accepting =
                                 listen::accept(Rc::clone(&worker), channel, listener, tls);
-                            listeners.insert(id, tokio::task::spawn_local(accepting));
+                            let accepting = tokio::task::spawn_local(accepting);
+                            if let Some(old) = listeners.insert(id, accepting) {
+                                old.abort();
+                            }
                         }
                         Err(error) => tracing::error!(%error, "cannot listen"),
                     },

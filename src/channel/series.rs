@@ -42,7 +42,7 @@ impl Source for AccountSeries {
             .iter()
             .filter(|account| {
                 account
-                    .blocked(now_us)
+                    .blocked_for(&Dimension::OF_LOGINS, now_us)
                     .is_some_and(|blocked| !blocked.inherited)
             })
             .count();

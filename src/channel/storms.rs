@@ -9,11 +9,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-use crate::ids::{DeviceId, Ident};
+use crate::ids::{ChannelId, DeviceId, Ident};
 
 use super::bounds::{STORM_SWEEP_MS, STORMS_MAX, TAKEOVER_WINDOW_MS};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// Whose login, where: what is refused on one channel says nothing of another.
+pub(super) type LoginKey = (ChannelId, u16, Ident);
 
 /// Something of each key lately, at most [`STORMS_MAX`] of them.
 #[derive(Debug)]
@@ -76,24 +79,17 @@ pub(super) enum Turn {
 /// What came too often, of the whole room.
 #[derive(Debug, Default)]
 pub(super) struct Storms {
-    refused: Mutex<Lately<(u16, Ident), i64>>,
+    refused: Mutex<Lately<LoginKey, i64>>,
     takeovers: Mutex<Lately<DeviceId, Takeovers>>,
 }
 
 impl Storms {
     /// May a refusal of this ident's login be answered now? If so it counts as answered; if not,
     /// when it may, unix ms.
-    pub(super) fn may_answer(
-        &self,
-        protocol: u16,
-        ident: &Ident,
-        now_ms: i64,
-        every_ms: i64,
-    ) -> Result<(), i64> {
+    pub(super) fn may_answer(&self, key: LoginKey, now_ms: i64, every_ms: i64) -> Result<(), i64> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         // a time in the future is of a clock that was set back
         let lasts = |at: &i64| *at <= now_ms && now_ms < at.saturating_add(every_ms);
-        let key = (protocol, ident.clone());
         if let Some(at) = refused.of.get(&key).filter(|at| lasts(at)) {
             return Err(at.saturating_add(every_ms));
         }
@@ -144,12 +140,16 @@ mod tests {
     #[test]
     fn an_ident_is_answered_once_in_its_time_and_others_are_not_concerned() {
         let storms = Storms::default();
-        let ask =
-            |protocol, number, now_ms| storms.may_answer(protocol, &ident(number), now_ms, 10_000);
+        let ask = |protocol, number, now_ms| {
+            let key = (ChannelId(1), protocol, ident(number));
+            storms.may_answer(key, now_ms, 10_000)
+        };
         assert_eq!(ask(1, 7, 1_000), Ok(()));
         assert_eq!(ask(1, 7, 10_999), Err(11_000));
         assert_eq!(ask(1, 8, 2_000), Ok(()));
         assert_eq!(ask(2, 7, 2_000), Ok(()), "another protocol's ident");
+        let elsewhere = (ChannelId(2), 1, ident(7));
+        assert_eq!(storms.may_answer(elsewhere, 2_000, 10_000), Ok(()));
         assert_eq!(ask(1, 7, 11_000), Ok(()));
         assert_eq!(ask(1, 7, 11_001), Err(21_000));
         assert_eq!(ask(1, 7, 500), Ok(()), "the clock was set back");
@@ -158,16 +158,17 @@ mod tests {
     #[test]
     fn the_table_has_its_bound_and_room_again_when_the_time_is_over() {
         let storms = Storms::default();
+        let ask = |number, now_ms| {
+            let key = (ChannelId(1), 1, ident(number));
+            storms.may_answer(key, now_ms, 10_000)
+        };
         let held = || storms.refused.lock().unwrap().of.len();
         for number in 0..STORMS_MAX + 100 {
-            assert_eq!(storms.may_answer(1, &ident(number), 0, 10_000), Ok(()));
+            assert_eq!(ask(number, 0), Ok(()));
         }
         assert_eq!(held(), STORMS_MAX);
-        assert_eq!(storms.may_answer(1, &ident(0), 0, 10_000), Err(10_000));
-        assert_eq!(
-            storms.may_answer(1, &ident(STORMS_MAX), 20_000, 10_000),
-            Ok(())
-        );
+        assert_eq!(ask(0, 0), Err(10_000));
+        assert_eq!(ask(STORMS_MAX, 20_000), Ok(()));
         assert_eq!(held(), 1);
     }
 

@@ -3,9 +3,9 @@
 
 use super::Control;
 use crate::account::{Cost, Refusal};
-use crate::ids::{ChannelId, ConnectionId, minute_of};
+use crate::ids::{ChannelId, ConnectionId, US_PER_MINUTE, minute_of};
 use crate::journal::{Batch, FrameMeta, FrameWriter, PartMeta};
-use crate::registry::{DeviceHandle, RecordKey};
+use crate::registry::{DeviceHandle, DeviceState, Recent, RecordKey};
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -54,17 +54,71 @@ impl Control {
             return Err(RegisterError::Disabled);
         }
         let now_us = self.clock.now_us();
+        let write = |at_us| Written::new(device, &state, &window, records, (at_us, bytes), peer);
+        let mut written = write(now_us);
+        let cost = Cost {
+            bytes: u64::from(bytes),
+            messages: written.done.messages,
+        };
+        let minute = state
+            .account
+            .charge(minute_of(now_us), cost)
+            .map_err(RegisterError::Refused)?;
+        if minute != minute_of(now_us) {
+            // a later minute has paid for it
+            written = write(i64::from(minute) * US_PER_MINUTE);
+        }
+        let Written {
+            mut batch,
+            keys,
+            done,
+        } = written;
+        let position = self.journal.append(permit, &mut batch);
+        let mut telemetry = device.telemetry();
+        for (record, _) in records {
+            telemetry.update(record, position, self.clock.now_ms());
+        }
+        drop(telemetry);
+        // behind telemetry: a snapshot waits for the window
+        device.remember(window, &keys, position);
+        if self.router.is_followed() {
+            self.router.appended(ChannelId::NONE, device.id, position);
+        }
+        self.wait_durable(position);
+        if self.journal.durable() < position {
+            return Err(RegisterError::Journal);
+        }
+        Ok(done)
+    }
+}
+
+/// An entry that is to be appended, and what is to be remembered of it.
+struct Written {
+    batch: Batch,
+    keys: Vec<RecordKey>,
+    done: Registered,
+}
+
+impl Written {
+    fn new(
+        device: &DeviceHandle,
+        state: &DeviceState,
+        window: &Recent,
+        records: &[(Vec<u8>, Option<RecordKey>)],
+        (at_us, bytes_in): (i64, u32),
+        peer: Option<SocketAddr>,
+    ) -> Self {
         let mut batch = Batch::new();
         let mut writer = FrameWriter::begin(
             &mut batch,
             &FrameMeta {
-                at_us: now_us,
+                at_us,
                 connection: ConnectionId::NONE,
                 channel: ChannelId::NONE,
                 protocol: device.protocol,
                 decoder_version: 0,
                 peer: peer.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into()),
-                bytes_in: bytes,
+                bytes_in,
             },
         );
         writer.part(&PartMeta {
@@ -93,29 +147,6 @@ impl Control {
             done.messages += 1;
         }
         writer.finish(0);
-        let cost = Cost {
-            bytes: u64::from(bytes),
-            messages: done.messages,
-        };
-        state
-            .account
-            .charge(minute_of(now_us), cost)
-            .map_err(RegisterError::Refused)?;
-        let position = self.journal.append(permit, &mut batch);
-        let mut telemetry = device.telemetry();
-        for (record, _) in records {
-            telemetry.update(record, position, self.clock.now_ms());
-        }
-        drop(telemetry);
-        // behind telemetry: a snapshot waits for the window
-        device.remember(window, &keys, position);
-        if self.router.is_followed() {
-            self.router.appended(ChannelId::NONE, device.id, position);
-        }
-        self.wait_durable(position);
-        if self.journal.durable() < position {
-            return Err(RegisterError::Journal);
-        }
-        Ok(done)
+        Self { batch, keys, done }
     }
 }

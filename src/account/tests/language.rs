@@ -140,7 +140,7 @@ impl World {
             },
             ["charge", id, "at", minute, rest @ ..] => {
                 let outcome = self.account(id).charge(number(minute), cost(rest));
-                self.refused(outcome)
+                self.refused(outcome.map(drop))
             }
             ["usage", id, "at", minute, rest @ ..] => {
                 self.account(id)
@@ -160,7 +160,7 @@ impl World {
                 let outcome = self
                     .tree
                     .charge_union(number(minute), cost(rest).bytes, &parts);
-                self.refused(outcome)
+                self.refused(outcome.map(drop))
             }
             ["rate", id, "at", minute, name, amount] => {
                 let outcome =

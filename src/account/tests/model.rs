@@ -276,7 +276,7 @@ proptest! {
         for operation in operations {
             let (real, expected) = match operation.clone() {
                 Operation::Charge { of, ago, cost } => (
-                    accounts[of].charge(now - ago, cost),
+                    accounts[of].charge(now - ago, cost).map(drop),
                     slow.charge_frame(now - ago, &[(of, cost)]),
                 ),
                 Operation::Union { ago, bytes, parts } => {
@@ -291,7 +291,7 @@ proptest! {
                         .map(|(of, messages)| (accounts[*of].clone(), *messages))
                         .collect();
                     (
-                        tree.charge_union(now - ago, bytes, &parts),
+                        tree.charge_union(now - ago, bytes, &parts).map(drop),
                         slow.charge_frame(now - ago, &costs),
                     )
                 }

@@ -101,7 +101,7 @@ fn charging(forest: &Forest, seed: u64, minute: impl Fn(usize) -> u32) -> Vec<(A
                     .collect();
                 let bytes = random.below(300) as u64;
                 match forest.tree.charge_union(minute, bytes, &parts) {
-                    Ok(()) => {
+                    Ok(_) => {
                         let shares = split_bytes(bytes, parts.len());
                         for ((account, messages), bytes) in parts.into_iter().zip(shares) {
                             admitted.push((account, Cost { bytes, messages }));
@@ -123,7 +123,7 @@ fn charging(forest: &Forest, seed: u64, minute: impl Fn(usize) -> u32) -> Vec<(A
                     messages: random.below(4) as u64,
                 };
                 match account.charge(minute, cost) {
-                    Ok(()) => admitted.push((account.clone(), cost)),
+                    Ok(_) => admitted.push((account.clone(), cost)),
                     Err(refusal) => assert_true(&refusal),
                 }
             }

@@ -384,7 +384,9 @@ fn a_blocking_duration_outlasts_the_window() {
          acquire a 1 channel_connections 1        => ok
          acquire b 1 channel_connections 1        => refused channel_connections by 1 level 0, 1 of 1 used, drop
          block refused at 500                     => until 800s
-         blocked 1 at 500                         => code 1 channel_connections by 1 until 800s
+         # which stops logins, and no frame of who is in
+         blocked 1 for channel_connections at 500 => code 1
+         blocked 1 at 500                         => no
          limit 1 channel_connections=1            => lifted channel_traffic until 400s channel_connections until 800s
          acquire b 1 channel_connections 1        => refused channel_connections by 1 level 0, 1 of 1 used
          block refused at 500                     => no",

@@ -58,7 +58,8 @@ impl Core {
             return None;
         }
         let storms = &self.worker.room.storms;
-        match storms.may_answer(protocol.number, &known.ident, now_ms, every_ms) {
+        let key = (self.channel.id, protocol.number, known.ident.clone());
+        match storms.may_answer(key, now_ms, every_ms) {
             Ok(()) => {
                 known.answered = true;
                 None
@@ -181,7 +182,8 @@ impl Core {
         }
         // known, whatever the limits say: no stranger, and no identify deadline
         self.stranger = None;
-        if let Some(blocked) = state.account.blocked(self.now_us) {
+        let stops = &Dimension::OF_LOGINS;
+        if let Some(blocked) = state.account.blocked_for(stops, self.now_us) {
             return Met::Limit(self.limit_of(&blocked));
         }
         let held = match state.account.acquire(Dimension::ChannelConnections, 1) {
@@ -226,6 +228,12 @@ impl Core {
             _held: held,
         };
         self.admitted(login, &device, standing, before);
+        // a channel that has changed closes the connections that it finds its devices on: what it
+        // did not find there yet is found here
+        if !deps.registry.serves_now(&self.channel, &device) {
+            self.end_at_once(CloseCode::DeviceChanged);
+            return Met::Ends;
+        }
         Met::Nothing
     }
 

@@ -1,9 +1,10 @@
 //! What a limit means for the frame it stands against: it waits, is thrown away behind a durable
 //! entry, or is refused for good.
 
-use protocols::{Cause, Event};
+use protocols::{Cause, Event, Record};
 
-use super::{Limit, limit_of_refusal, saturated};
+use super::store::{devices_of, windows_of};
+use super::{Limit, Payer, limit_of_refusal, saturated};
 use crate::account::{Account, Blocked, Policy, Refusal};
 use crate::channel::bounds::RETRY_MS;
 use crate::channel::connection::{Core, Parking, Wait, Walk};
@@ -11,6 +12,7 @@ use crate::channel::events::Happened;
 use crate::channel::logins::Known;
 use crate::journal::Note;
 use crate::metrics::names;
+use crate::registry::RecordKey;
 use crate::router::CloseCode;
 
 impl Core {
@@ -109,25 +111,42 @@ impl Core {
     /// Policy `drop`: what flespi does. Acked and thrown away, behind a durable entry that says so.
     fn drop_frame(&mut self, walk: &mut Walk, limit: &Limit) -> Option<Wait> {
         let span = walk.spans.get(walk.at)?.clone();
+        let range = walk.at..walk.at + 1;
+        let payers = self.payers_of(walk, &range);
+        let devices = devices_of(&payers);
+        // held until the append, as for what is stored: a move falls before it or behind it
+        let windows = windows_of(&devices);
+        if payers.iter().any(Payer::has_changed) {
+            self.end_at_once(CloseCode::DeviceChanged);
+            return None;
+        }
         let mut batch = self.worker.batch.take();
         batch.clear();
         let at_us = self.channel.stamp(self.now_us);
         let mut left = (span.bytes, span.reply_bytes);
-        for login in self.logins_of(walk) {
-            let Some(known) = self.logins.get(usize::from(login)) else {
-                continue;
-            };
+        let mut thrown_away = 0;
+        for (payer, window) in payers.iter().zip(&windows) {
             let events = walk.output.events.get(span.first..span.end);
-            let of_login =
-                |event: &&Event| matches!(event, Event::Message { login: of, .. } if *of == login);
-            let messages = events.into_iter().flatten().filter(of_login).count();
+            let is_new = |event: &&Event| {
+                let Event::Message { login, range } = event else {
+                    return false;
+                };
+                // what is stored already is not thrown away
+                let record = walk.output.bytes.get(range.clone()).and_then(Record::read);
+                let key = record.as_ref().and_then(RecordKey::of);
+                let known = key
+                    .zip(window.as_ref())
+                    .and_then(|(key, window)| window.find(key));
+                *login == payer.login && known.is_none()
+            };
+            let messages = events.into_iter().flatten().filter(is_new).count();
             let (bytes_in, bytes_out) = std::mem::take(&mut left);
             Note::Dropped {
                 at_us,
                 channel: self.channel.id,
-                ident: &known.ident,
-                device: known.device_id(),
-                account: known.account().map(Account::id).unwrap_or_default(),
+                ident: &payer.ident,
+                device: payer.device_id,
+                account: payer.account.id(),
                 bytes_in: saturated(bytes_in),
                 bytes_out: saturated(bytes_out),
                 messages: saturated(messages),
@@ -135,7 +154,7 @@ impl Core {
                 level: limit.level,
             }
             .write(&mut batch);
-            self.tally.dropped.add(messages as u64);
+            thrown_away += messages as u64;
         }
         let bytes = batch.len();
         let Some(permit) = self.room(bytes) else {
@@ -144,6 +163,7 @@ impl Core {
         };
         let position = self.worker.append(permit, &mut batch, self.now_us);
         self.worker.batch.replace(batch);
+        self.tally.dropped.add(thrown_away);
         self.replies.stored(position);
         self.answer(walk, walk.at, false);
         walk.at += 1;

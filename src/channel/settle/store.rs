@@ -14,9 +14,48 @@ use crate::channel::bounds::{BATCH_BYTES_MAX, FRAGMENT_BYTES_MAX};
 use crate::channel::connection::{Core, Walk};
 use crate::channel::frames::{Login, Span};
 use crate::channel::worker::Scratch;
-use crate::ids::{Position, minute_of};
+use crate::ids::{Position, US_PER_MINUTE, minute_of};
 use crate::journal::{Batch, Permit};
 use crate::registry::{DeviceHandle, Recent};
+
+/// What was written of frames that are to be charged together.
+#[derive(Default)]
+struct Written {
+    /// What they cost.
+    bytes: u64,
+    /// Records that are stored already.
+    duplicates: u64,
+    /// The minute of the first of them, if anything of them is stored.
+    minute: Option<u32>,
+    /// They are of more than one.
+    crosses_minutes: bool,
+}
+
+type Devices = SmallVec<[Option<Arc<DeviceHandle>>; 1]>;
+
+pub(super) fn devices_of(payers: &[Payer]) -> Devices {
+    payers.iter().map(|payer| payer.device.clone()).collect()
+}
+
+/// The windows of duplicates of devices, which are in the order in which they may be taken.
+pub(super) fn windows_of(devices: &Devices) -> SmallVec<[Option<MutexGuard<'_, Recent>>; 1]> {
+    devices
+        .iter()
+        .map(|device| device.as_ref().map(|device| device.recent()))
+        .collect()
+}
+
+impl Payer {
+    /// Is its device another account's, or gone, since it logged in?
+    pub(super) fn has_changed(&self) -> bool {
+        self.device.as_ref().is_some_and(|device| {
+            device.state.changes() != self.seen && {
+                let state = device.state.load();
+                state.gone || state.epoch != self.epoch
+            }
+        })
+    }
+}
 
 impl Core {
     /// Room in the journal's queue: what was waited for, or what there is now.
@@ -69,7 +108,7 @@ impl Core {
         Settled::Done
     }
 
-    fn payers_of(&self, walk: &Walk, range: &Range<usize>) -> SmallVec<[Payer; 1]> {
+    pub(super) fn payers_of(&self, walk: &Walk, range: &Range<usize>) -> SmallVec<[Payer; 1]> {
         let spans = walk.spans.get(range.clone()).unwrap_or_default();
         let logins = match spans {
             [_] => self.logins_of(walk),
@@ -113,56 +152,21 @@ impl Core {
         batch: &mut Batch,
         scratch: &mut Scratch,
     ) -> Settled {
-        batch.clear();
-        scratch.seen.clear();
-        scratch.keys.clear();
-        scratch.entries.clear();
-        let devices: SmallVec<[Option<Arc<DeviceHandle>>; 1]> =
-            payers.iter().map(|payer| payer.device.clone()).collect();
-        let mut windows: SmallVec<[Option<MutexGuard<'_, Recent>>; 1]> = devices
-            .iter()
-            .map(|device| device.as_ref().map(|device| device.recent()))
-            .collect();
+        let devices = devices_of(payers);
+        let mut windows = windows_of(&devices);
         // a device is moved under its window: what is looked at now holds until the append
-        let changed = |payer: &Payer| {
-            payer.device.as_ref().is_some_and(|device| {
-                device.state.changes() != payer.seen && {
-                    let state = device.state.load();
-                    state.gone || state.epoch != payer.epoch
-                }
-            })
-        };
-        if payers.iter().any(changed) {
+        if payers.iter().any(Payer::has_changed) {
             return Settled::Changed;
         }
         let fragments = self.fragments(walk, range, payers, &windows);
         if fragments.iter().any(|bytes| *bytes > FRAGMENT_BYTES_MAX) {
             return Settled::Fragments;
         }
-        let mut bytes = 0u64;
-        let mut first_us = None;
-        let mut last_us = 0;
-        let mut duplicates = 0;
-        for span in walk.spans.get(range.clone()).into_iter().flatten() {
-            if span.stores() {
-                let at_us = self.channel.stamp(self.now_us);
-                first_us.get_or_insert(at_us);
-                last_us = at_us;
-                bytes += span.bytes as u64;
-                if span.messages > 0 {
-                    bytes += span.reply_bytes as u64;
-                }
-                self.write_parts(walk, span, at_us, payers, batch);
-                duplicates +=
-                    self.write_messages(walk, span, at_us, payers, &windows, batch, scratch);
-            }
-            scratch.entries.push(batch.count());
-        }
-        let Some(first_us) = first_us else {
+        let mut written = self.write(walk, range, payers, &windows, batch, scratch);
+        let Some(minute) = written.minute else {
             return Settled::Done;
         };
-        let minute = minute_of(first_us);
-        if minute != minute_of(last_us) && range.len() > 1 {
+        if written.crosses_minutes && range.len() > 1 {
             return Settled::Apart;
         }
         let Some(permit) = self.room(batch.len()) else {
@@ -172,7 +176,7 @@ impl Core {
             [payer] => payer.account.charge(
                 minute,
                 Cost {
-                    bytes,
+                    bytes: written.bytes,
                     messages: payer.messages,
                 },
             ),
@@ -182,12 +186,21 @@ impl Core {
                     .map(|payer| (payer.account.clone(), payer.messages))
                     .collect();
                 let tree = self.worker.deps().registry.tree();
-                tree.charge_union(minute, bytes, &parts)
+                tree.charge_union(minute, written.bytes, &parts)
             }
         };
-        if let Err(refusal) = charged {
-            self.permit = Some(permit);
-            return Settled::Refused(refusal);
+        match charged {
+            Err(refusal) => {
+                self.permit = Some(permit);
+                return Settled::Refused(refusal);
+            }
+            Ok(charged) if charged != minute => {
+                // others are in a later minute already, which has paid: so the entries are of that one
+                let begins_us = i64::from(charged).saturating_mul(US_PER_MINUTE);
+                self.now_us = self.now_us.max(begins_us);
+                written = self.write(walk, range, payers, &windows, batch, scratch);
+            }
+            Ok(_) => {}
         }
         let count = u64::from(batch.count());
         let last = self.worker.append(permit, batch, self.now_us);
@@ -211,12 +224,48 @@ impl Core {
             }
         }
         self.tell_followers(walk, range, payers, behind, scratch);
-        self.tally.duplicates.add(duplicates);
+        self.tally.duplicates.add(written.duplicates);
         let stored: u64 = payers.iter().map(|payer| payer.messages).sum();
         self.tally.messages.add(stored);
         self.messages += stored;
         self.replies.stored(last);
         Settled::Done
+    }
+
+    /// Writes the frames' entries into `batch`, which holds nothing else.
+    fn write(
+        &self,
+        walk: &Walk,
+        range: &Range<usize>,
+        payers: &mut [Payer],
+        windows: &[Option<MutexGuard<'_, Recent>>],
+        batch: &mut Batch,
+        scratch: &mut Scratch,
+    ) -> Written {
+        batch.clear();
+        scratch.seen.clear();
+        scratch.keys.clear();
+        scratch.entries.clear();
+        for payer in payers.iter_mut() {
+            payer.messages = 0;
+        }
+        let mut written = Written::default();
+        for span in walk.spans.get(range.clone()).into_iter().flatten() {
+            if span.stores() {
+                let at_us = self.channel.stamp(self.now_us);
+                let minute = minute_of(at_us);
+                written.crosses_minutes |= *written.minute.get_or_insert(minute) != minute;
+                written.bytes += span.bytes as u64;
+                if span.messages > 0 {
+                    written.bytes += span.reply_bytes as u64;
+                }
+                self.write_parts(walk, span, at_us, payers, batch);
+                written.duplicates +=
+                    self.write_messages(walk, span, at_us, payers, windows, batch, scratch);
+            }
+            scratch.entries.push(batch.count());
+        }
+        written
     }
 
     /// What each payer's fragments since its last message come to with these frames: the most that

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::account::{Account, Caps, Dimension, Rules, Tree};
 use crate::channel::bounds::Bounds;
-use crate::channel::connection::{Connection, Place};
+use crate::channel::connection::{Connection, Place, Wire};
 use crate::channel::events::{ConnectionEvent, EventSink, Happened};
 use crate::channel::worker::{Deps, Room, Worker};
 use crate::ids::{
@@ -359,6 +359,20 @@ impl Gateway {
 
     pub(super) fn connect(&self, channel: ChannelId) -> Tracker {
         let (near, far) = tokio::io::duplex(256 * 1024);
+        self.take_in(channel, far);
+        Tracker { stream: near }
+    }
+
+    /// Over a real socket, which knows of a hang-up without a read.
+    pub(super) async fn connect_tcp(&self, channel: ChannelId) -> tokio::net::TcpStream {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = tokio::join!(near, listener.accept());
+        self.take_in(channel, far.unwrap().0);
+        near.unwrap()
+    }
+
+    fn take_in<S: Wire>(&self, channel: ChannelId, far: S) {
         let room = &self.worker.room;
         let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
         room.connections
@@ -372,7 +386,6 @@ impl Gateway {
             room.sources.enter(peer, u32::MAX).unwrap(),
         );
         tokio::task::spawn_local(connection);
-        Tracker { stream: near }
     }
 
     /// A Teltonika tracker that has logged in.

@@ -1,5 +1,6 @@
 //! The driver over in-memory streams, with the real registry, account tree and journal.
 
+mod edges;
 mod harness;
 mod hostile;
 mod takeover;
