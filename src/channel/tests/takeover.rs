@@ -2,6 +2,9 @@
 
 use super::harness::*;
 use super::{FIX, IDENT};
+use crate::account::Dimension;
+use crate::ids::{AccountId, DeviceId};
+use crate::registry::items::{ChannelItem, Takeover};
 
 /// Positions of the device of [`FIX`], each of another second.
 fn fixes(seconds: std::ops::Range<u32>) -> Vec<u8> {
@@ -11,6 +14,84 @@ fn fixes(seconds: std::ops::Range<u32>) -> Vec<u8> {
         fix.replace("105759", &format!("10{minute:02}{second:02}"))
     };
     seconds.map(at).collect::<String>().into_bytes()
+}
+
+#[test]
+fn the_second_connection_of_a_device_closes_the_first_with_12() {
+    let gateway = Gateway::new();
+    let device = gateway.register(100, LEAF, "teltonika", IDENT);
+    gateway.run(async |gateway| {
+        let mut first = gateway.logged_in(IDENT).await;
+        let mut second = gateway.logged_in(IDENT).await;
+        first.expect_end().await;
+        gateway.until("closed", || gateway.closed() == [12]).await;
+        second.send(&packet(&[at(1)])).await;
+        second.expect(&taken(1)).await;
+        let facts = gateway.deps.router.connections(|_| true);
+        assert_eq!(facts.len(), 1);
+        assert_eq!(device.present(), facts[0].id);
+        assert_eq!(facts[0].carries[0].device, DeviceId(100));
+        let account = gateway.account(MASTER);
+        assert_eq!(account.admitted(Dimension::ChannelConnections, 0), 1);
+        drop((first, second));
+        gateway
+            .until("gone", || gateway.deps.router.count() == 0)
+            .await;
+        assert!(!device.present().is_some());
+        assert_eq!(account.admitted(Dimension::ChannelConnections, 0), 0);
+    });
+}
+
+#[test]
+fn where_the_channel_keeps_the_incumbent_the_newcomer_is_refused() {
+    let gateway = Gateway::new();
+    gateway.register(100, LEAF, "teltonika", IDENT);
+    let item = ChannelItem {
+        takeover: Takeover::Keep,
+        ..channel(TELTONIKA, "teltonika")
+    };
+    gateway.deps.registry.put_channel(item).unwrap();
+    gateway.run(async |gateway| {
+        let mut first = gateway.logged_in(IDENT).await;
+        let mut second = gateway.connect(TELTONIKA);
+        second.send(&login(IDENT)).await;
+        second.expect(&[0]).await;
+        second.expect_end().await;
+        first.send(&packet(&[at(1)])).await;
+        first.expect(&taken(1)).await;
+        drop(first);
+        gateway
+            .until("gone", || gateway.deps.router.count() == 0)
+            .await;
+        gateway.logged_in(IDENT).await;
+    });
+}
+
+#[test]
+fn a_moved_device_comes_back_and_each_record_belongs_to_one_account() {
+    let gateway = Gateway::new();
+    gateway.register(100, LEAF, "teltonika", IDENT);
+    gateway.run(async |gateway| {
+        let mut tracker = gateway.logged_in(IDENT).await;
+        tracker.send(&packet(&[at(1)])).await;
+        tracker.expect(&taken(1)).await;
+        let mut moved = device(100, SIBLING, "teltonika", IDENT);
+        moved.epoch = crate::ids::Epoch(1);
+        gateway.deps.registry.put_device(moved).unwrap();
+        // even before control closes it, nothing more is taken on it
+        tracker.send(&packet(&[at(2)])).await;
+        tracker.expect_end().await;
+        drop(tracker);
+        gateway.until("closed", || gateway.closed() == [15]).await;
+        let mut tracker = gateway.logged_in(IDENT).await;
+        tracker.send(&packet(&[at(2)])).await;
+        tracker.expect(&taken(1)).await;
+        let messages = |id: AccountId| gateway.messages(id);
+        assert_eq!(
+            (messages(LEAF), messages(SIBLING), messages(MASTER)),
+            (1, 1, 2)
+        );
+    });
 }
 
 #[test]
@@ -88,7 +169,7 @@ fn a_replaced_connection_whose_tracker_sends_again_is_not_read_any_more() {
 fn a_limit_that_a_replaced_connection_meets_at_last_ends_it_and_is_counted() {
     let gateway = Gateway::new();
     gateway.register(100, LEAF, "h02", "7000000001");
-    gateway.limit(LEAF, crate::account::Dimension::ChannelMessages, 2);
+    gateway.limit(LEAF, Dimension::ChannelMessages, 2);
     gateway.run(async |gateway| {
         let mut first = gateway.connect(H02);
         first.send(&fixes(0..1)).await;

@@ -1,0 +1,288 @@
+//! How a connection ends: at once, behind its last replies, or behind its last reads; and what is
+//! written down of it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use protocols::Acks;
+use tokio::io::ReadBuf;
+
+use super::{Connection, Core, Wire};
+use crate::channel::bounds::{LAST_READS_MAX, LAST_READS_MS, LINGER_MS, SWALLOW_MS};
+use crate::channel::events::{Happened, Who};
+use crate::channel::logins::{Known, Standing};
+use crate::channel::wheel::TICK_MS;
+use crate::ids::DeviceId;
+use crate::journal::{ConnectionWas, Note};
+use crate::router::{CloseCode, Orders};
+
+/// How a connection is being closed.
+pub(super) struct Ending {
+    pub(super) code: CloseCode,
+    /// No later than this, unix ms.
+    pub(super) until_ms: i64,
+    /// Without waiting for anything.
+    pub(super) at_once: bool,
+    /// The writing half is closed.
+    pub(super) shut: bool,
+}
+
+/// How a connection that was replaced takes what has come already.
+pub(super) struct Leaving {
+    pub(super) code: CloseCode,
+    pub(super) reads_left: u32,
+    /// No later than this, unix ms.
+    pub(super) until_ms: i64,
+}
+
+impl<S: Wire> Connection<S> {
+    /// Closing: waits for replies that are owed, closes the writing half, swallows what comes.
+    pub(super) fn end(&mut self, cx: &mut Context<'_>) -> Poll<CloseCode> {
+        let core = &mut self.core;
+        let now_ms = core.now_ms();
+        let owes = !core.replies.is_empty() || !core.unsent.is_empty();
+        let Some(ending) = &mut core.ending else {
+            return Poll::Ready(CloseCode::Unexpected);
+        };
+        let code = ending.code;
+        if ending.at_once || now_ms >= ending.until_ms {
+            return Poll::Ready(code);
+        }
+        if owes {
+            return Poll::Pending;
+        }
+        if !ending.shut {
+            if Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
+                return Poll::Pending;
+            }
+            ending.shut = true;
+            ending.until_ms = ending.until_ms.min(now_ms + SWALLOW_MS);
+        }
+        // only behind a refusal is there something worth protecting from a reset
+        let refused = matches!(
+            code,
+            CloseCode::ChannelBlocked
+                | CloseCode::DeviceBlocked
+                | CloseCode::Authentication
+                | CloseCode::DeviceDisabled
+                | CloseCode::Violation
+                | CloseCode::Parse
+        );
+        if !refused {
+            return Poll::Ready(code);
+        }
+        let mut buffer = core.worker.read_buffer();
+        let mut into = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut into);
+        let count = into.filled().len();
+        core.worker.put_back(buffer);
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if count > 0 => {
+                // the others have their turn; the time is bounded
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(_) => Poll::Ready(code),
+        }
+    }
+
+    /// A read of a connection that was replaced, or its end; the next one has a turn of its own.
+    pub(super) fn read_last(&mut self, cx: &mut Context<'_>) -> Poll<CloseCode> {
+        let now_ms = self.core.now_ms();
+        let Some(leaving) = &mut self.core.leaving else {
+            return Poll::Pending;
+        };
+        let code = leaving.code;
+        if leaving.reads_left == 0 || now_ms >= leaving.until_ms {
+            return Poll::Ready(code);
+        }
+        leaving.reads_left -= 1;
+        match self.read(cx) {
+            // the runtime has not heard of it yet
+            Poll::Pending if self.stream.has_unread() => {
+                if let Some(leaving) = &mut self.core.leaving {
+                    leaving.reads_left += 1;
+                }
+            }
+            Poll::Pending | Poll::Ready(Err(_)) => return Poll::Ready(code),
+            Poll::Ready(Ok(())) => {}
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Core {
+    pub(super) fn look_at_orders(&mut self) {
+        let Some(Orders {
+            close,
+            evict,
+            retry,
+        }) = self.handle.orders()
+        else {
+            return;
+        };
+        self.retry |= retry;
+        for (device, code) in evict {
+            self.evict(device, code);
+        }
+        match close {
+            Some(CloseCode::Restart) => self.end_gracefully(CloseCode::Restart),
+            Some(code) => self.end_at_once(code),
+            None => {}
+        }
+    }
+
+    /// The device is not this connection's any more.
+    fn evict(&mut self, device: DeviceId, code: CloseCode) {
+        let carries = |known: &Known| {
+            known.is_admitted() && known.device.as_ref().is_some_and(|d| d.id == device)
+        };
+        let others = self
+            .logins
+            .iter()
+            .any(|known| known.is_admitted() && !carries(known));
+        if code == CloseCode::IdentCollision
+            && !others
+            && self.logins.iter().any(carries)
+            && self.sends_nothing_again()
+        {
+            self.leaving = Some(Box::new(Leaving {
+                code,
+                reads_left: LAST_READS_MAX,
+                until_ms: self.now_ms() + LAST_READS_MS,
+            }));
+            return;
+        }
+        if let Some(known) = self.logins.iter_mut().find(|known| carries(known)) {
+            known.standing = Standing::Outside;
+            if let Some(device) = &known.device {
+                device.leave(self.handle.id());
+            }
+            self.handle.drop_device(device);
+        } else {
+            return;
+        }
+        if !others {
+            self.end_at_once(code);
+        }
+    }
+
+    /// Would what it has not read yet be lost with it? Not asked twice: the second time it ends.
+    fn sends_nothing_again(&self) -> bool {
+        self.leaving.is_none()
+            && self
+                .protocol
+                .is_some_and(|protocol| protocol.info.acks == Acks::None)
+    }
+
+    /// A connection that was replaced does not wait for what may take long. Says whether it ends.
+    pub(super) fn leaves_what_waits(&mut self) -> bool {
+        let Some(leaving) = &self.leaving else {
+            return false;
+        };
+        // the next turn of the wheel may come behind its time
+        let late = self.now_ms() + TICK_MS > leaving.until_ms;
+        let ends = late || !self.waits_for_room();
+        let code = leaving.code;
+        if ends {
+            self.end_at_once(code);
+        }
+        ends
+    }
+
+    /// Ends without waiting for anything.
+    pub(in crate::channel) fn end_at_once(&mut self, code: CloseCode) {
+        if self.ending.as_ref().is_none_or(|ending| !ending.at_once) {
+            self.ending = Some(Ending {
+                code,
+                until_ms: self.now_ms(),
+                at_once: true,
+                shut: false,
+            });
+        }
+    }
+
+    /// Ends once the replies that are owed have left.
+    pub(in crate::channel) fn end_gracefully(&mut self, code: CloseCode) {
+        self.end_by(code, self.now_ms() + LINGER_MS);
+    }
+
+    pub(super) fn end_by(&mut self, code: CloseCode, until_ms: i64) {
+        if self.ending.is_none() {
+            self.ending = Some(Ending {
+                code,
+                until_ms,
+                at_once: false,
+                shut: false,
+            });
+        }
+    }
+
+    pub(in crate::channel) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// The device that was admitted last, or at least named.
+    fn who(&self) -> Option<Who> {
+        let admitted = self.logins.iter().rev().find(|known| known.is_admitted());
+        admitted.or(self.logins.last()).map(Known::who)
+    }
+
+    /// It is over. What hangs on it is let go, and it is written down.
+    pub(super) fn finish(&mut self, code: CloseCode) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        if let Some(walk) = self.take_pending() {
+            self.count_left(&walk);
+        }
+        let id = self.handle.id();
+        let who = self.who();
+        for known in &self.logins {
+            if let Some(device) = known.device.as_ref().filter(|_| known.is_admitted()) {
+                device.leave(id);
+            }
+        }
+        let duration_us = self.now_us - self.handle.established_us();
+        let (device, account) = who
+            .as_ref()
+            .map_or_else(Default::default, |who| (who.device, who.account));
+        self.worker.notes.borrow_mut().add(&Note::Connection {
+            at_us: self.now_us,
+            connection: id,
+            channel: self.channel.id,
+            peer: self.handle.peer(),
+            ident: who.as_ref().map(|who| &who.ident),
+            device,
+            account,
+            was: ConnectionWas::Closed {
+                code: code.number(),
+                messages: self.messages,
+                received: self.received,
+                sent: self.sent,
+                duration_us,
+            },
+        });
+        self.worker.count_close(code);
+        self.tell(Happened::Closed {
+            who,
+            code,
+            messages: self.messages,
+            received: self.received,
+            sent: self.sent,
+            duration_us,
+        });
+        if let Some(token) = self.token.take() {
+            self.worker.leave(token);
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // a task that is dropped unfinished was dropped with its worker
+        self.finish(CloseCode::Restart);
+    }
+}

@@ -1,0 +1,143 @@
+//! Bytes become frames: what was read is decoded by the protocol's session, and what is not whole yet
+//! is kept.
+
+use protocols::{Env, Fatal, Probe};
+
+use super::Core;
+use crate::channel::bounds::{FRAMES_PER_READ_MAX, PROBE_BYTES_MAX};
+use crate::channel::frames;
+use crate::channel::gate::Replies;
+use crate::channel::logins::Resolver;
+use crate::metrics::names;
+use crate::router::CloseCode;
+
+/// A quarter of the memory of a frame that has begun is used, unless it is less than four times this.
+const HELD_BYTES_KEPT: usize = 1024;
+
+impl Core {
+    /// Bytes came, or the end of them.
+    pub(super) fn take_in(&mut self, read: &[u8]) {
+        self.last_read_ms = self.now_ms();
+        if read.is_empty() {
+            self.after.get_or_insert(CloseCode::ByTracker);
+            if !self.held.is_empty() {
+                self.digest_held(true);
+            }
+            return;
+        }
+        self.received += read.len() as u64;
+        self.tally.received.add(read.len() as u64);
+        if self.held.is_empty() {
+            self.begun_ms = self.last_read_ms;
+            let consumed = self.digest(read, false);
+            self.held = read.get(consumed..).unwrap_or_default().to_vec();
+        } else {
+            self.held.extend_from_slice(read);
+            if self.held.len() >= self.need {
+                self.digest_held(false);
+            }
+        }
+    }
+
+    pub(super) fn digest_held(&mut self, eof: bool) {
+        let mut held = std::mem::take(&mut self.held);
+        let consumed = self.digest(&held, eof);
+        if consumed > 0 {
+            self.begun_ms = self.now_ms();
+        }
+        if consumed < held.len() {
+            held.drain(..consumed);
+            // of a burst that was waited out a frame's beginning may be left
+            if held.capacity() / 4 > held.len().max(HELD_BYTES_KEPT) {
+                held.shrink_to_fit();
+            }
+            self.held = held;
+        }
+    }
+
+    /// Which of the channel's protocols do these first bytes belong to?
+    fn probe(&mut self, head: &[u8], eof: bool) {
+        let state = self.channel.state.load_full();
+        let mut undecided = false;
+        for protocol in state
+            .protocols
+            .iter()
+            .filter_map(|n| protocols::by_number(*n))
+        {
+            match (protocol.probe)(head) {
+                Probe::Yes => {
+                    self.protocol = Some(protocol);
+                    self.session = Some((protocol.open)());
+                    self.replies = Replies::new(protocol.info.acks);
+                    return;
+                }
+                Probe::More => undecided = true,
+                Probe::No => {}
+            }
+        }
+        self.need = head.len() + 1;
+        if !undecided || eof || head.len() >= PROBE_BYTES_MAX {
+            self.tally.unidentified.add(head.len() as u64);
+            self.end_at_once(CloseCode::Mismatch);
+        }
+    }
+
+    /// Decodes what can be decoded of `input` and goes through it. Gives back how much of it is
+    /// done with.
+    fn digest(&mut self, input: &[u8], eof: bool) -> usize {
+        if self.session.is_none() {
+            self.probe(input, eof);
+        }
+        let (Some(mut session), Some(protocol)) = (self.session.take(), self.protocol) else {
+            return 0;
+        };
+        let mut walk = self.borrow_walk();
+        let mut consumed = 0;
+        let mut fatal: Option<Fatal> = None;
+        let now_ms = self.now_ms();
+        let deps = &self.worker.room.deps;
+        for _ in 0..FRAMES_PER_READ_MAX / protocols::FRAMES_PER_FEED_MAX {
+            let rest = input.get(consumed..).unwrap_or_default();
+            let mut resolver = Resolver {
+                registry: &deps.registry,
+                channel: &self.channel,
+                protocol: protocol.number,
+                logins: &mut self.logins,
+            };
+            let fed = session.feed(
+                rest,
+                eof,
+                Env {
+                    now_ms,
+                    lookup: &mut resolver,
+                    out: &mut walk.output,
+                },
+            );
+            consumed += fed.consumed;
+            self.need = fed.need;
+            fatal = fed.fatal;
+            let left = rest.len() - fed.consumed;
+            if fatal.is_some() || left == 0 || fed.need > left {
+                break;
+            }
+        }
+        self.session = Some(session);
+        frames::split(&walk.output, &mut walk.spans);
+        if let Some(fatal) = fatal {
+            let name = protocol.info.name;
+            self.worker.count(&names::FATALS, name, fatal.what);
+            tracing::debug!(protocol = name, peer = %self.handle.peer(), %fatal, "stream lost");
+            self.after = Some(if fatal.what == "frames" {
+                CloseCode::Parse
+            } else {
+                CloseCode::Violation
+            });
+            // what nobody can read is nobody's
+            let lost = input.len() - consumed;
+            self.tally.unidentified.add(lost as u64);
+            consumed = input.len();
+        }
+        self.advance(walk, Some(input));
+        consumed
+    }
+}

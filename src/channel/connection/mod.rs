@@ -1,0 +1,391 @@
+//! The driver: one task per connection, written once for every protocol and every byte stream.
+//!
+//! A turn of it sends what may leave, goes on with what was waiting, and reads. A read goes into the
+//! thread's buffer; bytes are kept only while a frame is incomplete, events only while they wait, so
+//! an idle connection owns no buffer. There is no timer of its own: it arms the worker's wheel for
+//! the earliest of its deadlines and looks at all of them whenever it is woken.
+//!
+//! It refuses to read while: replies without room wait, the journal's queue is full or the journal
+//! has failed, a refused frame is parked, or it is about to end. The tracker's own buffer then holds
+//! what it has. A peer that hangs up meanwhile is noticed within [`super::bounds::HANG_UP_LOOK_MS`].
+//!
+//! What it decides of frames is in [`super::settle`].
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | this one | the turns: send, go on, read |
+//! | `wire` | what a byte stream has to be |
+//! | `input` | bytes become frames |
+//! | `waits` | frames that go on later, or not at all |
+//! | `deadlines` | what has come to its time |
+//! | `ends` | orders to close, last reads, the end |
+
+mod deadlines;
+mod ends;
+mod input;
+mod waits;
+mod wire;
+
+pub use wire::Wire;
+
+pub(super) use waits::{Parking, Wait, Walk};
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use protocols::{Acks, Protocol, Session};
+use tokio::io::ReadBuf;
+
+use crate::ids::Position;
+use crate::journal::Permit;
+use crate::registry::{ChannelHandle, Connected};
+use crate::router::{CloseCode, ConnectionHandle};
+
+use super::bounds::READS_PER_TURN_MAX;
+use super::events::{ConnectionEvent, Happened};
+use super::gate::Replies;
+use super::logins::Logins;
+use super::sources::Unidentified;
+use super::subject::Subject;
+use super::tally::Tally;
+use super::worker::{Room, Token, Worker};
+use ends::{Ending, Leaving};
+use waits::Pending;
+
+/// Counts one connection of the gateway.
+pub(super) struct Place(pub(super) Arc<Room>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts one connection on which no device has been admitted.
+pub(super) struct Stranger {
+    room: Arc<Room>,
+    _source: Unidentified,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.room.unidentified.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Everything of a connection but its byte stream.
+pub(super) struct Core {
+    pub(super) worker: Rc<Worker>,
+    pub(super) channel: Arc<ChannelHandle>,
+    pub(super) tally: Rc<Tally>,
+    pub(super) handle: ConnectionHandle,
+    pub(super) protocol: Option<&'static Protocol>,
+    session: Option<Box<dyn Session>>,
+    pub(super) logins: Logins,
+    /// Whom the peer's certificate speaks for, if it has shown one.
+    pub(super) subject: Option<Box<Subject>>,
+    /// The login that what names nobody is from.
+    pub(super) current: Option<u16>,
+    pub(super) replies: Replies,
+    pub(super) permit: Option<Permit>,
+    pub(super) now_us: i64,
+    pub(super) messages: u64,
+    received: u64,
+    sent: u64,
+    last_read_ms: i64,
+    /// Since when a frame is incomplete.
+    begun_ms: i64,
+    held: Vec<u8>,
+    need: usize,
+    unsent: Vec<u8>,
+    pending: Option<Box<Pending>>,
+    /// How it ends once what was read is done with.
+    after: Option<CloseCode>,
+    ending: Option<Ending>,
+    leaving: Option<Box<Leaving>>,
+    retry: bool,
+    token: Option<Token>,
+    armed_ms: i64,
+    awaited: Position,
+    finished: bool,
+    pub(super) stranger: Option<Stranger>,
+    _place: Place,
+    _connected: Connected,
+}
+
+/// One connection.
+pub(super) struct Connection<S: Wire> {
+    stream: S,
+    core: Core,
+}
+
+enum Sent {
+    All,
+    Some,
+    Broken,
+}
+
+impl<S: Wire> Connection<S> {
+    /// Drives `stream` from now on. The caller has checked the bounds.
+    pub(in crate::channel) fn new(
+        worker: Rc<Worker>,
+        channel: Arc<ChannelHandle>,
+        stream: S,
+        peer: SocketAddr,
+        place: Place,
+        source: Unidentified,
+    ) -> Self {
+        let room = Arc::clone(&worker.room);
+        let now_us = worker.now_us();
+        let id = room.next_connection();
+        let handle = worker.deps().router.enter(id, channel.id, peer, now_us);
+        let tally = worker.tally(channel.id);
+        tally.opened.add(1);
+        room.unidentified.fetch_add(1, Ordering::Relaxed);
+        let only = match *channel.state.load().protocols {
+            [number] => protocols::by_number(number),
+            _ => None,
+        };
+        let connected = channel.connected();
+        let now_ms = now_us.div_euclid(1_000);
+        let core = Core {
+            channel,
+            tally,
+            handle,
+            protocol: only,
+            session: only.map(|protocol| (protocol.open)()),
+            logins: Logins::new(),
+            subject: None,
+            current: None,
+            replies: Replies::new(only.map_or(Acks::None, |protocol| protocol.info.acks)),
+            permit: None,
+            now_us,
+            messages: 0,
+            received: 0,
+            sent: 0,
+            last_read_ms: now_ms,
+            begun_ms: now_ms,
+            held: Vec::new(),
+            need: 0,
+            unsent: Vec::new(),
+            pending: None,
+            after: None,
+            ending: None,
+            leaving: None,
+            retry: false,
+            token: None,
+            armed_ms: i64::MAX,
+            awaited: Position::ZERO,
+            finished: false,
+            stranger: Some(Stranger {
+                room,
+                _source: source,
+            }),
+            _place: place,
+            _connected: connected,
+            worker,
+        };
+        core.tell(Happened::Accepted);
+        Self { stream, core }
+    }
+
+    /// Sends what may leave: all of it in one write, if the socket takes it.
+    fn send(&mut self, cx: &mut Context<'_>) -> Sent {
+        let core = &mut self.core;
+        let mut out = core.worker.out.take();
+        core.release(&mut out);
+        if !core.unsent.is_empty() {
+            core.unsent.extend_from_slice(&out);
+            out.clear();
+        }
+        let waited = !core.unsent.is_empty();
+        let bytes = if waited { &core.unsent } else { &out };
+        let mut done = 0;
+        let mut broken = false;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(written)) if written > 0 => done += written,
+                Poll::Ready(_) => {
+                    broken = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        let written = done as u64;
+        let left = bytes.get(done..).unwrap_or_default().to_vec();
+        core.sent += written;
+        core.tally.sent.add(written);
+        core.unsent = left;
+        out.clear();
+        core.worker.out.replace(out);
+        if done > 0 && !broken {
+            // a stream that buffers (TLS) is made to send; it wakes this task if it cannot yet
+            broken = matches!(
+                Pin::new(&mut self.stream).poll_flush(cx),
+                Poll::Ready(Err(_))
+            );
+        }
+        if broken {
+            Sent::Broken
+        } else if core.unsent.is_empty() {
+            Sent::All
+        } else {
+            Sent::Some
+        }
+    }
+
+    /// One read into the thread's buffer.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let core = &mut self.core;
+        let mut buffer = core.worker.read_buffer();
+        let mut into = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut into);
+        let count = into.filled().len();
+        if let Poll::Ready(Ok(())) = polled {
+            let read = buffer.get(..count).unwrap_or_default();
+            if let Some(subject) = self.stream.subject() {
+                core.subject = Some(subject);
+            }
+            core.take_in(read);
+        }
+        core.worker.put_back(buffer);
+        polled
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<CloseCode> {
+        self.core.look_at_orders();
+        self.core.look_at_deadlines();
+        let mut reads = 0;
+        loop {
+            let sent = self.send(cx);
+            if let Sent::Broken = sent {
+                return Poll::Ready(CloseCode::ByTracker);
+            }
+            if self.core.ending.is_some() {
+                return self.end(cx);
+            }
+            if self.core.pending.is_some() {
+                if self.core.worker.drain_until_ms().is_some() && !self.core.waits_for_room() {
+                    // unread and unacked: the tracker has it still
+                    self.core.end_at_once(CloseCode::Restart);
+                    continue;
+                }
+                if self.core.go_on(cx) || self.core.leaves_what_waits() {
+                    continue;
+                }
+                // who has gone sends it again; what nobody would send again is kept while it may be
+                if self.core.sends_again() && self.stream.hung_up() {
+                    return Poll::Ready(CloseCode::ByTracker);
+                }
+                return Poll::Pending;
+            }
+            if let Some(code) = self.core.after.take() {
+                match &self.core.leaving {
+                    Some(leaving) => self.core.end_at_once(leaving.code),
+                    None => self.core.end_gracefully(code),
+                }
+                continue;
+            }
+            if let Some(until_ms) = self.core.worker.drain_until_ms() {
+                self.core.end_by(CloseCode::Restart, until_ms);
+                continue;
+            }
+            let stuck = self.core.replies.is_full() || self.core.worker.mark().failed;
+            if stuck || matches!(sent, Sent::Some) {
+                if self.stream.hung_up() {
+                    return Poll::Ready(CloseCode::ByTracker);
+                }
+                return Poll::Pending;
+            }
+            if reads >= READS_PER_TURN_MAX {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            reads += 1;
+            if !self.core.held.is_empty() && self.core.held.len() >= self.core.need {
+                self.core.digest_held(false);
+                continue;
+            }
+            if self.core.leaving.is_some() {
+                return self.read_last(cx);
+            }
+            match self.read(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(S::code_of(&error)),
+            }
+        }
+    }
+}
+
+impl<S: Wire> Future for Connection<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.core.begin_turn(cx);
+        match this.turn(cx) {
+            Poll::Ready(code) => {
+                this.core.finish(code);
+                Poll::Ready(())
+            }
+            Poll::Pending => {
+                this.core.arm();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Core {
+    pub(in crate::channel) fn now_ms(&self) -> i64 {
+        self.now_us.div_euclid(1_000)
+    }
+
+    fn begin_turn(&mut self, cx: &Context<'_>) {
+        self.now_us = self.worker.now_us();
+        self.worker.look_at_untold(self.now_us);
+        let renewed = if let Some(token) = self.token {
+            self.worker.renew(token, cx.waker())
+        } else {
+            self.token = Some(self.worker.enter(cx.waker()));
+            true
+        };
+        // its mailbox has a lock: it is not taken for a waker that it knows
+        if renewed {
+            self.handle.listen(cx.waker());
+        }
+    }
+
+    fn release(&mut self, out: &mut Vec<u8>) {
+        if self.replies.is_empty() {
+            return;
+        }
+        let now_us = self.now_us;
+        let mut latency = self.worker.latency.borrow_mut();
+        let mut acks = 0;
+        self.replies.release(self.worker.mark(), out, |mark| {
+            acks += 1;
+            let read_us = i64::try_from(mark).unwrap_or(now_us);
+            latency.count((now_us - read_us).max(0) as f64 / 1e6);
+        });
+        self.tally.acks.add(acks);
+    }
+
+    pub(in crate::channel) fn tell(&self, what: Happened) {
+        self.worker.tell(ConnectionEvent {
+            at_us: self.now_us,
+            channel: self.channel.id,
+            connection: self.handle.id(),
+            peer: self.handle.peer(),
+            what,
+        });
+    }
+}
