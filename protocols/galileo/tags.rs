@@ -214,8 +214,8 @@ fn one(tag: u8, bytes: &[u8], message: &mut RecordBuilder<'_>) {
         0x43 => message.push(fields::DEVICE_TEMPERATURE, signed(raw, 1)),
         0x45 => message.push(fields::DOUT, unsigned),
         0x46 => message.push(fields::DIN, unsigned),
-        0x50..=0x57 => message.name(&format!("adc{}", number(0x50)), unsigned),
-        0x78..=0x7d => message.name(&format!("adc{}", number(0x70)), unsigned),
+        0x50..=0x57 => message.name(analog(tag - 0x50), unsigned),
+        0x78..=0x7d => message.name(analog(tag - 0x70), unsigned),
         0x58 | 0x59 => message.push((fields::LLS_VALUE_N, number(0x58) + 17), unsigned),
         0x60..=0x62 => message.push((fields::LLS_VALUE_N, number(0x60) + 1), unsigned),
         0x63..=0x6f => {
@@ -265,6 +265,15 @@ fn one(tag: u8, bytes: &[u8], message: &mut RecordBuilder<'_>) {
         _ if bytes.len() > 8 => message.wire(tag.into(), bytes),
         _ => message.wire(tag.into(), Value::unsigned(raw)),
     }
+}
+
+/// The name of an analog input. Its unit depends on the owner's configuration.
+fn analog(number: u8) -> &'static str {
+    const NAMES: [&str; 14] = [
+        "adc0", "adc1", "adc2", "adc3", "adc4", "adc5", "adc6", "adc7", "adc8", "adc9", "adc10",
+        "adc11", "adc12", "adc13",
+    ];
+    NAMES.get(usize::from(number)).copied().unwrap_or("adc")
 }
 
 fn place(bytes: &[u8], message: &mut RecordBuilder<'_>) {
