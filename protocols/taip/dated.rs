@@ -1,0 +1,121 @@
+//! Reports with a date, and the vehicle's values.
+
+use super::parts::{Fix, Widths, begin, date, is_fix, push_inputs, push_state};
+use crate::contract::{Context, Key, Reject, fields};
+use crate::kit::parse::{float, number};
+use crate::kit::time::or_impossible;
+use crate::kit::units;
+
+pub(super) fn dated(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
+    let mut widths = Widths(body);
+    let time = or_impossible(date(&mut widths)?, cx.now_ms);
+    let fix = Fix::read(&mut widths)?;
+    let mut message = begin(kind, time, cx)?;
+    push_state(&mut message, &fix, &mut widths, units::miles)?;
+    if !widths.0.is_empty() {
+        message.name("tail", widths.0);
+    }
+    Ok(true)
+}
+
+pub(super) fn supplied(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
+    let mut widths = Widths(body);
+    let code = number::<u8>(widths.take(2)?);
+    let time = or_impossible(date(&mut widths)?, cx.now_ms);
+    let fix = Fix::read(&mut widths)?;
+    let mut message = begin(kind, time, cx)?;
+    message.push_some(fields::EVENT_ENUM, code);
+    push_inputs(&mut message, widths.hexadecimal(2)?);
+    message.name("state", widths.take(2)?);
+    let volts = float(widths.take(3)?).map(|tenths| tenths / 10.0);
+    message.push_some(fields::BATTERY_VOLTAGE, volts);
+    let meters = widths.hexadecimal(8)?;
+    message.push_some(
+        fields::VEHICLE_MILEAGE,
+        meters.map(|meters| units::scaled(meters, 3)),
+    );
+    message.push(fields::GNSS_STATUS, widths.take(1)? == "1");
+    let digit = widths.take(1)?;
+    fix.push(&mut message, is_fix(digit), units::miles);
+    message.push_some(fields::POSITION_MODE_ENUM, number::<u8>(digit));
+    message.push_some(fields::POSITION_PDOP, float(widths.take(2)?));
+    message.push_some(fields::POSITION_SATELLITES, number::<u8>(widths.take(2)?));
+    let age = widths.hexadecimal(4)?.filter(|age| *age < 0xffff);
+    message.push_some(fields::POSITION_FIX_AGE, age);
+    message.name("network", widths.take(2)?);
+    let signal = number::<u8>(widths.take(2)?).filter(|signal| *signal <= 31);
+    message.push_some(fields::GSM_SIGNAL_ENUM, signal);
+    if !widths.0.is_empty() {
+        message.name("tail", widths.0);
+    }
+    Ok(true)
+}
+
+pub(super) fn vehicle(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
+    let parts: smallvec::SmallVec<[&str; 20]> = body.split(',').collect();
+    let at = |index: usize| parts.get(index).copied().unwrap_or_default();
+    let code = number::<u16>(at(0).get(2..).unwrap_or_default());
+    let mut widths = Widths(at(2));
+    let time = or_impossible(date(&mut widths)?, cx.now_ms);
+    let fix = match widths.0 {
+        "" => None,
+        _ => Some(Fix::read(&mut widths)?),
+    };
+    let mut message = begin("RUV", time, cx)?;
+    message.push(fields::DEVICE_MODEL, at(1));
+    if let Some(fix) = &fix {
+        push_state(&mut message, fix, &mut widths, |kmh| kmh)?;
+    } else {
+        message.push(fields::POSITION_VALID, false);
+    }
+    message.push_some(fields::EVENT_ENUM, code);
+    match code {
+        Some(120) => message.push(fields::HARSH_ACCELERATION_EVENT_TRIGGER, true),
+        Some(111) => message.push(fields::IDLE_EVENT_TRIGGER, true),
+        _ => {}
+    }
+    let volts = |text: Option<&str>| Some(units::round(float(text?)? / 100.0, 2));
+    message.push_some(fields::BATTERY_VOLTAGE, volts(at(3).get(..4)));
+    let supply = volts(at(3).get(4..));
+    message.push_some(fields::EXTERNAL_POWERSOURCE_VOLTAGE, supply);
+    if fix.is_none() {
+        for (index, param) in [
+            (4, fields::DEVICE_SERIAL_NUMBER),
+            (5, fields::DEVICE_FIRMWARE_VERSION),
+            (6, fields::DEVICE_HARDWARE_VERSION),
+            (7, fields::PROTOCOL_VERSION),
+        ] {
+            message.push(param, at(index));
+        }
+        return Ok(true);
+    }
+    // bit 6 of the inputs
+    let inputs = at(2)
+        .len()
+        .checked_sub(6)
+        .and_then(|from| at(2).get(from..from + 2));
+    let inputs = inputs.and_then(|text| i64::from_str_radix(text, 16).ok());
+    if let Some(inputs) = inputs {
+        message.push(fields::EXTERNAL_POWERSOURCE_STATUS, inputs & 0x40 != 0);
+    }
+    let hours = float(at(7)).map(|minutes| units::round(minutes / 60.0, 4));
+    message.push_some(fields::ENGINE_MOTORHOURS, hours);
+    let km = float(at(8)).map(|meters| meters / 1000.0);
+    message.push_some(fields::VEHICLE_MILEAGE, km);
+    for (index, param) in [
+        (9, fields::ENGINE_RPM),
+        (10, fields::ENGINE_TEMPERATURE),
+        (11, fields::CAN_ENGINE_OIL_PRESSURE),
+        (12, fields::FUEL_LEVEL),
+    ] {
+        message.push_some(param, float(at(index)));
+    }
+    message.name("network", at(15));
+    if !at(16).is_empty() {
+        message.push(fields::DRIVER_ID, at(16));
+    }
+    for (index, id) in [(4, 4u32), (5, 5), (6, 6), (13, 13), (14, 14)] {
+        message.push_some(Key::Wire { space: 0, id }, number::<i64>(at(index)));
+    }
+    Ok(true)
+}

@@ -1,0 +1,75 @@
+//! Reports with the second of the day or of the week.
+
+use super::parts::{DAY_MS, Fix, GPS_EPOCH_MS, Widths, begin, push_source};
+use crate::contract::{Context, RecordBuilder, Reject, fields};
+use crate::kit::parse::{float, number};
+use crate::kit::time::or_impossible;
+
+pub(super) fn second_of_day(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
+    let mut widths = Widths(body);
+    let now_ms = cx.now_ms;
+    let ms = number::<i64>(widths.take(5)?)
+        .filter(|second| *second < 86_400)
+        .and_then(|second| {
+            let today = now_ms - now_ms.rem_euclid(DAY_MS) + second * 1000;
+            let days = [-DAY_MS, 0, DAY_MS];
+            let all = days.iter().map(|day| today + day);
+            all.min_by_key(|ms| (ms - now_ms).abs())
+        });
+    let fix = Fix::read(&mut widths)?;
+    let mut message = begin("RPV", or_impossible(ms, now_ms), cx)?;
+    push_source(&mut message, &fix, &mut widths)?;
+    Ok(true)
+}
+
+pub(super) fn event<'a>(
+    body: &str,
+    values: impl Iterator<Item = &'a str>,
+    cx: &mut Context<'_>,
+) -> Result<bool, Reject> {
+    let mut widths = Widths(body);
+    let code = number::<u8>(widths.take(2)?);
+    let week = number::<i64>(widths.take(4)?);
+    let day = number::<i64>(widths.take(1)?);
+    let second = number::<i64>(widths.take(5)?);
+    let ms = week
+        .zip(day)
+        .zip(second)
+        .map(|((week, day), second)| GPS_EPOCH_MS + (week * 7 + day) * DAY_MS + second * 1000);
+    let fix = Fix::read(&mut widths)?;
+    let mut message = begin("REV", or_impossible(ms, cx.now_ms), cx)?;
+    message.push_some(fields::EVENT_ENUM, code);
+    push_source(&mut message, &fix, &mut widths)?;
+    for (key, value) in values.filter_map(|part| part.split_once('=')) {
+        match key {
+            "ID" => {}
+            "IO" => push_io(&mut message, value),
+            "SV" => message.push_some(fields::POSITION_SATELLITES, number::<u8>(value)),
+            "BL" => {
+                let volts = float(value).map(|mv| mv / 1000.0);
+                message.push_some(fields::BATTERY_VOLTAGE, volts);
+            }
+            "AD" => {
+                let volts = float(value).map(|mv| mv / 1000.0);
+                message.push_some((fields::AIN_N, 1), volts);
+            }
+            "VO" => {
+                let km = float(value).map(|meters| meters / 1000.0);
+                message.push_some(fields::VEHICLE_MILEAGE, km);
+            }
+            "AL" => message.push_some(fields::POSITION_ALTITUDE, float(value)),
+            _ => message.name(key, value),
+        }
+    }
+    Ok(true)
+}
+
+pub(super) fn push_io(message: &mut RecordBuilder<'_>, text: &str) {
+    let digit = |at: usize| i64::from_str_radix(text.get(at..=at)?, 16).ok();
+    if let Some(state) = digit(0) {
+        message.push(fields::ENGINE_IGNITION_STATUS, state & 1 != 0);
+        message.push(fields::BATTERY_CHARGING_STATUS, state & 2 != 0);
+    }
+    message.push_some(fields::DOUT, digit(1));
+    message.push_some(fields::DIN, digit(2));
+}
