@@ -1,6 +1,6 @@
 //! Alarm codes, and what each means: one name per meaning.
 
-use super::parts::Make;
+use super::make::Make;
 use crate::contract::{ParamId, RecordBuilder, fields};
 
 /// Bits 3 to 5 of the terminal's status.

@@ -1,7 +1,9 @@
 //! Kinds with a position and the terminal's status: alarms, mostly.
 
-use super::parts::{self, CellForm, Fix, Make, SHORT};
-use super::{Frame, alarms, places};
+use super::make::Make;
+use super::parts::{self, CellForm, Fix, SHORT};
+use super::wire::Frame;
+use super::{alarms, places};
 use crate::contract::{Context, RecordBuilder, Reject, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{bcd, hex, units};

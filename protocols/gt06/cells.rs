@@ -1,7 +1,9 @@
 //! Kinds without a position: cells and Wi-Fi access points.
 
-use super::parts::{self, CellForm, Make, SHORT};
-use super::{Frame, alarms};
+use super::alarms;
+use super::make::Make;
+use super::parts::{self, CellForm, SHORT};
+use super::wire::Frame;
 use crate::contract::{Context, RecordBuilder, Reject, Value, fields};
 use crate::kit::cursor::Cursor;
 

@@ -2,7 +2,7 @@
 
 use super::parts::{self, SHORT};
 use super::status::strengths_list;
-use super::{Frame, acknowledge};
+use super::wire::{Frame, acknowledge};
 use crate::contract::{Context, Key, ParamId, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{bcd, hex, parse, units};

@@ -57,6 +57,7 @@ mod alarms;
 mod alerts;
 mod cells;
 mod info;
+mod make;
 mod parts;
 mod photo;
 mod places;
@@ -64,6 +65,7 @@ mod status;
 mod text;
 mod variants;
 mod vehicle;
+mod wire;
 
 use crate::contract::{
     Acks, Command, CommandError, Context, Cut, Decode, Delivery, Fatal, Info, Login, Model, Probe,
@@ -72,10 +74,10 @@ use crate::contract::{
 use crate::kit::cursor::Cursor;
 use crate::kit::time::Civil;
 use crate::kit::{bcd, checksum, framing};
-use parts::Make;
+use make::Make;
 use std::borrow::Cow;
+use wire::{END, Frame, acknowledge, long, short};
 
-const END: &[u8] = b"\r\n";
 const FRAME_BYTES_MAX: usize = 8 * 1024;
 /// Start, length, kind, serial, checksum and end of a short frame; one more in a long one.
 const AROUND_BYTES: usize = 10;
@@ -87,16 +89,6 @@ pub(crate) struct Decoder {
     zone_s: Option<i64>,
     photo: Option<photo::Photo>,
     commands_sent: u32,
-}
-
-/// A checked frame.
-#[derive(Clone, Copy)]
-struct Frame<'a> {
-    /// It began with 79 79.
-    long: bool,
-    kind: u8,
-    body: &'a [u8],
-    serial: u16,
 }
 
 const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
@@ -358,11 +350,6 @@ fn time(frame: &Frame<'_>, cx: &mut Context<'_>) {
     cx.reply(Reply::open(short(frame.kind, &content, frame.serial)));
 }
 
-/// The answer that repeats kind and serial.
-fn acknowledge(frame: &Frame<'_>) -> Vec<u8> {
-    short(frame.kind, &[], frame.serial)
-}
-
 /// The answer to a frame that could not be read, where its kind has one.
 fn answer_unread(frame: &Frame<'_>) -> Option<Vec<u8>> {
     match (frame.long, frame.kind) {
@@ -378,31 +365,6 @@ fn address_unknown() -> Vec<u8> {
     let mut content = vec![11, 0, 0, 0, 0];
     content.extend_from_slice(b"NA&&NA&&0##");
     long(0x97, &content, 0)
-}
-
-/// Writes a frame of the 78 78 form; `content` is at most 250 bytes.
-fn short(kind: u8, content: &[u8], serial: u16) -> Vec<u8> {
-    let length = u8::try_from(content.len() + 5).unwrap_or(u8::MAX);
-    write(&[0x78, 0x78, length, kind], content, serial)
-}
-
-/// Writes a frame of the 79 79 form.
-fn long(kind: u8, content: &[u8], serial: u16) -> Vec<u8> {
-    let [high, low] = u16::try_from(content.len() + 5)
-        .unwrap_or(u16::MAX)
-        .to_be_bytes();
-    write(&[0x79, 0x79, high, low, kind], content, serial)
-}
-
-fn write(head: &[u8], content: &[u8], serial: u16) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.len() + content.len() + 6);
-    out.extend_from_slice(head);
-    out.extend_from_slice(content);
-    out.extend_from_slice(&serial.to_be_bytes());
-    let crc = checksum::crc16_x25(out.get(2..).unwrap_or_default());
-    out.extend_from_slice(&crc.to_be_bytes());
-    out.extend_from_slice(END);
-    out
 }
 
 #[cfg(test)]

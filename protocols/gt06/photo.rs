@@ -1,7 +1,7 @@
 //! The X1's photos: announced by kind 35, fetched by kind 36 in parts of 1 KiB.
 
 use super::parts::{self, SHORT};
-use super::{Frame, short};
+use super::wire::{Frame, short};
 use crate::contract::{Context, Reject, Reply, Time, fields};
 use crate::kit::cursor::Cursor;
 

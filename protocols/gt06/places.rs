@@ -1,7 +1,9 @@
 //! Kinds that are a position first: date, position, cell, and a tail that differs by make.
 
-use super::parts::{self, CellForm, Fix, Make, SHORT};
-use super::{Frame, alarms};
+use super::alarms;
+use super::make::Make;
+use super::parts::{self, CellForm, Fix, SHORT};
+use super::wire::Frame;
 use crate::contract::{Context, RecordBuilder, Reject, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{bcd, hex, units};

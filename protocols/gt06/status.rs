@@ -1,8 +1,9 @@
 //! Heartbeats, and the strength of satellites.
 
-use super::Frame;
-use super::parts::{self, Make, SHORT};
-use super::{alarms, parts::hundredths};
+use super::alarms;
+use super::make::Make;
+use super::parts::{self, SHORT, hundredths};
+use super::wire::Frame;
 use crate::contract::{Context, RecordBuilder, Reject, Value, fields};
 use crate::kit::cursor::Cursor;
 

@@ -1,7 +1,7 @@
 //! Commands (kind 80) and what the device answers to them.
 
 use super::parts::{self, SHORT};
-use super::{Frame, acknowledge, short};
+use super::wire::{Frame, acknowledge, short};
 use crate::contract::{Command, CommandError, Context, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{parse, time};

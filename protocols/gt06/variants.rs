@@ -1,7 +1,7 @@
 //! Kinds that one maker alone sends, or that one maker fills in his own way.
 
 use super::parts::{self, CellForm, Fix, SHORT};
-use super::{Frame, long};
+use super::wire::{Frame, long};
 use crate::contract::{Context, RecordBuilder, Reject, Reply, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{bcd, hex, units};

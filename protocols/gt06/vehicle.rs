@@ -3,8 +3,8 @@
 //! `id=value` pairs, ids and values in hexadecimal, values in hundredths. Kind 66 numbers them
 //! as OBD-II does (21 and the PID), kind 8C in the maker's own way, kind 65 lists trouble codes.
 
-use super::Frame;
 use super::parts::{self, Fix, SHORT};
+use super::wire::Frame;
 use crate::contract::{Context, Key, ParamId, RecordBuilder, Reject, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::units;
