@@ -1,6 +1,6 @@
 //! Item BC: what Bluetooth beacons and sensors around the device sent.
 
-use super::items::{Raw, push_as_it_is};
+use super::raw::{Raw, push_as_it_is};
 use crate::contract::{Instance, Key, RecordBuilder, Value, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::parse::number;

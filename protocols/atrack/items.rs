@@ -30,30 +30,13 @@
 //! Values that the vehicle does not give are all ones in J1939 and kept out.
 
 use super::beacons;
+use super::raw::{Raw, push_as_it_is};
 use crate::contract::{Instance, ParamId, RecordBuilder, fields};
 use crate::kit::cells::{self, Cell};
-use crate::kit::parse::number;
-use crate::kit::{hex, table, units};
+use crate::kit::{table, units};
 
 /// The warmest air that a vehicle reports: a byte beyond it is a negative number.
 const CELSIUS_MAX: i64 = 215;
-
-/// An item's value as it came.
-#[derive(Clone, Copy)]
-pub(super) enum Raw<'a> {
-    Bytes(&'a [u8]),
-    Text(&'a str),
-}
-
-impl Raw<'_> {
-    fn number(self) -> Option<i64> {
-        match self {
-            Raw::Text(text) => number(text),
-            Raw::Bytes(bytes) if bytes.len() <= 8 => i64::try_from(table::big_endian(bytes)).ok(),
-            Raw::Bytes(_) => None,
-        }
-    }
-}
 
 /// What an item means.
 #[derive(Clone, Copy)]
@@ -391,14 +374,6 @@ fn is_absent(raw: Raw<'_>) -> bool {
     match raw {
         Raw::Bytes(bytes) => bytes.iter().all(|byte| *byte == 0xff),
         Raw::Text(_) => false,
-    }
-}
-
-pub(super) fn push_as_it_is(name: &str, raw: Raw<'_>, message: &mut RecordBuilder<'_>) {
-    match raw {
-        Raw::Text("") => {}
-        Raw::Text(text) => message.name(name, text.trim()),
-        Raw::Bytes(bytes) => message.name(name, &*hex::encode(bytes)),
     }
 }
 

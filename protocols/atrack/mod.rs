@@ -65,10 +65,12 @@ use crate::kit::checksum;
 use crate::kit::cursor::Cursor;
 use crate::kit::framing;
 use crate::kit::parse::{float, number};
+use raw::SHORT;
 
 mod beacons;
 mod items;
 mod photo;
+mod raw;
 mod record;
 
 const KEEP_ALIVE: &[u8] = &[0xfe, 0x02];
@@ -82,7 +84,6 @@ const TEXT_CRC_END: usize = 7;
 /// Where the length of a text ends at the latest.
 const TEXT_HEAD_BYTES_MAX: usize = 16;
 const COMMAND_BYTES_MAX: usize = 1024;
-const SHORT: Reject = Reject::new("frame", "fewer fields than it has", 0);
 
 const fn model(number: u16, name: &'static str) -> Model {
     Model {

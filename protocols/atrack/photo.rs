@@ -1,6 +1,6 @@
 //! Photos: frames of prefix `@R`, each a part.
 
-use super::SHORT;
+use super::raw::SHORT;
 use crate::contract::{Context, Reject, Time, fields};
 use crate::kit::cursor::Cursor;
 

@@ -1,7 +1,7 @@
 //! Records of both forms: place, inputs, texts, and then items.
 
-use super::SHORT;
-use super::items::{self, Raw};
+use super::items;
+use super::raw::{Raw, SHORT};
 use crate::contract::{Context, RecordBuilder, Reject, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::parse::{float, number};

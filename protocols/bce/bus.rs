@@ -1,7 +1,7 @@
 //! Values of the vehicle's bus as SAE J1939-71 has them: FE and FF in the highest byte say that there is an
 //! error, or no value.
 
-use super::record::unknown;
+use super::kept::unknown;
 use crate::contract::{ParamId, RecordBuilder, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::units;

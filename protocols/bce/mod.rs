@@ -63,6 +63,7 @@
 //! - The last block's end is where a sum fits: a length is read there only where a service of the table follows.
 
 mod bus;
+mod kept;
 mod record;
 
 use crate::contract::{

@@ -1,6 +1,7 @@
 //! A record of type 7: masks, then what their bits name.
 
 use super::bus;
+use super::kept::unknown;
 use crate::contract::{Instance, RecordBuilder, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::cursor::Cursor;
@@ -39,21 +40,6 @@ pub(super) fn push(cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) {
             }
         }
     }
-}
-
-/// Keeps `count` bytes that have no meaning yet under their mask and bit, unless they are all zero.
-pub(super) fn unknown(
-    mask: u32,
-    bit: u32,
-    count: usize,
-    cursor: &mut Cursor<'_>,
-    message: &mut RecordBuilder<'_>,
-) -> Option<()> {
-    let bytes = cursor.take(count)?;
-    if bytes.iter().any(|byte| *byte != 0) {
-        message.wire(mask * 16 + bit, bytes);
-    }
-    Some(())
 }
 
 fn float(cursor: &mut Cursor<'_>) -> Option<f64> {

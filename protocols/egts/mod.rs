@@ -46,13 +46,14 @@
 //! excerpts of them, and wants a frame to prove it.
 
 mod subrecords;
+mod wire;
 
 use crate::contract::{
-    Acks, Cause, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, Reject, Reply, Time,
+    Acks, Cause, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, Reject, Reply,
 };
 use crate::kit::cursor::Cursor;
-use crate::kit::table::little_endian;
 use crate::kit::{checksum, framing};
+use wire::{Naming, Record, next};
 
 const HEADER_BYTES: usize = 11;
 const HEADER_BYTES_ROUTED: usize = 16;
@@ -61,8 +62,6 @@ const RESPONSE: u8 = 0;
 const DATA: u8 = 1;
 const SIGNED_DATA: u8 = 2;
 const AUTHORISATION: u8 = 1;
-/// 2010-01-01 in unix seconds.
-const EPOCH: i64 = 1_262_304_000;
 /// The most records of a packet.
 const RECORDS_MAX: usize = 2048;
 
@@ -80,34 +79,12 @@ const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
     }
 }
 
-/// Who names the devices of a connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Naming {
-    /// Nobody has yet.
-    #[default]
-    Nobody,
-    /// The terminal has named itself.
-    Terminal,
-    /// Each record names its object.
-    Records,
-}
-
 /// The session state: who names devices, and the numbers of what was sent.
 #[derive(Default)]
 pub(crate) struct Decoder {
     naming: Naming,
     packets: u16,
     records: u16,
-}
-
-/// A record's head.
-struct Record<'f> {
-    number: u16,
-    object: Option<u64>,
-    event: Option<u64>,
-    seconds: Option<u64>,
-    service: u8,
-    content: &'f [u8],
 }
 
 impl Decode for Decoder {
@@ -302,11 +279,6 @@ fn packet(number: u16, kind: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// A little-endian number of `bytes` bytes.
-fn next(cursor: &mut Cursor<'_>, bytes: usize) -> Option<u64> {
-    cursor.take(bytes).map(little_endian)
-}
-
 fn record<'f>(cursor: &mut Cursor<'f>) -> Option<Record<'f>> {
     let length = usize::try_from(next(cursor, 2)?).ok()?;
     let number = u16::try_from(next(cursor, 2)?).ok()?;
@@ -345,12 +317,4 @@ fn name_object(
         *naming = Naming::Records;
     }
     Ok(())
-}
-
-/// Seconds since 2010 as the time of a record.
-fn since_2010(seconds: Option<u64>, cx: &Context<'_>) -> Time {
-    let seconds = seconds.and_then(|seconds| i64::try_from(seconds).ok());
-    seconds.map_or(Time::Received(cx.now_ms), |seconds| {
-        Time::Device((seconds + EPOCH) * 1000)
-    })
 }

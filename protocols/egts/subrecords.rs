@@ -17,7 +17,7 @@
 //! | 27 | level: flags (1: number in bits 0 to 2, raw bytes in 3, unit in 4 and 5, fault in 6), address (2), value (4) |
 //! | 28 | passengers |
 
-use super::{Naming, Record, next, since_2010};
+use super::wire::{Naming, Record, next, since_2010};
 use crate::contract::{Context, Instance, Login, RecordBuilder, Reject, Time, Value, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::units::{round, scaled};

@@ -42,6 +42,7 @@
 //! - A missing hemisphere is not guessed: such a record has no place.
 
 mod obd;
+mod parts;
 mod report;
 
 use crate::contract::{
@@ -49,13 +50,11 @@ use crate::contract::{
     Reject, Reply, Setting,
 };
 use compact_str::CompactString;
-use smallvec::SmallVec;
+use parts::Fields;
 
 /// The most fields that are read of a frame.
 const FIELDS_MAX: usize = 48;
 const COMMAND_BYTES_MAX: usize = 512;
-
-type Fields<'a> = SmallVec<[&'a str; 32]>;
 
 /// What a session remembers: whom commands go to.
 #[derive(Default)]

@@ -1,6 +1,7 @@
 //! Values of the vehicle.
 
-use super::{Fields, report};
+use super::parts::Fields;
+use super::report;
 use crate::contract::{Context, Reject, fields};
 use crate::kit::parse::float;
 use crate::kit::units;

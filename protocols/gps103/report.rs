@@ -1,6 +1,6 @@
 //! Reports: a keyword, and a fix or a cell.
 
-use super::Fields;
+use super::parts::Fields;
 use crate::contract::{Context, ParamId, RecordBuilder, Reject, Settings, Time, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::{float, nmea_degrees, number};

@@ -1,6 +1,6 @@
 //! Cells: what V3, NBR, VP1 and the extras of positions say of the network.
 
-use super::text::Fields;
+use super::parts::Fields;
 use crate::contract::{Instance, Key, RecordBuilder, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::number;

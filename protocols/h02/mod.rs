@@ -59,6 +59,7 @@
 
 mod binary;
 mod cells;
+mod parts;
 mod status;
 mod text;
 

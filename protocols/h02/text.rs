@@ -1,16 +1,14 @@
 //! The text form.
 
+use super::parts::Fields;
 use super::{cells, status};
 use crate::contract::{Context, Login, RecordBuilder, Reject, Reply, Settings, Time, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time::{self, Civil, digits};
 use crate::kit::units;
-use smallvec::SmallVec;
 
 /// The most fields of a frame; a frame is bounded anyway, this bounds the split.
 const FIELDS_MAX: usize = 128;
-
-pub(super) type Fields<'f> = SmallVec<[&'f str; 40]>;
 
 /// What every frame begins with.
 #[derive(Clone, Copy)]

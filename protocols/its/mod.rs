@@ -63,15 +63,17 @@
 //! - A login's place has no time, so it is kept aside (`custom.login.latitude`).
 
 mod neighbours;
+mod parts;
 mod report;
 
 use crate::contract::{
-    Acks, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, RecordBuilder, Reject, Reply,
-    Setting, Time, fields,
+    Acks, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, Reject, Reply, Setting, Time,
+    fields,
 };
 use crate::kit::checksum;
 use crate::kit::parse::{float, number};
 use crate::kit::time::{self, Civil};
+use parts::{bits, clock, place, push_text};
 use smallvec::SmallVec;
 
 const FIELDS_MAX: usize = 128;
@@ -241,83 +243,6 @@ fn verify(frame: &[u8], head: &str, after: &[&str], starred: bool) -> Result<usi
     }
 }
 
-/// Reads date and time in any of their forms from the front; gives back what is behind.
-fn clock<'a, 'f>(parts: &'a [&'f str]) -> Option<(Option<Civil>, &'a [&'f str])> {
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let date_of = |text: &str| match text.len() {
-        8 => {
-            let (day_month, year) = text.split_at_checked(4)?;
-            let date = time::digits(day_month, "dm")?;
-            Some(Civil {
-                year: number(year)?,
-                ..date
-            })
-        }
-        _ => time::digits(text, "dmy"),
-    };
-    let joined = |date: &str, clock: &str| {
-        let date = date_of(date)?;
-        let clock = time::digits(clock, "HMS")?;
-        let Civil {
-            hour,
-            minute,
-            second,
-            ..
-        } = clock;
-        Some(Civil {
-            hour,
-            minute,
-            second,
-            ..date
-        })
-    };
-    match *parts {
-        [both, ref rest @ ..] if matches!(both.len(), 12 | 14) && digits(both) => {
-            let (date, clock) = both.split_at_checked(both.len() - 6)?;
-            Some((joined(date, clock), rest))
-        }
-        [date, clock, ref rest @ ..]
-            if matches!(date.len(), 6 | 8) && clock.len() == 6 && digits(date) && digits(clock) =>
-        {
-            Some((joined(date, clock), rest))
-        }
-        [day, month, year, hour, minute, second, ref rest @ ..]
-            if [day, month, hour, minute, second]
-                .iter()
-                .all(|part| part.len() == 2 && digits(part))
-                && matches!(year.len(), 2 | 4)
-                && digits(year) =>
-        {
-            let date = [day, month, year].concat();
-            let clock = [hour, minute, second].concat();
-            Some((joined(&date, &clock), rest))
-        }
-        _ => None,
-    }
-}
-
-/// `lat,N|S,lon,E|W` in degrees.
-fn place(parts: [&str; 4]) -> Option<(f64, f64)> {
-    let [lat, ns, lon, ew] = parts;
-    let signed = |degrees: &str, side: &str, marks: [&str; 2]| {
-        let degrees = float(degrees)?;
-        if side == marks[0] {
-            Some(degrees)
-        } else {
-            (side == marks[1]).then_some(-degrees)
-        }
-    };
-    let latitude = signed(lat, ns, ["N", "S"]).filter(|lat| lat.abs() <= 90.0)?;
-    let longitude = signed(lon, ew, ["E", "W"]).filter(|lon| lon.abs() <= 180.0)?;
-    Some((latitude, longitude)).filter(|place| *place != (0.0, 0.0))
-}
-
-fn push_text(message: &mut RecordBuilder<'_>, param: crate::contract::ParamId, text: &str) {
-    if !matches!(text, "" | "N.A" | "NA" | "0000" | "-") {
-        message.push(param, text);
-    }
-}
-
 fn login(before: &[&str], after: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
     let mut message = cx.message(Time::Received(cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, "LGN");
@@ -385,15 +310,6 @@ fn health(head: &str, before: &[&str], after: &[&str], cx: &mut Context<'_>) -> 
         message.push_some((fields::AIN_N, number_of), float(volts));
     }
     Ok(())
-}
-
-/// A word of `count` bits, the highest first; what is neither 0 nor 1 is not wired.
-fn bits(text: &str, count: usize) -> Option<u16> {
-    let fits = text.len() == count && text.bytes().all(|byte| matches!(byte, b'0'..=b'2'));
-    fits.then(|| {
-        text.bytes()
-            .fold(0, |word, byte| word << 1 | u16::from(byte == b'1'))
-    })
 }
 
 fn emergency(kind: &str, after: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {

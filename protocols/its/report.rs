@@ -1,6 +1,7 @@
 //! A report: where the vehicle is and how it does, then a tail of the maker's own.
 
-use super::{bits, clock, neighbours, place, push_text};
+use super::neighbours;
+use super::parts::{bits, clock, place, push_text};
 use crate::contract::{Context, ParamId, RecordBuilder, Reject, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time;

@@ -1,6 +1,6 @@
 //! Cells and access points in the makers' forms.
 
-use super::extras::signed;
+use super::values::signed;
 use crate::contract::{Instance, RecordBuilder, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::hex;

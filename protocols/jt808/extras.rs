@@ -2,8 +2,9 @@
 //! length tells them apart, or else it is kept as it is.
 
 use super::cells::{access_points, cell, cells_of_aovx, cells_of_bsj, cells_of_locks};
-use super::location::Make;
+use super::make::Make;
 use super::nested::nested;
+use super::values::{acceleration, iccid, padded, signed};
 use super::vehicle::{engine, vehicle};
 use crate::contract::{Key, RecordBuilder, fields};
 use crate::kit::cursor::Cursor;
@@ -152,24 +153,6 @@ pub(super) fn read(
     Some(())
 }
 
-pub(super) fn padded(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?;
-    Some(text.trim_matches(|c: char| c == '\0' || c.is_whitespace()))
-}
-
-pub(super) fn signed(value: u8) -> i8 {
-    i8::from_be_bytes([value])
-}
-
-/// The number of a SIM card in BCD, without fillers.
-pub(super) fn iccid(message: &mut RecordBuilder<'_>, bytes: &[u8]) {
-    let text = hex::encode(bytes);
-    let text = text.trim_end_matches('f');
-    if !text.is_empty() {
-        message.push(fields::GSM_SIM_ICCID, text);
-    }
-}
-
 /// `*M00,45,1138600...`: the battery in hundredths of volts in the third field.
 fn lock_text(value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()> {
     let text = std::str::from_utf8(value).ok()?;
@@ -280,17 +263,5 @@ pub(super) fn measured(body: &mut Cursor<'_>, mask: u8, message: &mut RecordBuil
     }
     if body.left() > 0 {
         message.push(Key::Wire { space: 0xf6, id: 0 }, body.rest());
-    }
-}
-
-/// Thousandths of g.
-pub(super) fn acceleration(message: &mut RecordBuilder<'_>, axes: [i16; 3]) {
-    let params = [
-        fields::X_ACCELERATION,
-        fields::Y_ACCELERATION,
-        fields::Z_ACCELERATION,
-    ];
-    for (param, value) in params.into_iter().zip(axes) {
-        message.push(param, units::scaled(i64::from(value), 3));
     }
 }

@@ -13,7 +13,9 @@
 //! The items of the standard: 01 odometer (tenths of km), 02 fuel (tenths of a litre), 03 the vehicle's speed,
 //! 06 temperature, 25 signals, 2A state, 2B analog inputs, 30 signal strength, 31 satellites.
 
-use super::{SHORT, extras, moment, safety};
+use super::make::Make;
+use super::wire::{SHORT, moment};
+use super::{extras, safety};
 use crate::contract::{Context, ParamId, RecordBuilder, Reject, Time, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::units;
@@ -43,29 +45,6 @@ const ALARMS: &[(u32, ParamId)] = &[
     (29, fields::CRASH_EVENT_TRIGGER),
     (31, fields::DOOR_EVENT_TRIGGER),
 ];
-
-/// Makes that read the same bytes differently, by the setting `model`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Make {
-    Standard,
-    /// AOVX trackers: bit 16 of the alarms is "moved".
-    Aovx,
-    /// MV710G: bit 16 of the status is a door, item 57 its alarm.
-    Mv710g,
-}
-
-impl Make {
-    pub(super) fn of(cx: &Context<'_>) -> Self {
-        let settings = cx.settings();
-        if settings.model_is("MV710G") {
-            Self::Mv710g
-        } else if settings.model_is("AL300") || settings.model_is("GL100") {
-            Self::Aovx
-        } else {
-            Self::Standard
-        }
-    }
-}
 
 /// The words of a position behind alarm and status.
 #[derive(Debug, Clone, Copy)]

@@ -6,8 +6,8 @@
 //! or more while it charges), cell and area, a byte, status, alarms, then items of number, length and
 //! value: 0A cell, 0B lock command, 0C inclination, 10 what woke it.
 
-use super::SHORT;
 use super::terminal::lock_ident;
+use super::wire::SHORT;
 use crate::contract::{Context, Key, Login, Probe, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::time::{or_impossible, two_digit};

@@ -53,26 +53,29 @@ mod cells;
 mod extras;
 mod location;
 mod lock;
+mod make;
 mod nested;
 mod safety;
 mod terminal;
 mod upload;
+mod values;
 mod vehicle;
 mod wire;
 
 use crate::contract::{
     Acks, Command, CommandError, Context, Cut, Decode, Delivery, Fatal, Info, Login, Model, Probe,
-    Reject, Reply, Setting, Settings, Time, TimeZone, fields,
+    Reject, Reply, Setting, Time, fields,
 };
-use crate::kit::time::{Civil, or_impossible, two_digit};
+use crate::kit::time::Civil;
 use crate::kit::{bcd, checksum, framing, hex};
 use std::borrow::Cow;
-use wire::{Address, Frame, MARK, OTHER_MARK, checked, ident_of, unescaped, written};
+use wire::{
+    Address, BEIJING_S, Frame, MARK, OTHER_MARK, SHORT, accepted, checked, ident_of, unescaped,
+    written,
+};
 
-const BEIJING_S: i32 = 8 * 3600;
 /// What fits the content of one frame, less the flag before the text.
 const COMMAND_BYTES_MAX: usize = 1000;
-pub(super) const SHORT: Reject = Reject::new("content", "cut short", 0);
 
 /// What a session remembers: how to write to the device, and a message of several parts.
 #[derive(Default)]
@@ -153,7 +156,17 @@ impl Decode for Decoder {
             _ => {
                 cx.identify(Login::of(&ident))?;
                 if let Some((count, number)) = frame.part {
-                    terminal::part(&mut self.parts, &frame, count, number, cx)?;
+                    let whole = terminal::part(&mut self.parts, &frame, count, number, cx)?;
+                    if let Some(body) = whole.as_deref() {
+                        content(
+                            &Frame {
+                                part: None,
+                                body,
+                                ..frame
+                            },
+                            cx,
+                        )?;
+                    }
                 } else {
                     content(&frame, cx)?;
                 }
@@ -295,36 +308,6 @@ fn time(frame: &Frame<'_>, cx: &mut Context<'_>) {
     cx.reply(Reply::open(written(&frame.address, kind, 0, &content)));
 }
 
-/// The platform's general answer: done.
-fn accepted(frame: &Frame<'_>) -> Vec<u8> {
-    general(frame, 0)
-}
-
-/// The platform's general answer with a result.
-fn general(frame: &Frame<'_>, result: u8) -> Vec<u8> {
-    let [a, b] = frame.serial.to_be_bytes();
-    let [c, d] = frame.kind.to_be_bytes();
-    written(&frame.address, 0x8001, 0, &[a, b, c, d, result])
-}
-
-/// A date and time in BCD, of Beijing unless the device's setting says otherwise.
-fn moment(bytes: [u8; 6], settings: &Settings, now_ms: i64) -> Time {
-    let part = |at: usize| {
-        let byte = bytes.get(at).copied()?;
-        bcd::byte(byte).map(i64::from)
-    };
-    let read = || {
-        let civil = two_digit(part(0)?, part(1)?, part(2)?, part(3)?, part(4)?, part(5)?);
-        let local = civil.utc_ms()?;
-        let offset_s = match &settings.time_zone {
-            Some(zone) => TimeZone::offset_at_local(zone, local),
-            None => i64::from(BEIJING_S),
-        };
-        Some(local - offset_s * 1000)
-    };
-    or_impossible(read(), now_ms)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +326,7 @@ mod tests {
         let mut wrong = heartbeat;
         wrong[5] ^= 1;
         assert_eq!(Decoder::probe(&wrong), Probe::No);
-        assert_eq!(Decoder::probe(b"(0"), Probe::No);
+        assert_eq!(Decoder::probe(b"(0"), Probe::More);
+        assert_eq!(Decoder::probe(b"(0,"), Probe::No);
     }
 }

@@ -1,7 +1,7 @@
 //! Item EB: items of their own, a list of cells, or a text.
 
 use super::cells::{cell, signal_step};
-use super::extras::{iccid, padded};
+use super::values::{iccid, padded};
 use crate::contract::{Key, RecordBuilder, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::units;

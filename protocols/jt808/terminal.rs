@@ -1,6 +1,8 @@
 //! What is no position: registration, secrets, the driver's card, pictures, messages in parts.
 
-use super::{Frame, SHORT, accepted, content, extras, general, moment, written};
+use super::make::Make;
+use super::values::iccid;
+use super::wire::{Address, Frame, SHORT, accepted, general, moment, written};
 use crate::contract::{Cause, Context, Login, Reject, Reply, Time, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{bcd, hex};
@@ -12,7 +14,7 @@ const PLACE_BYTES: usize = 28;
 
 /// A message of several parts.
 pub(super) struct Parts {
-    address: super::Address,
+    address: Address,
     kind: u16,
     count: u16,
     next: u16,
@@ -83,14 +85,15 @@ pub(super) fn answered(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Re
     Ok(())
 }
 
-/// A part of a message: kept durably, acknowledged, and read when all are there.
+/// A part of a message: kept durably and acknowledged. The last one gives the whole content,
+/// which is then read and acknowledged as a message of one frame is.
 pub(super) fn part(
     parts: &mut Option<Parts>,
     frame: &Frame<'_>,
     count: u16,
     number: u16,
     cx: &mut Context<'_>,
-) -> Result<(), Reject> {
+) -> Result<Option<Vec<u8>>, Reject> {
     if number == 0 || number > count {
         return Err(Reject::new("parts", "no such part", 12));
     }
@@ -103,7 +106,7 @@ pub(super) fn part(
     cx.part(frame.body)?;
     if again {
         cx.reply(Reply::stored(accepted(frame)));
-        return Ok(());
+        return Ok(None);
     }
     let begun = if number == 1 {
         Some(Parts {
@@ -120,7 +123,7 @@ pub(super) fn part(
     let Some(mut so_far) = begun else {
         // parts went missing: each is kept, but nothing can be put together
         cx.reply(Reply::stored(accepted(frame)));
-        return Ok(());
+        return Ok(None);
     };
     so_far.next = so_far.next.saturating_add(1);
     so_far.too_long |= so_far.bytes.len() + frame.body.len() > PARTS_BYTES_MAX;
@@ -132,19 +135,14 @@ pub(super) fn part(
     if number < count {
         cx.reply(Reply::stored(accepted(frame)));
         *parts = Some(so_far);
-        return Ok(());
+        return Ok(None);
     }
     *parts = None;
     if so_far.too_long {
         cx.reply(Reply::stored(accepted(frame)));
-        return Ok(());
+        return Ok(None);
     }
-    let whole = Frame {
-        part: None,
-        body: &so_far.bytes,
-        ..*frame
-    };
-    content(&whole, cx)
+    Ok(Some(so_far.bytes))
 }
 
 /// Kind 0801: id, kind, format, event, channel, position, bytes.
@@ -159,7 +157,7 @@ pub(super) fn media(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Rejec
     let mut words = Cursor::new(place);
     let _alarm = words.u32();
     if let Some(place) = super::location::Place::read(&mut words) {
-        place.push(&mut message, super::location::Make::Standard);
+        place.push(&mut message, Make::Standard);
     }
     message.push(fields::MEDIA_ID, id.to_string().as_str());
     message.name("media.type", kind);
@@ -206,7 +204,7 @@ pub(super) fn attributes(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), 
                 message.push(param, text.as_str());
             }
         }
-        extras::iccid(&mut message, body.take(10)?);
+        iccid(&mut message, body.take(10)?);
         for param in [
             fields::DEVICE_HARDWARE_VERSION,
             fields::DEVICE_FIRMWARE_VERSION,

@@ -7,8 +7,10 @@
 //! | 54 | a position without alarms, then what was measured, each with its time |
 //! | F0 | time, from memory, 02, kind (01 values, 02 trouble codes, 03 behaviour), ..., status, coordinates |
 
-use super::location::{self, Make, Place};
-use super::{SHORT, moment};
+use super::location::{self, Place};
+use super::make::Make;
+use super::values::acceleration;
+use super::wire::{SHORT, moment};
 use crate::contract::{Context, Key, RecordBuilder, Reject, Time, Value, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::parse::float;
@@ -114,7 +116,7 @@ fn measured(rest: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
             message.push((fields::SENSOR_HUMIDITY_N, 1), tenths(body.i16()?));
             message.push((fields::SENSOR_TEMPERATURE_N, 3), tenths(body.i16()?));
             let axes = [body.i16()?, body.i16()?, body.i16()?];
-            super::extras::acceleration(message, axes);
+            acceleration(message, axes);
             let kpa = units::scaled(i64::from(body.u16()?), 1);
             message.push(fields::PRESSURE, kpa);
             Some(())

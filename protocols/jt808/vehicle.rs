@@ -1,6 +1,6 @@
 //! Values of the vehicle behind a position.
 
-use super::extras::padded;
+use super::values::padded;
 use crate::contract::{Key, RecordBuilder, Value, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::units;

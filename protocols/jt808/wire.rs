@@ -1,7 +1,8 @@
 //! Frames: marks, escapes, head and check; how a device is named and written to.
 
-use crate::contract::Reject;
+use crate::contract::{Reject, Settings, Time, TimeZone};
 use crate::kit::cursor::Cursor;
+use crate::kit::time::{or_impossible, two_digit};
 use crate::kit::{bcd, checksum, luhn};
 use std::borrow::Cow;
 
@@ -157,4 +158,38 @@ pub(super) fn written(address: &Address, kind: u16, serial: u16, content: &[u8])
     }
     out.push(address.mark);
     out
+}
+
+pub(super) const BEIJING_S: i32 = 8 * 3600;
+
+pub(super) const SHORT: Reject = Reject::new("content", "cut short", 0);
+
+/// The platform's general answer: done.
+pub(super) fn accepted(frame: &Frame<'_>) -> Vec<u8> {
+    general(frame, 0)
+}
+
+/// The platform's general answer with a result.
+pub(super) fn general(frame: &Frame<'_>, result: u8) -> Vec<u8> {
+    let [a, b] = frame.serial.to_be_bytes();
+    let [c, d] = frame.kind.to_be_bytes();
+    written(&frame.address, 0x8001, 0, &[a, b, c, d, result])
+}
+
+/// A date and time in BCD, of Beijing unless the device's setting says otherwise.
+pub(super) fn moment(bytes: [u8; 6], settings: &Settings, now_ms: i64) -> Time {
+    let part = |at: usize| {
+        let byte = bytes.get(at).copied()?;
+        bcd::byte(byte).map(i64::from)
+    };
+    let read = || {
+        let civil = two_digit(part(0)?, part(1)?, part(2)?, part(3)?, part(4)?, part(5)?);
+        let local = civil.utc_ms()?;
+        let offset_s = match &settings.time_zone {
+            Some(zone) => TimeZone::offset_at_local(zone, local),
+            None => i64::from(BEIJING_S),
+        };
+        Some(local - offset_s * 1000)
+    };
+    or_impossible(read(), now_ms)
 }

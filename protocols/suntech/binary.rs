@@ -1,6 +1,6 @@
 //! The binary form of the universal devices.
 
-use super::text::push_alert;
+use super::report::push_alert;
 use super::universal::push_states;
 use crate::contract::{Context, Login, Reject, fields};
 use crate::kit::cells::{self, Cell};

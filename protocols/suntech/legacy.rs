@@ -1,6 +1,6 @@
 //! Reports of the older devices, whose header begins with their model.
 
-use super::text::{
+use super::report::{
     Report, date_at, place_at, push_alert, push_left, push_place, push_serial, time_of,
 };
 use crate::contract::{Context, RecordBuilder, Reject, Time, fields};

@@ -46,6 +46,7 @@
 
 mod binary;
 mod legacy;
+mod report;
 mod serial;
 mod text;
 mod universal;

@@ -1,7 +1,7 @@
 //! Reports of the universal devices: the mask says which fields are there; the devices in the field send
 //! all of them.
 
-use super::text::{
+use super::report::{
     Report, date_at, place_at, push_alert, push_left, push_place, push_serial, time_of,
 };
 use crate::contract::{Context, RecordBuilder, Reject, Time, fields};

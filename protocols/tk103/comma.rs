@@ -9,7 +9,7 @@
 //!
 //! The last digits of the command are what happened, the same for ZC1x, DW3x and DW5x.
 
-use super::{Frame, is_state, push_state};
+use super::parts::{Frame, is_state, push_state};
 use crate::contract::{Context, RecordBuilder, Reject, Time, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::{float, nmea_degrees, number};

@@ -1,6 +1,7 @@
 //! The form without commas.
 
-use super::{Frame, battery, is_state, push_state};
+use super::battery;
+use super::parts::{Frame, is_state, push_state};
 use crate::contract::{Context, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::{float, nmea_degrees, number};

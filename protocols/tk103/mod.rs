@@ -40,11 +40,12 @@
 mod battery;
 mod comma;
 mod compact;
+mod parts;
 
 use crate::contract::{
-    Acks, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, RecordBuilder, Reject, Setting,
-    fields,
+    Acks, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, Reject, Setting,
 };
+use parts::Frame;
 
 const COMMAND_BYTES: usize = 4;
 
@@ -59,14 +60,6 @@ const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
 /// The session state: none beyond the engine's.
 #[derive(Default)]
 pub(crate) struct Decoder;
-
-/// A frame without its brackets.
-#[derive(Clone, Copy)]
-struct Frame<'f> {
-    ident: &'f str,
-    command: &'f str,
-    body: &'f str,
-}
 
 impl Decode for Decoder {
     const INFO: Info = Info {
@@ -158,27 +151,4 @@ impl Decode for Decoder {
             _ => Probe::No,
         }
     }
-}
-
-/// Adds the eight characters of the state.
-fn push_state(message: &mut RecordBuilder<'_>, state: &str) {
-    let Some(&[supply, ignition, input, help, output, ..]) = state.as_bytes().first_chunk::<8>()
-    else {
-        return;
-    };
-    message.push(fields::EXTERNAL_POWERSOURCE_STATUS, supply == b'0');
-    message.push(fields::ENGINE_IGNITION_STATUS, ignition == b'1');
-    message.push((fields::DIN_N, 2), input == b'1');
-    if help == b'1' {
-        message.push(fields::ALARM_EVENT_TRIGGER, true);
-    }
-    message.push((fields::DOUT_N, 2), output == b'1');
-    if let Some(fuel) = state.get(5..).and_then(|s| i64::from_str_radix(s, 16).ok()) {
-        message.push((fields::FUEL_SENSOR_N, 1), fuel);
-    }
-}
-
-/// Is it the eight characters of a state?
-fn is_state(text: &str) -> bool {
-    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -4,8 +4,9 @@
 //! needs no memory here.
 
 use super::fault::Fault;
-use super::record::{clock, value};
-use super::{Packet, give_up, without_crc};
+use super::field::value;
+use super::packet::{Packet, give_up, without_crc};
+use super::record::clock;
 use crate::contract::{Context, Reject, Reply, Time, fields};
 use crate::kit::checksum;
 use crate::kit::parse::number;

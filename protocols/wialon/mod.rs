@@ -42,7 +42,9 @@
 //! - Compressed packets of 2.1 (`FF`, length, zlib) are found and rejected.
 
 mod fault;
+mod field;
 mod files;
+mod packet;
 mod params;
 mod record;
 
@@ -50,8 +52,10 @@ use crate::contract::{
     Acks, Cause, Context, Cut, Decode, Fatal, IDENT_BYTES_MAX, Info, Login, Model, Probe, Reject,
     Reply, Setting, Time, fields,
 };
-use crate::kit::{checksum, framing};
+use crate::kit::framing;
 use fault::Fault;
+use field::value;
+use packet::{Packet, give_up, without_crc};
 
 const COMPRESSED: u8 = 0xff;
 const COMPRESSED_HEADER_BYTES: usize = 3;
@@ -71,15 +75,6 @@ const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
 pub(crate) struct Decoder {
     checked: bool,
     tachograph: Option<files::Tachograph>,
-}
-
-/// A packet: its type, its body, what stands after its line, and whether it must have a CRC.
-#[derive(Clone, Copy)]
-struct Packet<'f> {
-    kind: &'f str,
-    body: &'f str,
-    block: &'f [u8],
-    checked: bool,
 }
 
 impl Decode for Decoder {
@@ -216,28 +211,6 @@ impl Decoder {
     }
 }
 
-/// Gives up a packet: the tracker learns why, and nothing of it is kept.
-fn give_up(answer: String, fault: Fault, cx: &mut Context<'_>) {
-    cx.reject(fault.reject());
-    cx.reply(Reply::open(answer));
-}
-
-/// The body without its CRC: `Ok` if it fits or if there is none and none is asked for.
-fn without_crc(body: &str, separator: char, has_crc: bool, must: bool) -> Result<&str, Fault> {
-    if !has_crc {
-        return if must { Err(Fault::Crc) } else { Ok(body) };
-    }
-    let at = body.rfind(separator).ok_or(Fault::Crc)?;
-    let (covered, digits) = body.split_at_checked(at + 1).ok_or(Fault::Crc)?;
-    let digits = digits.trim();
-    let digits = digits.strip_prefix("0x").unwrap_or(digits);
-    let crc = u16::from_str_radix(digits, 16).map_err(|_| Fault::Crc)?;
-    if crc != checksum::crc16_ibm(covered.as_bytes()) {
-        return Err(Fault::Crc);
-    }
-    Ok(body.get(..at).unwrap_or_default())
-}
-
 /// Reads a login; gives back whether a CRC is a duty from now on.
 fn login(packet: Packet<'_>, cx: &mut Context<'_>) -> Result<Option<bool>, Reject> {
     let body = packet.body;
@@ -259,7 +232,7 @@ fn login(packet: Packet<'_>, cx: &mut Context<'_>) -> Result<Option<bool>, Rejec
     };
     cx.identify(Login {
         ident,
-        secret: record::value(password),
+        secret: value(password),
         ..Login::default()
     })?;
     cx.reply(

@@ -4,7 +4,7 @@
 //! dictionary, the others keep their name.
 
 use super::fault::Fault;
-use super::record::value;
+use super::field::value;
 use crate::contract::{Instance, Key, ParamId, RecordBuilder, Value, fields};
 use crate::kit::parse::{float, number};
 

@@ -1,6 +1,7 @@
 //! One reading: the body of SD and D, or an item of a black box.
 
 use super::fault::Fault;
+use super::field::value;
 use super::params;
 use crate::contract::{Context, Reject, Time, fields};
 use crate::kit::parse::{float, number};
@@ -33,12 +34,6 @@ struct Full<'f> {
     analog: &'f str,
     ibutton: Option<&'f str>,
     params: &'f str,
-}
-
-/// A field's text, `None` where it says that there is no value.
-pub(super) fn value(field: &str) -> Option<&str> {
-    let field = field.trim();
-    (!field.is_empty() && field != "NA").then_some(field)
 }
 
 fn optional<T>(
