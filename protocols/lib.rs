@@ -38,6 +38,7 @@ mod ruptela;
 mod starlink;
 mod startek;
 mod suntech;
+mod t800x;
 mod taip;
 mod teltonika;
 mod tk103;
@@ -91,6 +92,7 @@ table! {
     38 starlink,
     24 startek,
     9 suntech,
+    17 t800x,
     29 taip,
     1 teltonika,
     8 tk103,
