@@ -160,6 +160,28 @@ fn a_protocol_imports_the_contract_and_the_kit_and_no_other_protocol() {
 }
 
 #[test]
+fn modules_of_a_protocol_import_each_other_in_no_circle() {
+    let mut breaches = Breaches::new();
+    for protocol in protocols() {
+        let folder = PathBuf::from("protocols").join(&protocol);
+        if !root().join(&folder).is_dir() {
+            continue;
+        }
+        let files = rust_files(&folder.to_string_lossy());
+        let modules = files.iter().filter_map(|path| {
+            let name = path.file_stem()?.to_str()?.to_owned();
+            let of_folder = path.parent() == Some(folder.as_path()) && name != "tests";
+            of_folder.then(|| (name, read(path)))
+        });
+        let circle = circle(&modules.collect());
+        if !circle.is_empty() {
+            breaches.push(format!("protocols/{protocol}: {}", circle.join(", ")));
+        }
+    }
+    none(&breaches);
+}
+
+#[test]
 fn a_protocols_page_has_its_headings() {
     for protocol in protocols() {
         let file = PathBuf::from(format!("protocols/{protocol}.rs"));
@@ -288,6 +310,34 @@ fn foreign_protocols(own: &str, protocols: &BTreeSet<String>, path: &Path, text:
         .filter(|name| name != own && protocols.contains(name))
         .map(|name| format!("{own} may not import the protocol {name}: what both need is kit's"))
         .collect()
+}
+
+/// The modules of a folder that import each other in a circle, and those that import one of them.
+/// What a module takes from none of its neighbours it takes from `mod`.
+fn circle(modules: &BTreeMap<String, String>) -> Vec<String> {
+    let imported = |(name, text): (&String, &String)| {
+        let code = code_of(text);
+        let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+        let mut names = BTreeSet::new();
+        if name == "mod" {
+            let neighbours = modules.keys();
+            names.extend(neighbours.filter(|other| names_crate(code, other)).cloned());
+        } else {
+            for above in paths_from("super", code) {
+                let known = modules.contains_key(&above);
+                names.insert(if known { above } else { "mod".to_owned() });
+            }
+        }
+        (name.clone(), names)
+    };
+    let mut left: BTreeMap<_, _> = modules.iter().map(imported).collect();
+    loop {
+        let names: BTreeSet<_> = left.keys().cloned().collect();
+        left.retain(|_, imports| !imports.is_disjoint(&names));
+        if left.len() == names.len() {
+            return left.into_keys().collect();
+        }
+    }
 }
 
 /// The headings that a protocol's page lacks.
@@ -803,6 +853,23 @@ fn a_planted_use_of_another_protocol_is_found() {
     let path = Path::new("h02/text.rs");
     let text = "use super::super::gt06::Decoder;";
     assert_eq!(foreign_protocols("h02", &all, path, text).len(), 1);
+}
+
+#[test]
+fn a_planted_circle_is_found() {
+    let found = |texts: &[(&str, &str)]| {
+        let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        circle(&texts.iter().map(owned).collect())
+    };
+    let page = ("mod", "mod a;\nmod b;\nuse a::read;\nstruct Frame;");
+    let apart = [page, ("a", "use super::b::Part;"), ("b", "struct Part;")];
+    assert_eq!(found(&apart), [""; 0]);
+    let each_other = [page, ("a", "use super::b::Part;"), ("b", "use super::{a};")];
+    assert_eq!(found(&each_other), ["a", "b", "mod"]);
+    let with_the_page = [page, ("a", "use super::Frame;"), ("b", "")];
+    assert_eq!(found(&with_the_page), ["a", "mod"]);
+    let trials = [page, ("a", "#[cfg(test)]\nmod tests { use super::*; }")];
+    assert_eq!(found(&trials), [""; 0]);
 }
 
 #[test]
