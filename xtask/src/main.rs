@@ -24,7 +24,7 @@ cargo xtask CHORE
   import-corpus [PROTOCOL..]   shared/corpus, in a folder above this -> fixtures/<protocol>/_corpus.jsonl
   captures [PROTOCOL..]        the corpus' frames as TCP conversations -> fixtures/_pcap/<protocol>.pcap
   conformance                  the corpus through every decoder -> docs/conformance.md
-  scaffold NAME                a new protocol that compiles, with a dialogue that fails
+  scaffold NAME [NUMBER]       a new protocol that compiles, with a dialogue that fails
   dashboards [--queries]       what Grafana shows -> deploy/grafana; or its queries, one a line
   fields                       the dictionary -> docs/message-fields.md
   fuzz --all|PROTOCOL.. [--minutes N] [--seed N]
@@ -53,10 +53,12 @@ fn main() -> Result<()> {
             "protocols" => write(&root, "docs/protocols.md", &pages::protocols()?),
             "fuzz" => fuzz::run(rest),
             "scaffold" => {
-                let [name] = rest else {
-                    bail!("scaffold takes one name");
+                let (name, number) = match rest {
+                    [name] => (name, None),
+                    [name, number] => (name, Some(number.parse().context("a number")?)),
+                    _ => bail!("scaffold takes one name, and a number where it is fixed"),
                 };
-                for path in scaffold::write(&root, name)? {
+                for path in scaffold::write(&root, name, number)? {
                     say(&path.display().to_string());
                 }
                 Ok(())

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 const MODULE: &str = include_str!("template.rs");
 const DIALOGUE: &str = include_str!("template.jsonl");
 
-/// Writes the protocol `name` under `root`; gives back what was touched.
-pub(crate) fn write(root: &Path, name: &str) -> Result<Vec<PathBuf>> {
+/// Writes the protocol `name` under `root`; gives back what was touched. Without a number it gets
+/// the highest plus one.
+pub(crate) fn write(root: &Path, name: &str, number: Option<u16>) -> Result<Vec<PathBuf>> {
     let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name
             .bytes()
@@ -25,7 +26,7 @@ pub(crate) fn write(root: &Path, name: &str) -> Result<Vec<PathBuf>> {
         bail!("{name} exists");
     }
     let text = std::fs::read_to_string(&table).with_context(|| table.display().to_string())?;
-    std::fs::write(&table, registered(&text, name)?)?;
+    std::fs::write(&table, registered(&text, name, number)?)?;
     std::fs::write(&module, named(MODULE, name))?;
     std::fs::create_dir_all(dialogue.parent().context("a folder")?)?;
     std::fs::write(&dialogue, dialogue_of(name))?;
@@ -55,9 +56,8 @@ fn dialogue_of(name: &str) -> String {
     checked.unwrap_or(text)
 }
 
-/// `protocols/lib.rs` with the protocol's `mod` line and row, each in name order. The number is
-/// the highest plus one.
-fn registered(lib: &str, name: &str) -> Result<String> {
+/// `protocols/lib.rs` with the protocol's `mod` line and row, each in name order.
+fn registered(lib: &str, name: &str, number: Option<u16>) -> Result<String> {
     let row = |line: &str| -> Option<(u16, String)> {
         let (number, module) = line.trim().strip_suffix(',')?.split_once(' ')?;
         Some((number.parse().ok()?, module.to_owned()))
@@ -65,12 +65,13 @@ fn registered(lib: &str, name: &str) -> Result<String> {
     let module = |line: &str| -> Option<String> {
         Some(line.strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
     };
-    let number = 1 + lib
-        .lines()
-        .filter_map(row)
-        .map(|(number, _)| number)
-        .max()
-        .context("no row in the table")?;
+    let taken = || lib.lines().filter_map(row).map(|(number, _)| number);
+    let highest = taken().max().context("no row in the table")?;
+    let number = number.unwrap_or(highest + 1);
+    ensure!(
+        !taken().any(|other| other == number),
+        "number {number} is another protocol's"
+    );
     let mut text = String::new();
     let (mut mod_line, mut row_line) = (
         Some(format!("mod {name};\n")),
@@ -119,13 +120,19 @@ mod tests {
         let lib = include_str!("../../protocols/lib.rs");
         std::fs::write(root.join("protocols/lib.rs"), lib).expect("a file");
         for name in ["aaa", "nnn", "zzz"] {
-            let touched = write(&root, name).expect("scaffold");
+            let number = (name == "nnn").then_some(900);
+            let touched = write(&root, name, number).expect("scaffold");
             assert_eq!(touched.len(), 3);
         }
-        assert!(write(&root, "nnn").is_err(), "it exists already");
-        assert!(write(&root, "../x").is_err(), "no name");
+        assert!(write(&root, "nnn", None).is_err(), "it exists already");
+        assert!(write(&root, "../x", None).is_err(), "no name");
+        assert!(
+            write(&root, "mmm", Some(900)).is_err(),
+            "the number is taken"
+        );
         let after = std::fs::read_to_string(root.join("protocols/lib.rs")).expect("a file");
         assert_eq!(after.lines().count(), lib.lines().count() + 6);
+        assert!(after.contains("    900 nnn,\n") && after.contains("    901 zzz,\n"));
         let kept: Vec<&str> = after
             .lines()
             .filter(|line| !["aaa", "nnn", "zzz"].iter().any(|name| line.contains(name)))
