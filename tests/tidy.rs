@@ -175,7 +175,10 @@ fn modules_of_a_protocol_import_each_other_in_no_circle() {
         });
         let circle = circle(&modules.collect());
         if !circle.is_empty() {
-            breaches.push(format!("protocols/{protocol}: {}", circle.join(", ")));
+            let names = circle.join(", ");
+            breaches.push(format!(
+                "protocols/{protocol}: {names} import each other: what they share is a module's below"
+            ));
         }
     }
     none(&breaches);

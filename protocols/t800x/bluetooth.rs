@@ -11,7 +11,7 @@
 //! | 7 | 15 | fuel: address, battery, value, temperature (2 each), two bytes, alarm, signal |
 
 use super::place::{self, PLACE_BYTES};
-use super::{Head, SHORT, date, decimal};
+use super::wire::{Head, SHORT, date, decimal};
 use crate::contract::{Context, Instance, RecordBuilder, Reject, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{hex, units};

@@ -1,7 +1,7 @@
 //! How the driver drives, accidents, and what serial ports and vehicles gave.
 
 use super::place::{self, PLACE_BYTES};
-use super::{Family, Head, SHORT, date};
+use super::wire::{Family, Head, SHORT, date, decimal};
 use crate::contract::{Context, ParamId, RecordBuilder, Reject, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::hex;
@@ -37,7 +37,7 @@ pub(super) fn by_position(
         message.name("driving.phase", phase);
         if !place::push_place(&mut message, bytes, true, true) {
             let [.., high, low, _, _] = bytes;
-            let speed = super::decimal(&[high, low]).map(|tenths| tenths / 10.0);
+            let speed = decimal(&[high, low]).map(|tenths| tenths / 10.0);
             message.push_some(fields::VEHICLE_SPEED, speed);
         }
         if head.family == Family::Obd {

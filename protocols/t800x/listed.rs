@@ -8,7 +8,8 @@
 //! | 2 (state) | 1 | id (1) below 60: 1 byte, below A0: 2, else 4 |
 //! | 3 (parts) | 2 | id (2), length (1), bytes |
 
-use super::{Head, SHORT, celsius, date, location, place};
+use super::wire::{Head, SHORT, celsius, date};
+use super::{location, place};
 use crate::contract::{Context, Key, RecordBuilder, Reject, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{checksum, hex, table};

@@ -1,7 +1,7 @@
 //! Positions and alarms of vehicles, of asset trackers and of padlocks.
 
 use super::place::{self, PLACE_BYTES};
-use super::{Family, Head, SHORT, celsius, date, decimal};
+use super::wire::{Family, Head, SHORT, celsius, date, decimal};
 use crate::contract::{Context, ParamId, RecordBuilder, Reject, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{hex, units};

@@ -1,6 +1,6 @@
 //! Places, the cells that stand for them, accelerations and access points: alike in many kinds.
 
-use super::decimal;
+use super::wire::decimal;
 use crate::contract::{RecordBuilder, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::cursor::Cursor;
