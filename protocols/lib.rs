@@ -33,6 +33,7 @@ mod jt600;
 mod jt808;
 mod meiligao;
 mod meitrack;
+mod minifinder2;
 mod navis;
 mod ruptela;
 mod starlink;
@@ -87,6 +88,7 @@ table! {
     5 jt808,
     30 meiligao,
     11 meitrack,
+    28 minifinder2,
     15 navis,
     10 ruptela,
     38 starlink,

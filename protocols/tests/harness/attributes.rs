@@ -312,6 +312,7 @@ const ROWS: &[Row] = &[
             ("payload.hex", SAME),
         ],
     ),
+    row_of(&["minifinder2"], "event", &[("alarm.bitmask", SAME)]),
     row(
         "event",
         &[
