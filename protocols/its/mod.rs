@@ -11,13 +11,13 @@
 //!            tamper,CSQ,MCC,MNC,LAC,cell,[neighbours,]inputs(4),outputs(2),tail
 //! emergency: $[,]EPB,EMR|SEM,IMEI,NM|SP,DATE,TIME,A|V,lat,N|S,lon,E|W,metres,km/h,distance,G|N,vehicle,
 //!            telephone[,MCC,MNC,LAC,cell]
-//! login:     $[,]LGN|01|,vendor,vehicle,IMEI,firmware,protocol,lat,N|S,lon,E|W
+//! login:     $[,]LGN|01|,[vendor,]vehicle,IMEI,firmware,protocol,lat,N|S,lon,E|W
 //! health:    $[,]HBT|02,vendor,firmware,IMEI,battery %,threshold %,memory %,s,s,inputs,[outputs,]volts
 //! ```
 //!
 //! | part | forms |
 //! |---|---|
-//! | DATE,TIME | `DDMMYYYY,HHMMSS`, `DDMMYY,HHMMSS`, one number of both, or six fields |
+//! | DATE,TIME | `DDMMYYYY,HHMMSS`, `DDMMYY,HHMMSS`, one number of both, six fields, or `DD/MM/YYYY,HH:MM:SS` |
 //! | fix | 1 or A, 0 or V; before the date or behind the time |
 //! | L, H | live, from memory |
 //! | LAC, cell | hexadecimal |
@@ -246,11 +246,13 @@ fn verify(frame: &[u8], head: &str, after: &[&str], starred: bool) -> Result<usi
 fn login(before: &[&str], after: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
     let mut message = cx.message(Time::Received(cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, "LGN");
-    if let [_, vendor, more @ ..] = before {
-        push_text(&mut message, fields::VENDOR_CODE, vendor);
-        if let [vehicle, ..] = more {
+    match before {
+        [_, vehicle] => push_text(&mut message, fields::VEHICLE_PLATE, vehicle),
+        [_, vendor, vehicle, ..] => {
+            push_text(&mut message, fields::VENDOR_CODE, vendor);
             push_text(&mut message, fields::VEHICLE_PLATE, vehicle);
         }
+        _ => {}
     }
     // the place is the end of it: firmware and protocol stand before
     let at = after

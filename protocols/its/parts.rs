@@ -44,6 +44,11 @@ pub(super) fn clock<'a, 'f>(parts: &'a [&'f str]) -> Option<(Option<Civil>, &'a 
         {
             Some((joined(date, clock), rest))
         }
+        [date, clock, ref rest @ ..] if date.len() == 10 && clock.len() == 8 => {
+            let [date, clock] = [date, clock].map(|text| text.replace(['/', '-', ':'], ""));
+            let fits = date.len() == 8 && clock.len() == 6 && digits(&date) && digits(&clock);
+            fits.then(|| (joined(&date, &clock), rest))
+        }
         [day, month, year, hour, minute, second, ref rest @ ..]
             if [day, month, hour, minute, second]
                 .iter()

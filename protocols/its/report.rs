@@ -24,9 +24,14 @@ pub(super) fn report(
         return Err(MISFIT);
     };
     let is_fix = |text: &str| matches!(text, "0" | "1" | "A" | "V");
-    let (mut fix, rest) = match *rest {
+    let (fix, rest) = match *rest {
         [fix, ref rest @ ..] if is_fix(fix) => (Some(fix), rest),
         ref rest => (None, rest),
+    };
+    // a maker may leave the vehicle out
+    let (vehicle, mut fix) = match fix {
+        None if is_fix(vehicle) => ("", Some(vehicle)),
+        fix => (vehicle, fix),
     };
     let (civil, rest) = clock(rest).ok_or(MISFIT)?;
     let rest = match *rest {
