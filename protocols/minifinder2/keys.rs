@@ -18,7 +18,7 @@
 //! | 37 | barks: time, count, highest bit: it ended |
 //! | 40, 41 | time and pulse, oxygen |
 
-use super::{Keys, SHORT};
+use super::wire::{Keys, SHORT};
 use crate::contract::{Context, Instance, Key, RecordBuilder, Reject, Time, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::cursor::Cursor;

@@ -44,8 +44,10 @@ use crate::contract::{
 };
 use crate::kit::cursor::Cursor;
 use crate::kit::{checksum, framing, hex};
+use wire::{Keys, SHORT};
 
 mod keys;
+mod wire;
 
 const MARK: u8 = 0xab;
 const HEAD_BYTES: usize = 8;
@@ -58,7 +60,6 @@ const ANSWER: u8 = 0x7f;
 const KEY_IDENT: u8 = 0x01;
 const KEY_PLACE: u8 = 0x11;
 const KEY_TIME: u8 = 0x12;
-const SHORT: Reject = Reject::new("frame", "fewer bytes than it has", 0);
 
 const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
     Model {
@@ -152,21 +153,6 @@ impl Decode for Decoder {
             (_, None) => Probe::More,
             _ => Probe::No,
         }
-    }
-}
-
-/// Key and value, until the end or a length that does not fit.
-struct Keys<'a>(&'a [u8]);
-
-impl<'a> Iterator for Keys<'a> {
-    type Item = (u8, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (&length, rest) = self.0.split_first()?;
-        let (item, rest) = rest.split_at_checked(length.into())?;
-        let (&key, value) = item.split_first()?;
-        self.0 = rest;
-        Some((key, value))
     }
 }
 
