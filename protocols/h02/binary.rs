@@ -1,7 +1,7 @@
 //! The binary form.
 
 use super::status;
-use crate::contract::{Context, Login, RecordBuilder, Reject, Time, fields};
+use crate::contract::{Context, Login, Probe, RecordBuilder, Reject, Time, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::time::{Civil, two_digit};
 use crate::kit::{bcd, hex, units};
@@ -20,8 +20,11 @@ pub(super) enum Form {
     Imei,
 }
 
+const SHORT_IDENT_BYTES: usize = 5;
+const IMEI_IDENT_BYTES: usize = 8;
+
 /// An ident of five bytes, as it is on the wire.
-pub(super) type ShortIdent = [u8; 5];
+pub(super) type ShortIdent = [u8; SHORT_IDENT_BYTES];
 
 /// The ident at the beginning of a frame that has a short one.
 pub(super) fn ident(input: &[u8]) -> Option<ShortIdent> {
@@ -30,8 +33,8 @@ pub(super) fn ident(input: &[u8]) -> Option<ShortIdent> {
 
 /// Up to here the leading bytes tell the forms with a short and with a long ident apart.
 pub(super) const TIMES_END: usize = 15;
-/// So many bytes tell whether it is this protocol.
-pub(super) const PROBE_BYTES: usize = 16;
+/// So many bytes tell whether a date stands there.
+const DATES_END: usize = 16;
 const SHORT_BYTES: usize = 32;
 /// A clock that shows this year is none.
 const FAR_YEAR: i64 = 2050;
@@ -62,19 +65,35 @@ pub(super) fn length(input: &[u8], long: Option<ShortIdent>) -> usize {
     }
 }
 
-/// May these bytes begin a connection?
-pub(super) fn is_plausible(head: &[u8]) -> bool {
-    let near = |at: usize| {
+/// May these bytes begin a connection? First the date tells, then the place.
+pub(super) fn probe(head: &[u8]) -> Probe {
+    if head.len() < DATES_END {
+        return Probe::More;
+    }
+    let near = |ident_bytes: &usize| {
+        let at = 1 + ident_bytes;
         let time = time(head.get(at..at + 6).unwrap_or_default());
         time.is_some_and(|civil| civil.year < FAR_YEAR)
     };
-    (near(6) || near(9)) && !is_like_jt600(head)
+    let idents = [SHORT_IDENT_BYTES, IMEI_IDENT_BYTES];
+    if !idents.iter().any(near) || is_like_jt600(head) {
+        return Probe::No;
+    }
+    if head.len() < SHORT_BYTES {
+        return Probe::More;
+    }
+    let placed = |bytes: &usize| fix(head, *bytes).is_ok_and(|(_, fix)| place(&fix).is_ok());
+    if idents.iter().any(|bytes| near(bytes) && placed(bytes)) {
+        Probe::Yes
+    } else {
+        Probe::No
+    }
 }
 
 /// JT600's padlocks begin with the same mark and ident; their length follows, less than 256, and then
 /// a date where this protocol has its month and year.
 fn is_like_jt600(head: &[u8]) -> bool {
-    match head.get(8..PROBE_BYTES) {
+    match head.get(8..DATES_END) {
         Some(&[0, length, day, month, year, hour, minute, second]) => {
             // a record's length is the least that it says
             usize::from(length) >= RECORD_BYTES_OF_JT600
@@ -143,26 +162,9 @@ fn degrees(number: i64, limit: f64) -> Option<f64> {
     (minutes < 60.0 && value <= limit).then(|| units::round(value, 7))
 }
 
-/// Reads a frame; gives back its form.
-pub(super) fn read(frame: &[u8], cx: &mut Context<'_>) -> Result<Form, Reject> {
-    let form = match frame.len() {
-        SHORT_BYTES => Form::Short,
-        LONG_BYTES => Form::Long,
-        IMEI_BYTES => Form::Imei,
-        length => return Err(Reject::new("binary", "cut short", length)),
-    };
-    let ident_bytes = if form == Form::Imei { 8 } else { 5 };
-    let (tail, fix) =
-        fix(frame, ident_bytes).map_err(|_| Reject::new("binary", "cut short", frame.len()))?;
+/// Where it is, without its signs, and the flags that stand beside the longitude.
+fn place(fix: &Fix<'_>) -> Result<((f64, f64), u8), Reject> {
     let bad = |at| Reject::new("binary", "digits that are none", at);
-    let ident = bcd::text(fix.ident).ok_or(bad(1))?;
-    // sixteen digits hold the fifteen of an IMEI
-    let ident = if form == Form::Imei {
-        ident.get(..15).unwrap_or(&ident)
-    } else {
-        &ident
-    };
-    let time = time(fix.time).ok_or(Reject::new("time", "cannot be", 1 + ident_bytes))?;
     let latitude = bcd::number(fix.latitude).ok_or(bad(12))?;
     let (longitude, flags) = match fix.longitude {
         [digits @ .., last] => (
@@ -174,10 +176,37 @@ pub(super) fn read(frame: &[u8], cx: &mut Context<'_>) -> Result<Form, Reject> {
         ),
         [] => return Err(bad(17)),
     };
-    let motion = bcd::number(fix.motion).ok_or(bad(22))?;
     let place = degrees(latitude, 90.0)
         .zip(degrees(longitude, 180.0))
         .ok_or(Reject::new("position", "out of range", 12))?;
+    Ok((place, flags))
+}
+
+/// Reads a frame; gives back its form.
+pub(super) fn read(frame: &[u8], cx: &mut Context<'_>) -> Result<Form, Reject> {
+    let form = match frame.len() {
+        SHORT_BYTES => Form::Short,
+        LONG_BYTES => Form::Long,
+        IMEI_BYTES => Form::Imei,
+        length => return Err(Reject::new("binary", "cut short", length)),
+    };
+    let ident_bytes = match form {
+        Form::Imei => IMEI_IDENT_BYTES,
+        Form::Short | Form::Long => SHORT_IDENT_BYTES,
+    };
+    let (tail, fix) =
+        fix(frame, ident_bytes).map_err(|_| Reject::new("binary", "cut short", frame.len()))?;
+    let bad = |at| Reject::new("binary", "digits that are none", at);
+    let ident = bcd::text(fix.ident).ok_or(bad(1))?;
+    // sixteen digits hold the fifteen of an IMEI
+    let ident = if form == Form::Imei {
+        ident.get(..15).unwrap_or(&ident)
+    } else {
+        &ident
+    };
+    let time = time(fix.time).ok_or(Reject::new("time", "cannot be", 1 + ident_bytes))?;
+    let (place, flags) = place(&fix)?;
+    let motion = bcd::number(fix.motion).ok_or(bad(22))?;
     let valid = flags & 2 != 0;
 
     let zoned = time.ms(cx.identify(Login::of(ident))?);

@@ -149,8 +149,7 @@ impl Decode for Decoder {
                     _ => Probe::No,
                 }
             }
-            [b'$', ..] if head.len() < binary::PROBE_BYTES => Probe::More,
-            [b'$', ..] if binary::is_plausible(head) => Probe::Yes,
+            [b'$', ..] => binary::probe(head),
             [] => Probe::More,
             _ => Probe::No,
         }

@@ -116,4 +116,8 @@ fn the_first_bytes_tell_the_protocol() {
     assert_eq!(Decoder::probe(b"*H"), Probe::More);
     assert_eq!(Decoder::probe(b"*1234"), Probe::No);
     assert_eq!(Decoder::probe(b"$GPRMC,0000000000000"), Probe::No);
+    // a padlock's longitude would be 402 degrees
+    let padlock = "247000000003213036090609080453225640251132423ffc0bf50000410400003c";
+    let padlock = crate::kit::hex::decode(padlock).expect("hex");
+    assert_eq!(Decoder::probe(&padlock), Probe::No);
 }
