@@ -46,9 +46,11 @@ mod tk103;
 mod topin;
 mod totem;
 mod trv;
+mod upro;
 mod watch;
 mod wialon;
 mod xexun;
+mod xexun2;
 mod xirgo;
 
 pub use contract::*;
@@ -101,9 +103,11 @@ table! {
     34 topin,
     20 totem,
     33 trv,
+    32 upro,
     12 watch,
     4 wialon,
     26 xexun,
+    27 xexun2,
     25 xirgo,
 }
 

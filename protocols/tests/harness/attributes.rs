@@ -294,6 +294,9 @@ const ROWS: &[Row] = &[
     row("iccid", &[("gsm.sim.iccid", SAME)]),
     row("versionFw", &[("device.firmware.version", SAME)]),
     row("versionHw", &[("device.hardware.version", SAME)]),
+    // sensors from 0 there
+    row_of(&["upro"], "temp0", &[("sensor.temperature.1", SAME)]),
+    row_of(&["upro"], "temp1", &[("sensor.temperature.2", SAME)]),
     row(
         "humidity",
         &[("humidity", SAME), ("sensor.humidity.1", SAME)],
