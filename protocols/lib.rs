@@ -24,6 +24,7 @@ mod egts;
 mod fifotrack;
 mod galileo;
 mod gl200;
+mod gosafe;
 mod gps103;
 mod gt06;
 mod h02;
@@ -81,6 +82,7 @@ table! {
     23 fifotrack,
     13 galileo,
     6 gl200,
+    31 gosafe,
     7 gps103,
     2 gt06,
     3 h02,
