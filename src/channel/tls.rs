@@ -1,14 +1,14 @@
 //! TLS of a channel: its certificate, read from files and read again without a restart, and the
 //! byte stream of a connection that speaks it.
 //!
-//! The driver does not know of it: [`TlsWire`] is a [`Wire`] like a plain socket, whose first reads
+//! The driver does not know of it: `TlsWire` is a [`Wire`] like a plain socket, whose first reads
 //! are the handshake. So a handshake stands under everything that a connection without an admitted
 //! device stands under (the identify deadline, the bounds on strangers, the drain), and under
 //! [`HANDSHAKE_BYTES_MAX`]. Its bytes are nobody's; what is counted and charged of a connection is
 //! what is inside TLS.
 //!
 //! It refuses versions before 1.2, data before the handshake is done, and renegotiation. What a
-//! client certificate is worth is [`super::subject`]'s and [`super::settle`]'s to say. Sessions are
+//! client certificate is worth is `subject`'s and `settle`'s to say. Sessions are
 //! resumed by tickets alone, so nothing is kept for those who have gone; a certificate that is read
 //! anew ends the tickets of the one before.
 
