@@ -224,10 +224,12 @@ fn alarm(keyword: &str) -> Option<ParamId> {
         "acc alarm" | "acc on" => fields::IGNITION_ON_EVENT_TRIGGER,
         "acc off" => fields::IGNITION_OFF_EVENT_TRIGGER,
         "accident alarm" => fields::CRASH_EVENT_TRIGGER,
+        "DTC" => fields::FAULT_EVENT_TRIGGER,
         "bonnet alarm" => fields::HOOD_OPEN_STATUS,
         "footbrake alarm" => fields::CAN_PEDAL_BRAKE_STATUS,
         "no gps" => fields::GNSS_LOST_EVENT_TRIGGER,
         _ if keyword.starts_with("oil") => fields::FUEL_THEFT_EVENT_TRIGGER,
+        _ if keyword.starts_with("T:") => fields::TEMPERATURE_EVENT_TRIGGER,
         _ => return None,
     })
 }

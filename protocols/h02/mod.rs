@@ -16,6 +16,7 @@
 //! | VP1 | `A,latitude,N,longitude,E,knots,course,DDMMYY` or `V,MCC,MNC,LAC,cell,level(Y LAC,cell,level)*` |
 //! | LINK | `HHMMSS,signal,satellites,battery %,steps,turnovers,DDMMYY,status` |
 //! | V0, HTBT, XT | heartbeats, HTBT perhaps with the battery in percent |
+//! | SMS | a text |
 //!
 //! A means that the fix is valid, V that it is not. Places are degrees and minutes, `DDMM.MMMM` or
 //! without the point or `-DD-MM.MMMM`. Extras after the status are a matter of the maker; four or
@@ -87,6 +88,7 @@ impl Decode for Decoder {
         source: "SinoTrack: GPS Protocol 2020-7-6",
         port: 5013,
         frame_bytes_max: 1024,
+        version: 2,
         acks: Acks::None,
         settings: &[Setting::TimeZone],
         models: &[

@@ -46,6 +46,15 @@ pub(super) fn read(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
         "V3" => v3(&parts, cx),
         "LINK" => link(&parts, cx),
         "VP1" => vp1(&parts, cx),
+        "SMS" => {
+            let at = text.find(",SMS,").map_or(text.len(), |at| at + 5);
+            let said = text.get(at..).unwrap_or_default().trim_end_matches('#');
+            let now_ms = cx.now_ms;
+            let mut message = cx.message(Time::Received(now_ms))?;
+            message.push(fields::MESSAGE_TYPE, kind);
+            message.push(fields::TEXT_MESSAGE, said);
+            Ok(())
+        }
         _ => position(head, &parts, cx),
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! The last digits of the command are what happened, the same for ZC1x, DW3x and DW5x.
 
-use super::parts::{Frame, is_state, push_state};
+use super::parts::{Frame, is_state, push_alarm, push_state};
 use crate::contract::{Context, RecordBuilder, Reject, Time, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::{float, nmea_degrees, number};
@@ -24,7 +24,12 @@ type Fields<'f> = SmallVec<[&'f str; 24]>;
 pub(super) fn read(frame: Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let Frame { command, body, .. } = frame;
     let body = body.trim_start_matches(',');
-    let rest: Fields<'_> = body.split(',').take(FIELDS_MAX).collect();
+    let mut rest: Fields<'_> = body.split(',').take(FIELDS_MAX).collect();
+    let mut alarm = "";
+    if let ["ALARM", digit, _, ..] = *rest.as_slice() {
+        alarm = digit;
+        rest.drain(..3);
+    }
     let at = |index: usize| rest.get(index).copied().unwrap_or_default();
     if command == "ZC03" {
         let text = body.split_once('$').map_or("", |(_, text)| text);
@@ -38,23 +43,25 @@ pub(super) fn read(frame: Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject>
         let time = clock(at(0), at(1), cx);
         let mut message = cx.message(time)?;
         message.push(fields::MESSAGE_TYPE, command);
-        if let Some(step @ 1..=6) = number::<u8>(at(2)) {
-            let percent = if step <= 3 {
-                (step - 1) * 10
-            } else {
-                (step - 1) * 20
-            };
-            message.push(fields::BATTERY_LEVEL, percent);
-        }
+        let percent = match number::<u8>(at(2)) {
+            Some(1) => Some(0),
+            Some(2) => Some(10),
+            Some(3) => Some(20),
+            Some(4) => Some(50),
+            Some(5) => Some(80),
+            Some(6) => Some(100),
+            _ => None,
+        };
+        message.push_some(fields::BATTERY_LEVEL, percent);
         let volts = number::<u32>(at(3)).filter(|volts| *volts != 0xffff);
         let volts = volts.map(|volts| f64::from(volts) / 100.0);
         message.push_some(fields::BATTERY_VOLTAGE, volts);
         let supply = number::<u32>(at(4)).filter(|volts| *volts != 0xffff);
-        let supply = supply.map(|volts| f64::from(volts) / 100.0);
+        let supply = supply.map(|volts| f64::from(volts) / 10.0);
         message.push_some(fields::EXTERNAL_POWERSOURCE_VOLTAGE, supply);
         push_left(&mut message, &rest, 5);
     } else if matches!(at(1), "A" | "V") {
-        fix(frame, &rest, cx)?;
+        fix(frame, alarm, &rest, cx)?;
     } else if rest.len() >= 6 && command.starts_with("DW") {
         network(frame, &rest, cx)?;
     } else {
@@ -89,7 +96,7 @@ fn push_event(message: &mut RecordBuilder<'_>, command: &str) {
         "ZC11" | "DW31" | "DW51" => fields::MOVEMENT_EVENT_TRIGGER,
         "ZC12" | "DW32" | "DW52" => fields::BATTERY_LOW_EVENT_TRIGGER,
         "ZC13" | "DW33" | "DW53" => fields::POWER_CUT_EVENT_TRIGGER,
-        "ZC15" | "DW35" | "DW55" => fields::IGNITION_ON_EVENT_TRIGGER,
+        "ZC15" | "DW35" | "DW55" | "ZC29" | "DW42" | "DW62" => fields::IGNITION_ON_EVENT_TRIGGER,
         "ZC16" | "DW36" | "DW56" => fields::IGNITION_OFF_EVENT_TRIGGER,
         "ZC17" | "DW37" | "DW57" | "ZC26" | "DW3F" | "DW5F" => fields::TAMPERING_EVENT_TRIGGER,
         "ZC25" | "DW3E" | "DW5E" => fields::ALARM_EVENT_TRIGGER,
@@ -98,13 +105,20 @@ fn push_event(message: &mut RecordBuilder<'_>, command: &str) {
     };
     message.push(event, true);
     match command {
-        "ZC15" | "DW35" | "DW55" => message.push(fields::ENGINE_IGNITION_STATUS, true),
+        "ZC15" | "DW35" | "DW55" | "ZC29" | "DW42" | "DW62" => {
+            message.push(fields::ENGINE_IGNITION_STATUS, true);
+        }
         "ZC16" | "DW36" | "DW56" => message.push(fields::ENGINE_IGNITION_STATUS, false),
         _ => {}
     }
 }
 
-fn fix(frame: Frame<'_>, rest: &Fields<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
+fn fix(
+    frame: Frame<'_>,
+    alarm: &str,
+    rest: &Fields<'_>,
+    cx: &mut Context<'_>,
+) -> Result<(), Reject> {
     let [
         date,
         letter,
@@ -122,6 +136,7 @@ fn fix(frame: Frame<'_>, rest: &Fields<'_>, cx: &mut Context<'_>) -> Result<(), 
     let mut message = cx.message(time)?;
     message.push(fields::MESSAGE_TYPE, frame.command);
     push_event(&mut message, frame.command);
+    push_alarm(&mut message, alarm);
     let degrees = |text: &str| {
         let (number, letter) = text.split_at_checked(text.len().checked_sub(1)?)?;
         nmea_degrees(number, letter)

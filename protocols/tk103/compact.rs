@@ -1,7 +1,7 @@
 //! The form without commas.
 
 use super::battery;
-use super::parts::{Frame, is_state, push_state};
+use super::parts::{Frame, is_state, push_alarm, push_state};
 use crate::contract::{Context, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::{float, nmea_degrees, number};
@@ -79,6 +79,9 @@ fn record(frame: Frame<'_>, body: &str, cx: &mut Context<'_>) -> Result<(), Reje
     message.push(fields::MESSAGE_TYPE, command);
     push_alarm(&mut message, alarm);
     if let Some(fix) = found {
+        if command == "BQ81" {
+            push_warning(&mut message, fix.before);
+        }
         fix.push(&mut message);
         return Ok(());
     }
@@ -91,22 +94,18 @@ fn record(frame: Frame<'_>, body: &str, cx: &mut Context<'_>) -> Result<(), Reje
     Ok(())
 }
 
-fn push_alarm(message: &mut RecordBuilder<'_>, digit: &str) {
-    let alarm = match digit {
-        "0" => fields::POWER_CUT_EVENT_TRIGGER,
-        "1" => fields::CRASH_EVENT_TRIGGER,
-        "2" => fields::ALARM_EVENT_TRIGGER,
-        "3" => fields::VIBRATION_EVENT_TRIGGER,
-        "5" => fields::OVERSPEEDING_EVENT_TRIGGER,
-        "6" => fields::GEOFENCE_EVENT_EXIT,
-        "" => return,
-        _ => {
-            message.push(fields::ALARM_TYPE, digit);
-            return;
-        }
+/// What BQ81 warns of.
+fn push_warning(message: &mut RecordBuilder<'_>, digit: &str) {
+    let warning = match digit {
+        "0" => fields::BATTERY_LOW_EVENT_TRIGGER,
+        "1" => fields::OVERSPEEDING_EVENT_TRIGGER,
+        "2" => fields::IDLE_EVENT_TRIGGER,
+        "3" => fields::HARSH_ACCELERATION_EVENT_TRIGGER,
+        "4" => fields::HARSH_BRAKING_EVENT_TRIGGER,
+        "5" => fields::TEMPERATURE_EVENT_TRIGGER,
+        _ => return,
     };
-    message.push_some(fields::ALARM_CODE, number::<u8>(digit));
-    message.push(alarm, true);
+    message.push(warning, true);
 }
 
 /// A fix, cut into its parts.

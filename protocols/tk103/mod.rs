@@ -11,6 +11,7 @@
 //! | BP05 | login: the ident in 15 digits, a fix or cells | `(identAP05)` |
 //! | BR00, BR01, BP02, BP04, ... | a fix | |
 //! | BO01 | alarm: one digit, a fix | |
+//! | BQ81 | warning: one digit, a fix | |
 //! | BZ00 | cells | |
 //! | BV00 | the VIN | |
 //! | BS50, BS51 | battery management | |
@@ -68,6 +69,7 @@ impl Decode for Decoder {
         source: "KX402 GPRS Communication Protocol 1.5",
         port: 5002,
         frame_bytes_max: 2048,
+        version: 2,
         acks: Acks::None,
         settings: &[Setting::TimeZone],
         models: &[

@@ -1,6 +1,7 @@
 //! What both forms share.
 
 use crate::contract::{RecordBuilder, fields};
+use crate::kit::parse::number;
 
 /// A frame without its brackets.
 #[derive(Clone, Copy)]
@@ -31,4 +32,23 @@ pub(super) fn push_state(message: &mut RecordBuilder<'_>, state: &str) {
 /// Is it the eight characters of a state?
 pub(super) fn is_state(text: &str) -> bool {
     text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What a digit of BO01, or behind ALARM, says.
+pub(super) fn push_alarm(message: &mut RecordBuilder<'_>, digit: &str) {
+    let alarm = match digit {
+        "0" => fields::POWER_CUT_EVENT_TRIGGER,
+        "1" => fields::CRASH_EVENT_TRIGGER,
+        "2" => fields::ALARM_EVENT_TRIGGER,
+        "3" => fields::VIBRATION_EVENT_TRIGGER,
+        "5" => fields::OVERSPEEDING_EVENT_TRIGGER,
+        "6" => fields::GEOFENCE_EVENT_EXIT,
+        "" => return,
+        _ => {
+            message.push(fields::ALARM_TYPE, digit);
+            return;
+        }
+    };
+    message.push_some(fields::ALARM_CODE, number::<u8>(digit));
+    message.push(alarm, true);
 }
