@@ -355,6 +355,11 @@ impl Account {
         self.put_block(dimension, until_us) != until_us
     }
 
+    /// Until when it is blocked for a dimension, by itself; unix us, 0 if it never was.
+    pub fn blocked_until_us(&self, dimension: Dimension) -> i64 {
+        self.0.blocks_until_us[dimension.index()].load(Ordering::Acquire)
+    }
+
     /// Blocks it unless it is blocked at `now_us`, or what was refused would fit under the rules of
     /// now.
     pub(super) fn block_refused(&self, refusal: &Refusal, now_us: i64, until_us: i64) -> bool {

@@ -461,6 +461,11 @@ fn make_dir(dir: &Path) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Dimension;
+    use crate::control::Scope;
+    use crate::journal::{Batch, Note};
+    use crate::registry::{Item, Write};
+    use serde_json::json;
 
     #[test]
     fn a_disk_or_an_ingest_that_stands_still_is_not_ready() {
@@ -470,5 +475,67 @@ mod tests {
         assert!(disk.contains("disk") && disk.contains("6 s"), "{disk}");
         let ingest = moves(short, long).expect_err("ingest stands still");
         assert!(ingest.contains("ingest"), "{ingest}");
+    }
+
+    fn made(gateway: &Gateway, item: Item) -> u64 {
+        let write = Write::Put(item);
+        let written = gateway.control.write(Scope::OPERATOR, write, None);
+        written.expect("it is valid").item.id().number()
+    }
+
+    /// The journal says that the account is blocked for its messages until then.
+    async fn block(gateway: &Gateway, account: AccountId, until_us: i64) {
+        let mut batch = Batch::new();
+        Note::Blocked {
+            at_us: gateway.control.clock().now_us(),
+            account,
+            dimension: Dimension::ChannelMessages.number(),
+            until_us,
+        }
+        .write(&mut batch);
+        gateway.journal.commit(&mut batch).await.expect("durable");
+    }
+
+    #[tokio::test]
+    async fn a_block_that_a_change_has_ended_does_not_come_back_with_a_crash() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let stamp = json!({"revision": 0, "created_us": 0, "updated_us": 0});
+        let account = |owner: u64, limit: u64| -> Item {
+            let item = json!({
+                "id": 0, "owner_id": owner, "name": format!("{owner} {limit}"), "limit_id": limit,
+                "enabled": true, "stamp": stamp,
+            });
+            Item::Account(serde_json::from_value(item).expect("an account"))
+        };
+        let gateway = Gateway::open(dir.path(), Settings::alone()).expect("it opens");
+        let master = made(&gateway, account(0, 0));
+        let limit = json!({
+            "id": 0, "cid": master, "name": "capped", "fields": {"channel_messages": 5},
+            "stamp": stamp,
+        });
+        let limit = Item::Limit(serde_json::from_value(limit).expect("a limit"));
+        let limit = made(&gateway, limit);
+        let capped = AccountId(made(&gateway, account(master, limit)));
+        let long = AccountId(made(&gateway, account(master, limit)));
+        let free = AccountId(made(&gateway, account(master, 0)));
+        // as a crash leaves it between a change of the limit and the journal's word of it
+        let now_us = gateway.control.clock().now_us();
+        let (soon, late) = (now_us + 30_000_000, now_us + 3_600_000_000);
+        block(&gateway, capped, soon).await;
+        // this one began behind every change
+        block(&gateway, long, late).await;
+        block(&gateway, free, late).await;
+        gateway.stop(Duration::from_secs(1)).await;
+
+        for _ in 0..2 {
+            let gateway = Gateway::open(dir.path(), Settings::alone()).expect("it opens");
+            let tree = gateway.control.registry().tree();
+            let until = |id| {
+                let account = tree.account(id).expect("it is there");
+                account.blocked_until_us(Dimension::ChannelMessages)
+            };
+            assert_eq!([capped, long, free].map(until), [0, late, 0]);
+            gateway.stop(Duration::from_secs(1)).await;
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! After a write is durable: memory, connections, listeners, events.
 
 use super::{Control, WriteError, Written, written};
+use crate::account::{Dimension, NO_CAP};
 use crate::events::{Code, Origin};
-use crate::ids::{AccountId, ChannelId};
+use crate::ids::{AccountId, ChannelId, US_PER_MINUTE};
 use crate::journal::Note;
 use crate::registry::items::{ChannelItem, DeviceItem};
-use crate::registry::{Effect, Item, ItemId, Lifted, PublishError, Write};
+use crate::registry::{Effect, Item, ItemId, Lift, Lifted, PublishError, Write};
 use crate::router::CloseCode;
 use crate::store::{Commit, Store};
 use serde_json::{Map, Value};
@@ -172,6 +173,39 @@ impl Control {
         if self.note(&note).is_none() {
             tracing::warn!(device = %device.id, "the journal did not take the mark of a deletion");
         }
+    }
+
+    /// Lifts, at the start, the blocks that a change of rules has ended already: a crash between
+    /// the change and the journal's word of it brings them back. One too many does no harm: what
+    /// still does not fit is refused again.
+    pub(super) fn lift_outlived(&self) {
+        let now_us = self.clock.now_us();
+        let mut lifted = Lifted::new();
+        for account in self.registry.tree().accounts() {
+            let Some(item) = self.registry.account(account.id()) else {
+                continue;
+            };
+            let limit = self.registry.limit(item.limit_id);
+            let limit_us = limit.map_or(0, |limit| limit.stamp.updated_us);
+            let changed_us = item.stamp.updated_us.max(limit_us);
+            let rules = account.rules();
+            let longest_us = i64::from(rules.blocking_duration_s) * 1_000_000;
+            for dimension in Dimension::ALL {
+                let until_us = account.blocked_until_us(dimension);
+                let begun_us = until_us.saturating_sub(longest_us.max(US_PER_MINUTE));
+                let is_outlived = changed_us >= begun_us
+                    || account.is_enabled() && rules.caps.get(dimension) == NO_CAP;
+                if until_us > now_us && is_outlived {
+                    account.block(dimension, 0);
+                    lifted.push(Lift {
+                        account: account.id(),
+                        dimension,
+                        until_us,
+                    });
+                }
+            }
+        }
+        self.lifted(&lifted);
     }
 
     /// Blocks that a change lifted are journaled and logged.

@@ -214,6 +214,7 @@ impl Control {
             usage: usage::Usage::default(),
             over: over::Over::default(),
         };
+        control.lift_outlived();
         control.recount();
         Ok(control)
     }

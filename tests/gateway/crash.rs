@@ -1,36 +1,78 @@
 //! Ends: by signal 9 in the middle of the load, and in order.
 
-use crate::harness::{Heard, LONG, Setup, Tracker, audit, command, frame, now_ms};
+use crate::harness::{Gateway, Heard, LONG, Setup, Tracker, audit, call, command, frame, now_ms};
+use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const TRACKERS: usize = 6;
-const ROUNDS: u32 = 5;
+const TRACKERS: usize = 8;
 const RECORDS: i64 = 4;
+/// How long a start may be left alone before it is killed, at most.
+const START_MS: usize = 600;
+/// How long the load may go on before it is killed, at most.
+const LOAD_MS: usize = 500;
 
 fn ident(index: usize) -> String {
     format!("3566{index:011}")
 }
 
-/// A tracker with a flash: it sends each frame until it is acked, whoever answers.
+/// splitmix64: the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ z >> 31) % bound as u64).expect("below a usize")
+    }
+}
+
+/// A number of the environment.
+fn number_of(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Says how to repeat what fails.
+struct Seed(u64);
+
+impl Drop for Seed {
+    #[expect(clippy::print_stderr, reason = "a failing test says how to repeat it")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("TOLLGATE_KILL_SEED={}", self.0);
+        }
+    }
+}
+
+/// A tracker with a flash: it sends each frame until it is acked, whoever answers, and now and then
+/// it has not seen the ack of the one before.
 struct Sender {
     stop: Arc<AtomicBool>,
-    acks: Arc<AtomicU64>,
     /// The times of what was acked.
-    thread: JoinHandle<Vec<i64>>,
+    acked: Arc<Mutex<Vec<i64>>>,
+    thread: JoinHandle<()>,
 }
 
 impl Sender {
-    fn start(index: usize, at: SocketAddr) -> Self {
+    fn start(index: usize, at: SocketAddr, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let acks = Arc::new(AtomicU64::new(0));
-        let (ended, count) = (Arc::clone(&stop), Arc::clone(&acks));
+        let acked = Arc::new(Mutex::new(Vec::new()));
+        let (ended, told) = (Arc::clone(&stop), Arc::clone(&acked));
+        let begin_ms = now_ms() - 3_600_000;
+        let times_of = move |frame: i64| -> Vec<i64> {
+            let first_ms = begin_ms + frame * RECORDS;
+            (0..RECORDS).map(|record| first_ms + record).collect()
+        };
         let thread = std::thread::spawn(move || {
-            let mut acked = Vec::new();
-            let mut next_ms = now_ms() - 3_600_000;
+            let mut dice = Dice(seed ^ index as u64);
+            let mut next = 0;
             while !ended.load(Ordering::Relaxed) {
                 let Ok(mut tracker) = Tracker::call(at) else {
                     std::thread::sleep(Duration::from_millis(20));
@@ -39,79 +81,198 @@ impl Sender {
                 if !tracker.log_in(&ident(index)).unwrap_or(false) {
                     continue;
                 }
+                if next > 0 && dice.below(2) == 0 {
+                    // as if its ack had been lost with the connection
+                    if tracker.send(&times_of(next - 1)) != Heard::Count(4) {
+                        continue;
+                    }
+                }
                 while !ended.load(Ordering::Relaxed) {
-                    let times: Vec<i64> = (0..RECORDS).map(|record| next_ms + record).collect();
+                    let times = times_of(next);
                     if tracker.send(&times) != Heard::Count(4) {
                         break;
                     }
-                    acked.extend(times);
-                    count.fetch_add(1, Ordering::Relaxed);
-                    next_ms += RECORDS;
+                    told.lock().expect("no panic").extend(times);
+                    next += 1;
                 }
             }
-            acked
         });
-        Self { stop, acks, thread }
+        Self {
+            stop,
+            acked,
+            thread,
+        }
+    }
+
+    fn acked(&self) -> Vec<i64> {
+        self.acked.lock().expect("no panic").clone()
     }
 
     fn end(self) -> Vec<i64> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it ends")
+        self.thread.join().expect("it ends");
+        self.acked.lock().expect("no panic").clone()
     }
 }
 
-fn acks(senders: &[Sender]) -> u64 {
-    let counts = senders.iter().map(|one| one.acks.load(Ordering::Relaxed));
-    counts.sum()
-}
-
-/// Waits until so many more frames are acked.
-fn load(senders: &[Sender], frames: u64) {
-    let (before, end) = (acks(senders), Instant::now() + LONG);
-    while acks(senders) < before + frames {
+/// Waits until so many more records are acked.
+fn load(senders: &[Sender], records: usize) {
+    let acks = || -> usize {
+        let counts = senders.iter().map(|one| one.acked().len());
+        counts.sum()
+    };
+    let (before, end) = (acks(), Instant::now() + LONG);
+    while acks() < before + records {
         assert!(Instant::now() < end, "no acks any more");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
+/// An operator who moves devices and changes limits while the trackers send, until the gateway is
+/// gone. What was answered must be there behind the next start; what was not may be.
+struct Operator {
+    data: PathBuf,
+    dice: Dice,
+    accounts: [u64; 2],
+    devices: Vec<u64>,
+    limit: u64,
+    /// Of each device the account it may be in: one, and another one while that is not known.
+    owners: Vec<(u64, Option<u64>)>,
+}
+
+impl Operator {
+    /// Goes on until it is told to end, or nobody answers any more.
+    fn work(&mut self, end: &AtomicBool) {
+        while !end.load(Ordering::Relaxed) && self.step() {}
+    }
+
+    fn put(&self, path: &str, body: &Value) -> Option<u16> {
+        let answer = call(&self.data, 0, "PUT", path, body).ok();
+        answer.map(|(status, _)| status)
+    }
+
+    fn step(&mut self) -> bool {
+        if self.dice.below(3) == 0 {
+            let cap = [40, 4000, -1][self.dice.below(3)];
+            let path = format!("/platform/limits/{}", self.limit);
+            return self
+                .put(&path, &json!({ "channel_messages": cap }))
+                .is_some();
+        }
+        let index = self.dice.below(self.devices.len());
+        let to = self.accounts[self.dice.below(2)];
+        self.owners[index].1 = Some(to);
+        let path = format!("/gw/devices/{}/cid", self.devices[index]);
+        let status = self.put(&path, &json!({ "cid": to }));
+        if status == Some(200) {
+            self.owners[index] = (to, None);
+        }
+        status.is_some()
+    }
+
+    /// Everything that was answered is there; what was not is known from now on.
+    fn check(&mut self, gateway: &Gateway) {
+        for (device, owner) in self.devices.iter().zip(&mut self.owners) {
+            let path = format!("/gw/devices/{device}?fields=cid");
+            let cid = gateway.row(0, "GET", &path, &Value::Null)["cid"]
+                .as_u64()
+                .expect("an account");
+            let may = [Some(owner.0), owner.1];
+            assert!(
+                may.contains(&Some(cid)),
+                "device {device}: {cid} of {may:?}"
+            );
+            *owner = (cid, None);
+        }
+    }
+}
+
+/// Every record acked is there, none twice.
+#[track_caller]
+fn assert_stored(acked: &[i64], stored: &[i64]) {
+    let lost: Vec<_> = acked
+        .iter()
+        .filter(|time| stored.binary_search(time).is_err())
+        .collect();
+    assert!(lost.is_empty(), "acked and lost: {lost:?}");
+    assert!(
+        stored.windows(2).all(|pair| pair[0] < pair[1]),
+        "stored twice"
+    );
+}
+
+/// `TOLLGATE_KILL_ROUNDS` and `TOLLGATE_KILL_SEED` change what is tried.
 #[test]
-fn what_was_acked_survives_five_kills() {
+fn what_was_acked_survives_kills_at_any_moment() {
+    let rounds = number_of("TOLLGATE_KILL_ROUNDS", 20);
+    let seed = number_of("TOLLGATE_KILL_SEED", 1);
+    let _said = Seed(seed);
+    let mut dice = Dice(seed);
     let setup = Setup::new();
     let mut gateway = setup.start();
     let (master, _, at) = gateway.master_and_channel();
-    let child = serde_json::json!({ "name": "child" });
-    let child = gateway.make(master, "/platform/subaccounts", &child);
+    let limit = json!({ "name": "changing", "channel_messages": -1 });
+    let limit = gateway.make(master, "/platform/limits", &limit);
+    let accounts = ["one", "two"].map(|name| {
+        let child = json!({ "name": name, "limit_id": limit });
+        gateway.make(master, "/platform/subaccounts", &child)
+    });
     let devices: Vec<u64> = (0..TRACKERS)
-        .map(|one| gateway.device(child, &ident(one)))
+        .map(|one| gateway.device(accounts[one % 2], &ident(one)))
         .collect();
-    let senders: Vec<Sender> = (0..TRACKERS).map(|one| Sender::start(one, at)).collect();
-    for _ in 0..ROUNDS {
-        // the kill falls wherever the load happens to be
-        load(&senders, 150);
-        gateway.kill_minus_9();
+    let mut operator = Operator {
+        data: setup.data(),
+        dice: Dice(seed.wrapping_add(1)),
+        accounts,
+        owners: (0..TRACKERS).map(|one| (accounts[one % 2], None)).collect(),
+        devices: devices.clone(),
+        limit,
+    };
+    let senders: Vec<Sender> = (0..TRACKERS)
+        .map(|one| Sender::start(one, at, seed))
+        .collect();
+    let mut checked_ms = vec![0; TRACKERS];
+    for _ in 0..rounds {
+        // the kill falls wherever load, moves and limits happen to be
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| operator.work(&over));
+            std::thread::sleep(Duration::from_millis(dice.below(LOAD_MS) as u64));
+            gateway.kill_minus_9();
+            over.store(true, Ordering::Relaxed);
+        });
+        for _ in 0..dice.below(3) {
+            // in the start, in the recovery of a start that was killed
+            let (starting, _) = setup.spawn();
+            std::thread::sleep(Duration::from_millis(dice.below(START_MS) as u64));
+            starting.kill_minus_9();
+        }
+        let acked: Vec<Vec<i64>> = senders.iter().map(Sender::acked).collect();
         gateway = setup.start();
+        operator.check(&gateway);
+        for ((device, acked), checked_ms) in devices.iter().zip(acked).zip(&mut checked_ms) {
+            let new = acked.partition_point(|time| time < checked_ms);
+            assert_stored(&acked[new..], &gateway.stored_from(*device, *checked_ms));
+            *checked_ms = acked.last().copied().unwrap_or(0);
+        }
         gateway.audit();
     }
-    load(&senders, 20);
+    operator.put(
+        &format!("/platform/limits/{limit}"),
+        &json!({ "channel_messages": -1 }),
+    );
+    load(&senders, 80);
     let acked: Vec<Vec<i64>> = senders.into_iter().map(Sender::end).collect();
     let mut total = 0;
     for (device, acked) in devices.iter().zip(&acked) {
         let stored = gateway.stored(*device);
-        let lost: Vec<_> = acked
-            .iter()
-            .filter(|time| stored.binary_search(time).is_err())
-            .collect();
-        assert!(lost.is_empty(), "acked and lost: {lost:?}");
-        assert!(
-            stored.windows(2).all(|pair| pair[0] < pair[1]),
-            "stored twice"
-        );
+        assert_stored(acked, &stored);
         total += stored.len();
     }
-    for account in [master, child] {
-        let counted = &gateway.account(account)["counters"]["totals"];
-        assert_eq!(counted["messages"], total, "account {account}");
-    }
+    let counted = |account| gateway.account(account)["counters"]["totals"]["messages"].as_u64();
+    let of_children = accounts.map(|account| counted(account).expect("a number"));
+    assert_eq!(counted(master), Some(total as u64));
+    assert_eq!(of_children.iter().sum::<u64>(), total as u64);
     gateway.audit();
     gateway.stop();
     audit(&setup.data());
@@ -124,9 +285,9 @@ fn sigterm_drains_and_ends_with_0() {
     let (master, _, at) = gateway.master_and_channel();
     let device = gateway.device(master, &ident(0));
     let idle = gateway.device(master, &ident(1));
-    let sender = Sender::start(0, at);
+    let sender = Sender::start(0, at, 1);
     let mut quiet = Tracker::of(&ident(1), at);
-    load(std::slice::from_ref(&sender), 50);
+    load(std::slice::from_ref(&sender), 200);
     // received before the signal: it is answered, or it was not received
     let begin_ms = now_ms() - 60_000;
     quiet.say(&frame(&[begin_ms]));

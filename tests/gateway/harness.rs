@@ -96,6 +96,23 @@ impl Setup {
 
     /// Starts it, or says how it ended.
     pub(crate) fn try_start(&self) -> Result<Gateway, (ExitStatus, String)> {
+        let (mut gateway, line) = self.spawn();
+        let end = Instant::now() + LONG;
+        loop {
+            match line.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.starts_with("ready:") => return Ok(gateway),
+                Ok(line) => gateway.hear(&line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let status = gateway.process.wait().expect("it ended");
+                    return Err((status, gateway.said()));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("not ready:\n{}", gateway.said()),
+            }
+        }
+    }
+
+    /// Starts it and does not wait: it may be anywhere in its start, and gives its lines.
+    pub(crate) fn spawn(&self) -> (Gateway, mpsc::Receiver<String>) {
         let config = self.config();
         let mut process = match self.soft_files {
             None => Command::new(TOLLGATE),
@@ -127,7 +144,7 @@ impl Setup {
                 drop(lines.send(line));
             }
         });
-        let mut gateway = Gateway {
+        let gateway = Gateway {
             process,
             said,
             data: self.data(),
@@ -135,18 +152,7 @@ impl Setup {
             http: None,
             _dir: Arc::clone(&self.dir),
         };
-        let end = Instant::now() + LONG;
-        loop {
-            match line.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.starts_with("ready:") => return Ok(gateway),
-                Ok(line) => gateway.hear(&line),
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    let status = gateway.process.wait().expect("it ended");
-                    return Err((status, gateway.said()));
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("not ready:\n{}", gateway.said()),
-            }
-        }
+        (gateway, line)
     }
 }
 
@@ -238,31 +244,7 @@ impl Gateway {
     /// A call over the local socket: its status and answer.
     #[track_caller]
     pub(crate) fn call(&self, cid: u64, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let mut stream = UnixStream::connect(self.data.join("tollgate.sock")).expect("the socket");
-        stream.set_read_timeout(Some(LONG)).expect("a timeout");
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        let account = match cid {
-            0 => String::new(),
-            cid => format!("x-flespi-cid: {cid}\r\n"),
-        };
-        let length = body.len();
-        let call = format!(
-            "{method} {path} HTTP/1.0\r\nhost: localhost\r\n{account}content-length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(call.as_bytes()).expect("it is sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        let json = serde_json::from_str(body).unwrap_or(Value::Null);
-        (status.expect("a status"), json)
+        call(&self.data, cid, method, path, body).expect("an answer")
     }
 
     /// A call that must succeed: its first row.
@@ -323,8 +305,16 @@ impl Gateway {
     /// The times of a device's messages, in ms, ascending.
     #[track_caller]
     pub(crate) fn stored(&self, device: u64) -> Vec<i64> {
+        self.stored_from(device, 0)
+    }
+
+    /// Those from a time on.
+    #[track_caller]
+    pub(crate) fn stored_from(&self, device: u64, from_ms: i64) -> Vec<i64> {
         let path = format!("/gw/devices/{device}/messages");
-        let (status, answer) = self.call(0, "GET", &path, &json!({ "fields": "timestamp" }));
+        let from_s = from_ms as f64 / 1000.0;
+        let asked = json!({ "fields": "timestamp", "from": from_s });
+        let (status, answer) = self.call(0, "GET", &path, &asked);
         assert_eq!(status, 200, "{answer}");
         let rows = answer["result"].as_array().expect("rows").iter();
         let mut times: Vec<i64> = rows.map(|row| ms_of(&row["timestamp"])).collect();
@@ -366,6 +356,42 @@ impl Drop for Gateway {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// A call over the local socket of whoever runs on a data directory, if somebody does to the end.
+pub(crate) fn call(
+    data: &Path,
+    cid: u64,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> io::Result<(u16, Value)> {
+    let mut stream = UnixStream::connect(data.join("tollgate.sock"))?;
+    stream.set_read_timeout(Some(LONG))?;
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let account = match cid {
+        0 => String::new(),
+        cid => format!("x-flespi-cid: {cid}\r\n"),
+    };
+    let length = body.len();
+    let call = format!(
+        "{method} {path} HTTP/1.0\r\nhost: localhost\r\n{account}content-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(call.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(cut)?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let json = serde_json::from_str(body).unwrap_or(Value::Null);
+    Ok((status.ok_or_else(cut)?, json))
 }
 
 /// The command `audit`, which must find nothing.
