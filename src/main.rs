@@ -1,6 +1,6 @@
 //! The program: arguments, one subcommand, an exit code.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
 use tollgate::cli;
 
@@ -22,6 +22,8 @@ struct Tollgate {
 enum Command {
     Demo(cli::demo::Args),
     Serve(cli::serve::Args),
+    Top(cli::top::Args),
+    Health(cli::health::Args),
     Token(cli::token::Args),
     Import(cli::import::Args),
     Accounts(cli::accounts::Args),
@@ -35,6 +37,8 @@ enum Command {
     Decode(cli::decode::Args),
     Replay(cli::replay::Args),
     Load(cli::load::Args),
+    Completions(cli::pages::CompletionsArgs),
+    Man(cli::pages::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => cli::demo::run(&args),
         Command::Serve(args) => cli::serve::run(&args),
         Command::Import(args) => cli::import::run(&args),
+        Command::Health(args) => cli::health::run(&args),
+        Command::Top(args) => cli::top::run(&args),
         Command::Token(args) => cli::token::run(&args),
         Command::Accounts(args) => cli::accounts::run(&args),
         Command::Messages(args) => cli::messages::run(&args),
@@ -58,5 +64,7 @@ fn main() -> ExitCode {
         Command::Decode(args) => cli::decode::run(&args),
         Command::Replay(args) => cli::replay::run(&args),
         Command::Load(args) => cli::load::run(&args),
+        Command::Completions(args) => cli::pages::run_completions(&args, Tollgate::command()),
+        Command::Man(args) => cli::pages::run_man(&args, Tollgate::command()),
     })
 }

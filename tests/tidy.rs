@@ -84,6 +84,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["channel"]),
     ("sled", &["store"]),
     ("axum", &["api", "cli"]),
+    ("ratatui", &["cli"]),
     ("hyper", &["api", "cli"]),
     ("dashmap", &["router", "registry"]),
     ("metrics_exporter_prometheus", &["metrics"]),

@@ -54,6 +54,19 @@ impl Client {
         Ok(Self::Alone(Box::new(gateway), router))
     }
 
+    /// Finds a running gateway; where none runs that is a failure.
+    pub(crate) async fn of_running(data: &Path) -> Result<Self, Failure> {
+        let socket = data.join(SOCKET);
+        match UnixStream::connect(&socket).await {
+            Ok(_) => Ok(Self::Running(socket)),
+            Err(error) => Err(Failure::new(
+                Exit::Unavailable,
+                format_args!("no gateway answers on {}: {error}", socket.display()),
+            )
+            .hint("name its data directory with --data, or its file with --config")),
+        }
+    }
+
     /// One call: its answer's status and JSON.
     pub(crate) async fn call(
         &self,
@@ -119,6 +132,18 @@ impl Client {
             Some(Value::Array(rows)) => Ok(rows),
             _ => Err(Failure::new(Exit::Unavailable, "the gateway gave no rows")),
         }
+    }
+
+    /// A page that is text, whole, and whether its status is a success.
+    pub(crate) async fn text(&self, path: &str) -> Result<(bool, String), Failure> {
+        let (status, body) = self.send(None, Method::GET, path, None).await?;
+        let bytes = body
+            .collect()
+            .await
+            .map_err(|error| gone(&error))?
+            .to_bytes();
+        let text = std::str::from_utf8(&bytes).map_err(|error| gone(&error))?;
+        Ok((status.is_success(), text.to_owned()))
     }
 
     /// One call whose answer is read as it comes.

@@ -17,14 +17,17 @@ pub mod decode;
 pub mod demo;
 pub mod export;
 mod gateway;
+pub mod health;
 pub mod import;
 pub mod load;
 mod local;
 pub mod messages;
 mod nearest;
+pub mod pages;
 pub mod replay;
 pub mod serve;
 pub mod token;
+pub mod top;
 pub mod verify;
 
 use std::fmt::{self, Display};

@@ -1,6 +1,6 @@
 //! End to end over the real binary: processes, sockets, files, signals.
 //!
-//! What issue 3 says must hold, and the test that shows it:
+//! What must hold, and the test that shows it:
 //!
 //! | what | test |
 //! |---|---|
@@ -22,6 +22,7 @@
 //! | a disabled account is an all-zero limit | `limits::a_disabled_account_is_hung_up_on_until_it_is_enabled` |
 //! | second connection with the same ident closes the first | `limits::a_second_connection_of_an_ident_closes_the_first` |
 //! | and loses nothing that it had sent, where nobody sends again | `limits::a_second_connection_loses_nothing_of_the_first_where_nothing_is_sent_again` |
+//! | `tollgate top`, `health`, completions and manual pages | `watch` |
 //! | `tollgate demo --once` | `story::the_demo_holds_all_its_checks` |
 
 mod bad_input;
@@ -31,3 +32,4 @@ mod harness;
 mod limits;
 mod start;
 mod story;
+mod watch;

@@ -1,0 +1,100 @@
+//! What a person or a script sees of a running gateway: `tollgate top`, `tollgate health`.
+
+use crate::harness::{Heard, Setup, TOLLGATE, Tracker, command, now_ms};
+use std::process::Command;
+
+const EVA: &str = "356600000000777";
+
+fn said(output: &std::process::Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
+}
+
+#[test]
+fn top_shows_accounts_acks_and_devices_with_trouble() {
+    let gateway = Setup::new().start();
+    let (master, _, at) = gateway.master_and_channel();
+    let device = gateway.device(master, EVA);
+    let mut tracker = Tracker::of(EVA, at);
+    // the second call of one ident takes it from the first
+    let mut second = Tracker::of(EVA, at);
+    let data = gateway.data.clone();
+    let screen = std::thread::scope(|scope| {
+        let top = scope.spawn(|| command(&["top", "--data"], &data, &["--once", "--width", "150"]));
+        let begin_ms = now_ms() - 60_000;
+        for step in 0..20 {
+            assert_eq!(second.send(&[begin_ms + step * 10]), Heard::Count(1));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        top.join().expect("it runs")
+    });
+    assert_eq!(
+        tracker.hear(std::time::Duration::from_secs(5)),
+        Heard::Closed
+    );
+    let text = said(&screen);
+    assert!(screen.status.success(), "{text}");
+    assert!(text.starts_with("Tollgate ready"), "{text}");
+    for part in [
+        "state             writing",
+        "accounts by messages",
+        "master",
+    ] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+    let acks = text
+        .lines()
+        .find_map(|line| line.split_once("│acks "))
+        .expect("the line of acks");
+    assert!(!acks.1.trim_start().starts_with("0/s"), "{text}");
+    // the events of the take-over are in the log within a second; a second look shows them
+    let again = said(&command(&["top", "--data"], &gateway.data, &["--once"]));
+    let (_, devices) = again.split_once("devices with trouble").expect("the table");
+    assert!(devices.contains(&format!("│{device} ")), "{again}");
+    gateway.stop();
+}
+
+#[test]
+fn health_says_ready_and_where_nobody_answers_it_says_so() {
+    let setup = Setup::new();
+    let gateway = setup.start();
+    let well = command(&["health", "--data"], &gateway.data, &[]);
+    assert_eq!(
+        (well.status.code(), said(&well).as_str()),
+        (Some(0), "ready\n")
+    );
+    gateway.stop();
+    for commands in [&["health", "--data"][..], &["top", "--once", "--data"]] {
+        let gone = command(commands, &setup.data(), &[]);
+        assert_eq!(gone.status.code(), Some(69), "{}", said(&gone));
+        assert!(
+            said(&gone).contains("no gateway answers on"),
+            "{}",
+            said(&gone)
+        );
+    }
+}
+
+#[test]
+fn what_a_package_installs_is_made_of_the_programs_own_arguments() {
+    let completions = Command::new(TOLLGATE)
+        .args(["completions", "bash"])
+        .output()
+        .expect("it runs");
+    let text = said(&completions);
+    assert!(
+        completions.status.success() && text.contains("complete -F _tollgate"),
+        "{text}"
+    );
+    for command in ["serve", "top", "audit", "replay"] {
+        assert!(text.contains(command), "{command} is not completed");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let pages = command(&["man"], dir.path(), &[]);
+    assert!(pages.status.success(), "{}", said(&pages));
+    let page = std::fs::read_to_string(dir.path().join("tollgate-serve.1")).expect("a page");
+    assert!(
+        page.contains(".TH tollgate-serve 1") && page.contains("give\\-up\\-damaged"),
+        "{page}"
+    );
+}
