@@ -178,7 +178,7 @@ fn a_backup_restores_to_what_it_was_and_only_new_bytes_are_copied_again() {
     let (output, text) = tollgate(&["verify"], &data);
     assert!(output.status.success(), "{text}");
     assert!(
-        text.contains("450 entries with 450 messages; 3 items"),
+        text.contains("450 entries with 450 messages, 0 messages in archives; 3 items"),
         "{text}"
     );
     let (output, text) = tollgate(&["audit"], &data);

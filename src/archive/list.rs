@@ -48,8 +48,8 @@ pub enum ListError {
         /// What it says.
         error: io::Error,
     },
-    /// An archive that the list names is gone.
-    #[error("{} is missing: the list of archives names it", .0.display())]
+    /// An archive that the list names is gone, or the list is.
+    #[error("{} is missing, and archives stand on it", .0.display())]
     Missing(PathBuf),
 }
 
@@ -113,11 +113,13 @@ pub struct Archives {
 }
 
 impl Archives {
-    /// Opens the folder, which is made if it is not there, and removes what the list does not
+    /// Opens the folder, which is made if it is not there (with a list that names nothing and says
+    /// that everything up to the entry `settled` is in it), and removes what the list does not
     /// name. `give_up_missing`: go on without archives that are gone, and say so.
     pub fn open(
         files: Arc<dyn Files>,
         dir: &Path,
+        settled: u64,
         give_up_missing: bool,
     ) -> Result<Self, ListError> {
         let io = |path: &Path| {
@@ -130,8 +132,16 @@ impl Archives {
                 files.sync_dir(parent).map_err(io(parent))?;
             }
         }
-        let (mut view, next) = listed(files.as_ref(), dir).map_err(io(&dir.join(LIST)))?;
         let names: BTreeSet<String> = files.list(dir).map_err(io(dir))?.into_iter().collect();
+        let (mut view, next) = listed(files.as_ref(), dir).map_err(io(&dir.join(LIST)))?;
+        if !names.contains(LIST) {
+            // without it every archive would be one that nobody knows
+            if names.iter().any(|name| name.ends_with(EXTENSION)) && !give_up_missing {
+                return Err(ListError::Missing(dir.join(LIST)));
+            }
+            view.settled = settled;
+            store(files.as_ref(), dir, &view, next).map_err(io(&dir.join(LIST)))?;
+        }
         let name = |archive: &Archive| name_of(archive.day(), archive.class(), archive.number());
         let mut missing = Vec::new();
         view.archives.retain(|archive| {
@@ -152,7 +162,11 @@ impl Archives {
             let ours = name.ends_with(EXTENSION) || name.ends_with(TEMPORARY);
             if ours && !known.contains(&name) {
                 let path = dir.join(&name);
-                files.unlink(&path).map_err(io(&path))?;
+                match files.unlink(&path) {
+                    // what a list left unfinished went with the one that was written above
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    result => result.map_err(io(&path))?,
+                }
             }
         }
         Ok(Self {
@@ -205,11 +219,8 @@ impl Archives {
         archives.sort_by_key(|archive| archive.number());
         let view = View { settled, archives };
         let next = *lock(&self.next);
-        self.store(&view, next)?;
-        let named: BTreeSet<&Path> = view.archives.iter().map(|one| one.path()).collect();
-        let mut left = std::mem::take(&mut *lock(&self.left));
-        left.retain(|path| !named.contains(path.as_path()));
-        left.extend(gone.iter().map(|archive| archive.path().to_owned()));
+        store(self.files.as_ref(), &self.dir, &view, next)?;
+        lock(&self.left).extend(gone.iter().map(|archive| archive.path().to_owned()));
         self.view.store(Arc::new(view));
         {
             let mut heads = lock(&self.heads);
@@ -219,6 +230,16 @@ impl Archives {
                 }
             }
         }
+        self.sweep()
+    }
+
+    /// Step 3 of the order on disk, and what was written and is not to be named: it gives back the
+    /// space of archives that were given up.
+    pub fn sweep(&self) -> io::Result<()> {
+        let view = self.view();
+        let named: BTreeSet<&Path> = view.archives.iter().map(|one| one.path()).collect();
+        let mut left = std::mem::take(&mut *lock(&self.left));
+        left.retain(|path| !named.contains(path.as_path()));
         let mut unlinked = false;
         for path in left {
             match self.files.unlink(&path) {
@@ -235,29 +256,6 @@ impl Archives {
             self.files.sync_dir(&self.dir)?;
         }
         Ok(())
-    }
-
-    fn store(&self, view: &View, next: u64) -> io::Result<()> {
-        let mut writer = CheckedWriter::begin(
-            self.files.as_ref(),
-            &self.dir,
-            LIST,
-            LIST_FORM,
-            view.settled,
-        )?;
-        writer.push(&next.to_le_bytes())?;
-        for archive in &view.archives {
-            let header = archive.header();
-            let mut line = Vec::with_capacity(LINE_BYTES);
-            line.extend_from_slice(&header.day.to_le_bytes());
-            line.extend_from_slice(&u32::from(header.class).to_le_bytes());
-            line.extend_from_slice(&header.number.to_le_bytes());
-            line.extend_from_slice(&header.epoch.to_le_bytes());
-            line.extend_from_slice(&archive.length().to_le_bytes());
-            archive.totals().encode(&mut line);
-            writer.push(&line)?;
-        }
-        writer.finish()
     }
 
     /// What an archive has of a device.
@@ -304,6 +302,24 @@ impl Archives {
         }
         Ok(head)
     }
+}
+
+/// Writes the list.
+fn store(files: &dyn Files, dir: &Path, view: &View, next: u64) -> io::Result<()> {
+    let mut writer = CheckedWriter::begin(files, dir, LIST, LIST_FORM, view.settled)?;
+    writer.push(&next.to_le_bytes())?;
+    for archive in &view.archives {
+        let header = archive.header();
+        let mut line = Vec::with_capacity(LINE_BYTES);
+        line.extend_from_slice(&header.day.to_le_bytes());
+        line.extend_from_slice(&u32::from(header.class).to_le_bytes());
+        line.extend_from_slice(&header.number.to_le_bytes());
+        line.extend_from_slice(&header.epoch.to_le_bytes());
+        line.extend_from_slice(&archive.length().to_le_bytes());
+        archive.totals().encode(&mut line);
+        writer.push(&line)?;
+    }
+    writer.finish()
 }
 
 /// The name of an archive's file.

@@ -94,7 +94,7 @@ fn write(archives: &Archives, messages: &[Owned]) -> Written {
 }
 
 fn open(dir: &Path) -> Archives {
-    Archives::open(Arc::new(OsFiles), dir, false).expect("opens")
+    Archives::open(Arc::new(OsFiles), dir, 0, false).expect("opens")
 }
 
 fn read_device(archives: &Archives, archive: &Archive, device: u64) -> Vec<Owned> {
@@ -213,7 +213,8 @@ fn what_the_list_does_not_name_goes_with_the_next_start() {
     drop(write(&archives, &all[100..200]));
     drop(archives.begin(20_000, 1).expect("a disk"));
     let count = || std::fs::read_dir(dir.path()).expect("there").count();
-    assert_eq!(count(), 4);
+    assert_eq!(count(), 3, "one that is given up takes its file with it");
+    std::fs::write(dir.path().join("020000-1-9.archive.tmp"), "cut off").expect("writable");
     drop(archives);
     let archives = open(dir.path());
     assert_eq!(count(), 2, "the archive and the list");
@@ -226,10 +227,21 @@ fn what_the_list_does_not_name_goes_with_the_next_start() {
     let path = archives.view().archives[0].path().to_owned();
     drop(archives);
     std::fs::remove_file(&path).expect("there");
-    let refused = Archives::open(Arc::new(OsFiles), dir.path(), false);
+    let refused = Archives::open(Arc::new(OsFiles), dir.path(), 0, false);
     assert!(matches!(refused, Err(ListError::Missing(gone)) if gone == path));
-    let archives = Archives::open(Arc::new(OsFiles), dir.path(), true).expect("given up");
+    let archives = Archives::open(Arc::new(OsFiles), dir.path(), 0, true).expect("given up");
     assert!(archives.view().archives.is_empty());
+
+    // without the list every archive would be one that nobody knows
+    let kept = write(&archives, &all[..100]);
+    archives
+        .commit(20, vec![kept], &BTreeSet::new())
+        .expect("a disk");
+    drop(archives);
+    std::fs::remove_file(dir.path().join(LIST)).expect("there");
+    let refused = Archives::open(Arc::new(OsFiles), dir.path(), 0, false);
+    assert!(matches!(refused, Err(ListError::Missing(gone)) if gone.ends_with(LIST)));
+    assert_eq!(count(), 1);
 }
 
 #[test]

@@ -15,9 +15,11 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 256 * 1024;
+/// Bytes that are synced together: who syncs beside it never waits for more than so much.
+const SYNC_BYTES: u64 = 4 * 1024 * 1024;
 
-/// An archive while it is written. One that is dropped unfinished leaves a temporary file, which
-/// the next start removes.
+/// An archive while it is written. One that is dropped unfinished takes its temporary file with
+/// it; what a crash leaves the next start removes.
 pub struct Writer<'f> {
     files: &'f dyn Files,
     path: PathBuf,
@@ -25,6 +27,8 @@ pub struct Writer<'f> {
     file: Box<dyn FileOps>,
     /// Where the gathered bytes will stand.
     written: u64,
+    synced: u64,
+    renamed: bool,
     gathered: Vec<u8>,
     block: Vec<u8>,
     before: format::Before,
@@ -80,6 +84,8 @@ impl<'f> Writer<'f> {
             header,
             file,
             written: 0,
+            synced: 0,
+            renamed: false,
             gathered: header.encode().to_vec(),
             block: Vec::new(),
             before: format::Before::default(),
@@ -209,17 +215,16 @@ impl<'f> Writer<'f> {
         self.file.write_at(&self.gathered, self.written)?;
         self.written += self.gathered.len() as u64;
         self.gathered.clear();
+        if self.written - self.synced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.written;
+        }
         Ok(())
     }
 
     /// Makes it durable under its name; `None`: nothing was pushed, and nothing is left.
     pub fn finish(mut self) -> io::Result<Option<Written>> {
-        let finished = self.finish_file();
-        if !matches!(finished, Ok(Some(_))) {
-            // what counts is why it is not there
-            drop(self.files.unlink(&temporary(&self.path)));
-        }
-        finished
+        self.finish_file()
     }
 
     fn finish_file(&mut self) -> io::Result<Option<Written>> {
@@ -244,6 +249,7 @@ impl<'f> Writer<'f> {
         self.write()?;
         self.file.sync_data()?;
         self.files.rename(&temporary(&self.path), &self.path)?;
+        self.renamed = true;
         if let Some(dir) = self.path.parent() {
             self.files.sync_dir(dir)?;
         }
@@ -251,6 +257,15 @@ impl<'f> Writer<'f> {
         Ok(Some(Written {
             archive: Archive::new(self.path.clone(), self.header, self.totals, self.written),
         }))
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // its space is given back at once; what counts is why it is not there
+            drop(self.files.unlink(&temporary(&self.path)));
+        }
     }
 }
 

@@ -116,6 +116,12 @@ impl Source for JournalSeries {
         if let Ok(free) = self.journal.free_space() {
             page.single(&names::JOURNAL_FREE_BYTES, free);
         }
+        let archives = self.journal.archives().view();
+        page.single(&names::JOURNAL_SETTLED, archives.settled);
+        page.single(&names::JOURNAL_ARCHIVES, archives.archives.len());
+        let bytes = archives.archives.iter().map(|archive| archive.length());
+        page.single(&names::JOURNAL_ARCHIVE_BYTES, bytes.sum::<u64>());
+        page.single(&names::JOURNAL_SETTLE_ERRORS, stats.settle_errors());
         let stalled = u8::from(self.journal.is_stalled());
         page.single(&names::JOURNAL_STALLED, stalled);
         let failed = u8::from(self.journal.failed().is_some());

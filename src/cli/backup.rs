@@ -3,8 +3,8 @@
 //!
 //! # What one moment is
 //!
-//! The counters first (with the entry up to which they count), then the journal up to its durable
-//! end, then the items: so the journal has every entry that the counters hold, and the items every
+//! The counters first (with the entry up to which they count), then the archives, then the journal up
+//! to its durable end, then the items: so the journal has every entry that the counters hold, and the items every
 //! account and device that the journal names. What a start makes of it is what a start after a
 //! power cut makes of the directory: the counters, and the fold of the entries above them.
 //!
@@ -13,12 +13,14 @@
 //! Files of this backup under names that no earlier one has (segments apart: those only grow, and
 //! a backup needs the length that its list says), each synced; then the list, a checked file that
 //! replaces the one before; then the files that no list needs any more go. A backup that breaks off
-//! leaves the one before whole. A segment that an earlier backup has copied is not copied again.
+//! leaves the one before whole. A segment or an archive that an earlier backup has copied is not
+//! copied again.
 
 use super::client::Client;
 use super::data::DataArgs;
 use super::gateway::{EVENTS_DIR, JOURNAL_DIR};
 use super::{Exit, Failure, runtime};
+use crate::archive::LIST as LIST_OF_ARCHIVES;
 use crate::control::{Control, SNAPSHOT};
 use crate::journal::Journal;
 use crate::journal::retention::BASE;
@@ -45,6 +47,10 @@ const ROWS_FORM: Form = Form {
     magic: *b"TGROWS",
     version: 1,
 };
+/// The archives, in a backup and in a data directory.
+const ARCHIVES: &str = "journal/archive";
+/// Its folders.
+const FOLDERS: [&str; 4] = ["", JOURNAL_DIR, ARCHIVES, EVENTS_DIR];
 /// Bytes that are copied at a time.
 const COPY_BYTES: usize = 1024 * 1024;
 
@@ -144,7 +150,7 @@ pub(crate) fn take(
         list: Vec::new(),
         copied: Copied::default(),
     };
-    for name in ["", JOURNAL_DIR, EVENTS_DIR] {
+    for name in FOLDERS {
         std::fs::create_dir_all(to.join(name))?;
         files.sync_dir(&to.join(name))?;
     }
@@ -152,7 +158,11 @@ pub(crate) fn take(
     journal.without_retention(|| -> io::Result<()> {
         journal.without_checkpoints(|| taking.rows("ledger", &mut ledger.dump()))?;
         for name in [BASE, SNAPSHOT] {
-            taking.replaced(&data.join(JOURNAL_DIR).join(name), name)?;
+            taking.replaced(data, JOURNAL_DIR, name)?;
+        }
+        taking.replaced(data, ARCHIVES, LIST_OF_ARCHIVES)?;
+        for archive in &journal.archives().view().archives {
+            taking.segment(archive.path(), ARCHIVES, archive.length())?;
         }
         taking.journal(journal)
     })?;
@@ -173,10 +183,10 @@ pub(crate) fn take(
     }
     writer.finish()?;
     let needed: BTreeSet<&str> = list.iter().map(|listed| listed.path.as_str()).collect();
-    for folder in ["", JOURNAL_DIR, EVENTS_DIR] {
+    for folder in FOLDERS {
         for name in files.list(&to.join(folder))? {
             let path = Path::new(folder).join(&name);
-            let ours = [".seg", ".kept", ".rows", TEMPORARY]
+            let ours = [".seg", ".kept", ".rows", ".archive", TEMPORARY]
                 .iter()
                 .any(|ending| name.ends_with(ending));
             if ours && path.to_str().is_some_and(|path| !needed.contains(path)) {
@@ -219,8 +229,8 @@ impl Taking<'_> {
     }
 
     /// A file that is replaced whole when it changes.
-    fn replaced(&mut self, from: &Path, name: &str) -> io::Result<()> {
-        let content = match std::fs::read(from) {
+    fn replaced(&mut self, data: &Path, folder: &str, name: &str) -> io::Result<()> {
+        let content = match std::fs::read(data.join(folder).join(name)) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
@@ -228,7 +238,7 @@ impl Taking<'_> {
         let path = format!("{name}-{}.kept", self.taken);
         replace(&OsFiles, self.to, &path, &content)?;
         self.copied.fresh += content.len() as u64;
-        self.add(path, format!("{JOURNAL_DIR}/{name}"), None)
+        self.add(path, format!("{folder}/{name}"), None)
     }
 
     /// The segments up to what is durable now.
@@ -264,14 +274,14 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// Copies a segment, unless an earlier backup has all of it.
+    /// Copies a segment or an archive, unless an earlier backup has all of it.
     fn segment(&mut self, from: &Path, folder: &str, length: u64) -> io::Result<()> {
         let name = from.file_name().unwrap_or_default().to_string_lossy();
         let path = format!("{folder}/{name}");
         let had = self
             .before
             .iter()
-            .find(|listed| listed.path == path && listed.bytes == length && folder == JOURNAL_DIR);
+            .find(|listed| listed.path == path && listed.bytes == length && folder != EVENTS_DIR);
         if let Some(had) = had
             && same_head(from, &self.to.join(&path))?
         {
@@ -400,7 +410,7 @@ pub fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
         )
         .hint("restore into a new directory, and move it where the old one was"));
     }
-    for folder in ["", JOURNAL_DIR, EVENTS_DIR] {
+    for folder in FOLDERS {
         let folder = args.data.join(folder);
         std::fs::create_dir_all(&folder).map_err(of(&folder))?;
     }

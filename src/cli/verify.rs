@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::Path;
 
-/// Reads everything in the data directory: segments entry by entry, their indexes, snapshots, the
-/// items, the counters. Prints every bad record with its file and place: exit 1 if there is one.
+/// Reads everything in the data directory: segments entry by entry, their indexes, archives block by
+/// block, snapshots, the items, the counters. Prints every bad record with its file and place: exit 1 if there is one.
 /// It changes nothing, and a gateway may run meanwhile (its items and counters are then left out).
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -117,6 +117,7 @@ fn print(
                 "files": verified.files,
                 "entries": verified.entries,
                 "messages": verified.messages,
+                "archived": verified.archived,
                 "given_up": verified.given_up,
                 "torn_bytes": verified.torn_bytes,
                 "items": items,
@@ -129,10 +130,11 @@ fn print(
     }
     writeln!(
         out,
-        "{} files of the journal, {} entries with {} messages; {}",
+        "{} files of the journal, {} entries with {} messages, {} messages in archives; {}",
         verified.files,
         verified.entries,
         verified.messages,
+        verified.archived,
         items.map_or_else(
             || "the items were not read: a gateway has them open".to_owned(),
             |items| format!("{items} items"),

@@ -63,6 +63,11 @@ ids! {
     ConnectionId;
 }
 
+impl DeviceId {
+    /// In the place of a device whose messages were erased.
+    pub const ERASED: Self = Self(u64::MAX);
+}
+
 /// The version of an item: raised by every change of it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,

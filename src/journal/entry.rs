@@ -569,6 +569,27 @@ impl<'a> FrameRef<'a> {
     pub const fn part_count(&self) -> u16 {
         self.parts
     }
+
+    /// Its messages, each with its part and which message of the entry it is. Those that were
+    /// erased are not there, and the others keep their places.
+    pub fn messages(&self) -> impl Iterator<Item = (u32, PartRef<'a>, &'a [u8])> + use<'a> {
+        self.parts()
+            .scan(0u32, |next, part| {
+                let first = *next;
+                let count = if part.is_erased() {
+                    part.messages
+                } else {
+                    u32::try_from(part.records().count()).unwrap_or(u32::MAX)
+                };
+                *next = next.saturating_add(count);
+                Some((first, part))
+            })
+            .flat_map(|(first, part)| {
+                (first..)
+                    .zip(part.records())
+                    .map(move |(index, record)| (index, part, record))
+            })
+    }
 }
 
 /// One login's part of a frame.
@@ -590,9 +611,16 @@ pub struct PartRef<'a> {
 }
 
 impl<'a> PartRef<'a> {
-    /// The messages' records.
+    /// The messages' records; none if they were erased.
     pub const fn records(&self) -> Records<'a> {
-        Records { rest: self.records }
+        Records {
+            rest: if self.is_erased() { &[] } else { self.records },
+        }
+    }
+
+    /// Were its messages erased? Its numbers stay, because they were charged.
+    pub const fn is_erased(&self) -> bool {
+        self.device.0 == DeviceId::ERASED.0
     }
 
     /// Bytes the records take, their lengths included.

@@ -122,6 +122,10 @@ impl MemoryIndex {
                 let offset = u32::try_from(offset).map_err(io::Error::other)?;
                 let mut number = 0;
                 for part in frame.parts() {
+                    if part.is_erased() {
+                        // the others keep their places
+                        number += part.messages;
+                    }
                     for record in part.records() {
                         if part.device.is_some()
                             && let Some(read) = Record::read(record)
@@ -182,10 +186,12 @@ impl MemoryIndex {
             sorted
         };
         let newest = |list: &List| list.postings.iter().map(|posting| posting.key).max();
+        let oldest = |list: &List| list.postings.iter().map(|posting| posting.key).min();
         Directory {
             devices: of(&self.devices),
             channels: of(&self.channels),
             newest_us: self.channels.values().filter_map(newest).max(),
+            oldest_us: self.channels.values().filter_map(oldest).min(),
         }
     }
 
@@ -289,6 +295,8 @@ pub(super) struct Directory {
     pub(super) channels: Vec<(u64, u64)>,
     /// The server's time of the newest message, unix us.
     pub(super) newest_us: Option<i64>,
+    /// That of the oldest.
+    pub(super) oldest_us: Option<i64>,
 }
 
 /// A sealed segment's index on disk.
@@ -349,6 +357,8 @@ impl Sidecar {
             } else {
                 found.channels.push((row.id, row.bytes));
                 found.newest_us = found.newest_us.max(Some(row.last));
+                let oldest_us = found.oldest_us.unwrap_or(i64::MAX);
+                found.oldest_us = Some(oldest_us.min(row.first));
             }
         }
         Ok(found)

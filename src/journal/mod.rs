@@ -15,7 +15,9 @@
 //! 4. Checkpoint, on the same other thread: changed counters, blocks and the watermark they stand
 //!    for, in one durable transaction of the [`Ledger`]; never above the durable position.
 //! 5. Retention, on the same other thread: see [`retention`].
-//! 6. At the start: checkpoint, segments, fold of the entries above the checkpoint, then the
+//! 6. Settled days, and archives that are written again, on a third thread: see [`settle`] and
+//!    [`rewrite`].
+//! 7. At the start: checkpoint, segments, fold of the entries above the checkpoint, then the
 //!    threads. Only then can anything be appended.
 //!
 //! # Failing
@@ -32,7 +34,8 @@
 //! | a group commit | what waits, so the same | |
 //! | entries that the writer was not told of | [`UNTOLD_BYTES_MAX`] | it is told |
 //! | index of the segment in use | 16 bytes for each message and each frame of [`Options::segment_bytes`] | it becomes the sidecar |
-//! | places that a read collects | 1024 of each segment, then the best 1024 | the next page begins behind them |
+//! | places that a read collects | 1024 of each segment or archive, then the best 1024 | the next page begins behind them |
+//! | a day that is settled | see [`settle`] | it becomes an archive, the next begins |
 //! | changed counters, unsaved statistics | one for each used account and minute | while the ledger fails they grow with the accounts that are in use |
 
 pub mod audit;
@@ -40,13 +43,18 @@ pub mod entry;
 mod fold;
 mod index;
 mod ledger;
+mod page;
 mod read;
 pub mod retention;
+pub mod rewrite;
+pub mod settle;
 pub mod statistics;
 mod stats;
 pub mod storage;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_archives;
 #[cfg(test)]
 mod tests_of_lifetime;
 pub mod verify;
@@ -56,13 +64,15 @@ pub use crate::segment::Batch;
 pub use audit::{Audit, AuditError, Difference};
 pub use entry::{ConnectionWas, EntryRef, FrameMeta, FrameWriter, Note, PartMeta};
 pub use ledger::{BlockedUntil, Checkpoint, Ledger, LedgerError, MemoryLedger};
-pub use read::{DeviceNames, Follow, Messages, Range, StoredMessage};
+pub use page::Messages;
+pub use read::{DeviceNames, Follow, Range, StoredMessage};
 pub use retention::{Base, Lifetimes};
 pub use statistics::{Period, Row, StatisticsError};
 pub use stats::{BUCKETS, Histogram, Stats};
 pub use verify::{Finding, Verified};
 
 use crate::account::{Dimension, Totals, Tree};
+use crate::archive::{self, Archives};
 use crate::ids::{AccountId, Clock, Position, Pulse, minute_of};
 use crate::segment::{self, Catalog, Files, SegmentLog};
 use fold::{Fold, NewestMinute};
@@ -72,7 +82,6 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
@@ -86,6 +95,8 @@ pub const RETRY_MS: u64 = 1000;
 pub const CHECKPOINT_MS: u64 = 500;
 /// How much of the newest journal the start gives back for what is rebuilt from it.
 pub const REPLAY_BYTES: u64 = 64 * 1024 * 1024;
+/// The folder of the archives in the journal's folder.
+pub const ARCHIVES_DIR: &str = "archive";
 /// Below so much free space nothing is admitted, while checkpoints can still be written.
 pub const FREE_BYTES_MIN: u64 = 32 * 1024 * 1024;
 
@@ -110,6 +121,12 @@ pub struct Options {
     pub storage: Duration,
     /// See [`FREE_BYTES_MIN`].
     pub free_bytes_min: u64,
+    /// See [`settle::SETTLE_MS`].
+    pub settle: Duration,
+    /// See [`settle::SETTLE_SHARE`].
+    pub settle_share: u32,
+    /// See [`rewrite::SWEEP_MS`].
+    pub sweep: Duration,
     /// Start without what is damaged in the middle of the journal, see [`segment::give_up`].
     pub give_up_damaged: bool,
 }
@@ -127,6 +144,9 @@ impl Default for Options {
             retention: Duration::from_millis(retention::RETENTION_MS),
             storage: Duration::from_millis(storage::STORAGE_MS),
             free_bytes_min: FREE_BYTES_MIN,
+            settle: Duration::from_millis(settle::SETTLE_MS),
+            settle_share: settle::SETTLE_SHARE,
+            sweep: Duration::from_millis(rewrite::SWEEP_MS),
             give_up_damaged: false,
         }
     }
@@ -158,6 +178,29 @@ pub enum OpenError {
     Gap {
         /// What the counters were folded from.
         watermark: Position,
+        /// The first entry there is.
+        first: Position,
+    },
+    /// The archives cannot be opened.
+    #[error("archives: {0}")]
+    Archives(#[from] archive::ListError),
+    /// The archives hold more than the journal: entries that were durable are gone.
+    #[error(
+        "the archives hold entries up to {settled}, the journal ends at {end}: journal files are missing"
+    )]
+    ArchivesAhead {
+        /// What is in the archives.
+        settled: Position,
+        /// The last entry there is.
+        end: Position,
+    },
+    /// Entries are in neither of the two.
+    #[error(
+        "the archives hold entries up to {settled}, the journal begins at {first}: archives or journal files are missing"
+    )]
+    ArchivesBehind {
+        /// What is in the archives.
+        settled: Position,
         /// The first entry there is.
         first: Position,
     },
@@ -276,6 +319,13 @@ struct Shared {
     storage_blocked: Mutex<std::collections::BTreeSet<(AccountId, Dimension)>>,
     keeper: Mutex<writer::KeeperState>,
     wake_keeper: Condvar,
+    archives: Archives,
+    /// The writer is to begin a new segment.
+    rotate: AtomicBool,
+    settler: Mutex<settle::SettlerState>,
+    wake_settler: Condvar,
+    /// When dead archives were looked for last.
+    swept: Mutex<Option<std::time::Instant>>,
     stats: Stats,
 }
 
@@ -287,7 +337,7 @@ pub struct Journal {
 
 struct Inner {
     shared: Arc<Shared>,
-    threads: Mutex<Option<(JoinHandle<()>, JoinHandle<()>)>>,
+    threads: Mutex<Option<writer::Threads>>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -336,6 +386,7 @@ impl Journal {
                 "cut a torn tail of the journal; nothing of it was acked"
             );
         }
+        let archives = open_archives(dir, options, &log, &files)?;
         let mut unsaved = Unsaved {
             watermark: checkpoint.watermark,
             at_us: checkpoint.at_us,
@@ -406,6 +457,11 @@ impl Journal {
             ledger: Mutex::new(ledger),
             keeper: Mutex::new(writer::KeeperState::default()),
             wake_keeper: Condvar::new(),
+            archives,
+            rotate: AtomicBool::new(false),
+            settler: Mutex::default(),
+            wake_settler: Condvar::new(),
+            swept: Mutex::new(None),
             stats,
         });
         let threads = writer::start(&shared, log).map_err(|error| OpenError::Io {
@@ -572,6 +628,11 @@ impl Journal {
         f()
     }
 
+    /// The archives of settled days.
+    pub fn archives(&self) -> &Archives {
+        &self.inner.shared.archives
+    }
+
     /// The folder it is in.
     pub fn dir(&self) -> &Path {
         &self.inner.shared.dir
@@ -660,12 +721,15 @@ impl Inner {
         lock(&self.shared.queue).closing = true;
         self.shared.wake_writer.notify_one();
         let threads = lock(&self.threads).take();
-        if let Some((writer, keeper)) = threads {
+        if let Some(threads) = threads {
+            lock(&self.shared.settler).closing = true;
+            self.shared.wake_settler.notify_one();
             // a thread that panicked has said so; there is nothing left to wait for
-            drop(writer.join());
+            drop(threads.settler.join());
+            drop(threads.writer.join());
             lock(&self.shared.keeper).closing = true;
             self.shared.wake_keeper.notify_one();
-            drop(keeper.join());
+            drop(threads.keeper.join());
         }
     }
 }
@@ -676,6 +740,41 @@ impl Drop for Inner {
     }
 }
 
+/// Opens the archives, which must fit the segments.
+fn open_archives(
+    dir: &Path,
+    options: Options,
+    log: &SegmentLog,
+    files: &Arc<dyn Files>,
+) -> Result<Archives, OpenError> {
+    let position = |sequence| Position::new(options.node, sequence);
+    let first = log
+        .catalog()
+        .segments()
+        .first()
+        .map_or(log.next(), |segment| segment.first());
+    let archives = Archives::open(
+        Arc::clone(files),
+        &dir.join(ARCHIVES_DIR),
+        first - 1,
+        options.give_up_damaged,
+    )?;
+    let settled = archives.view().settled;
+    if settled >= log.next() {
+        return Err(OpenError::ArchivesAhead {
+            settled: position(settled),
+            end: position(log.next() - 1),
+        });
+    }
+    if settled + 1 < first && !options.give_up_damaged {
+        return Err(OpenError::ArchivesBehind {
+            settled: position(settled),
+            first: position(first),
+        });
+    }
+    Ok(archives)
+}
+
 /// Puts entries that say so in the place of those that are damaged or gone; says how many.
 fn give_up(
     dir: &Path,
@@ -684,6 +783,8 @@ fn give_up(
     checkpoint: &Checkpoint,
 ) -> Result<u64, OpenError> {
     let counted = checkpoint.watermark.max(checkpoint.statistics_watermark);
+    let settled =
+        archive::listed(files, &dir.join(ARCHIVES_DIR)).map_or(0, |(view, _)| view.settled);
     let filler = |before: Option<&segment::Entry<'_>>, bytes: u64| {
         let at_us = before
             .and_then(|entry| EntryRef::read(entry.kind, entry.version, entry.content))
@@ -696,7 +797,7 @@ fn give_up(
             .map(|(kind, version, content)| (kind, version, content.to_vec()))
             .expect("one was written")
     };
-    let until = counted.sequence() + 1;
+    let until = counted.sequence().max(settled) + 1;
     let damages = segment::give_up(files, dir, options.node, until, &filler)?;
     for damage in &damages {
         tracing::error!(

@@ -1,29 +1,22 @@
 //! Messages read back: of a device by its time, of a channel by the server's, and as they come.
 //!
-//! Only what is durable is seen. A read works off a page at a time: it collects the places of the
-//! next messages from the indexes, in order, and reads those entries; so its cost grows with what
-//! is returned, not with what is kept.
+//! Only what is durable is seen. How messages are found by time is [`super::page`]'s.
 
 use super::entry::{EntryRef, FrameRef, PartRef};
-use super::index::{self, MemoryIndex, Of, Posting, Sidecar};
+use super::index::{self, MemoryIndex, Of};
+use super::page::Messages;
 use super::retention::CHANNEL_TTL_S_MAX;
 use super::{Journal, Shared, lock, stats};
+use crate::archive::Stored;
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Position};
-use crate::segment::files::read_exact_at;
-use crate::segment::format::{ENTRY_HEAD_BYTES, read_entry, u32_at};
-use crate::segment::{FileOps, Segment, SegmentEntries};
+use crate::segment::{Segment, SegmentEntries};
 use compact_str::CompactString;
 use protocols::Record;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-
-/// Places that a read collects at a time.
-const PAGE: usize = 1024;
-/// Bytes of an entry that are read in the hope that they are all of it.
-const FIRST_READ_BYTES: u64 = 2048;
 
 /// A message as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +81,7 @@ impl StoredMessage {
         object
     }
 
-    fn of(
+    pub(super) fn of(
         position: Position,
         frame: &FrameRef<'_>,
         part: &PartRef<'_>,
@@ -107,6 +100,23 @@ impl StoredMessage {
             peer: frame.meta.peer,
             protocol: frame.meta.protocol,
             record: record.to_vec(),
+        }
+    }
+
+    pub(super) fn of_archive(node: u16, stored: &Stored<'_>) -> Self {
+        let origin = &stored.origin;
+        Self {
+            position: Position::new(node, stored.sequence),
+            index: stored.index,
+            at_us: stored.at_us,
+            connection: origin.connection,
+            channel: origin.channel,
+            device: stored.device,
+            account: origin.account,
+            ident: CompactString::new(origin.ident),
+            peer: origin.peer,
+            protocol: origin.protocol,
+            record: stored.record.to_vec(),
         }
     }
 }
@@ -172,7 +182,7 @@ impl Indexes {
         }
     }
 
-    fn has_sidecar(&self, segment: &Segment) -> bool {
+    pub(super) fn has_sidecar(&self, segment: &Segment) -> bool {
         lock(&self.state).sidecars.contains(&segment.first())
     }
 
@@ -207,6 +217,8 @@ impl Shared {
                     let mut state = lock(&self.indexes.state);
                     state.sidecars.insert(segment.first());
                     state.memory.remove(&segment.first());
+                    drop(state);
+                    self.ask_settler();
                 }
                 Err(error) => {
                     stats::add(&self.stats.sidecar_errors, 1);
@@ -217,7 +229,7 @@ impl Shared {
     }
 
     /// Up to which server time messages are past their ttl, as it is today.
-    fn past_us(&self, of: Of) -> i64 {
+    pub(super) fn past_us(&self, of: Of) -> i64 {
         let Some(lifetimes) = self.lifetimes.get() else {
             return i64::MIN;
         };
@@ -229,222 +241,6 @@ impl Shared {
         };
         let kept_us = i64::from(ttl_s.unwrap_or(0)) * 1_000_000;
         self.clock.now_us().saturating_sub(kept_us)
-    }
-
-    /// Shows a segment's postings to `choose`, unless `skip` says by their first and last key that
-    /// nothing there is wanted.
-    fn postings(
-        &self,
-        segment: &Segment,
-        of: Of,
-        skip: &dyn Fn(i64, i64) -> bool,
-        choose: &mut dyn FnMut(&[Posting]),
-    ) -> io::Result<()> {
-        if self.indexes.has_sidecar(segment) {
-            let found =
-                Sidecar::open(segment, self.files.as_ref()).and_then(|sidecar| {
-                    match sidecar.row(of)? {
-                        Some(row) if !skip(row.first, row.last) => sidecar.postings(&row).map(Some),
-                        _ => Ok(None),
-                    }
-                });
-            match found {
-                Ok(postings) => {
-                    choose(&postings.unwrap_or_default());
-                    return Ok(());
-                }
-                Err(error) => {
-                    // it is only a shorter way: the keeper makes it again from the segment
-                    stats::add(&self.stats.read_errors, 1);
-                    tracing::warn!(%error, path = %segment.path().display(), "a bad sidecar");
-                    lock(&self.indexes.state).sidecars.remove(&segment.first());
-                }
-            }
-        }
-        let memory = self.indexes.memory(segment);
-        let mut memory = lock(&memory);
-        memory.catch_up(segment, self.files.as_ref())?;
-        if let Some((first, last)) = memory.range(of)
-            && !skip(first, last)
-        {
-            choose(memory.postings(of));
-        }
-        Ok(())
-    }
-}
-
-/// A posting and the segment it is in: ordered by time, then position.
-type Key = (i64, u64, u32, u32);
-
-/// Reads messages in order. An error ends it.
-pub struct Messages {
-    shared: Arc<Shared>,
-    of: Of,
-    range: Range,
-    left: usize,
-    after: Option<Key>,
-    page: VecDeque<(Key, Arc<Segment>)>,
-    ended: bool,
-    ready: VecDeque<StoredMessage>,
-    open: Option<(u64, Box<dyn FileOps>)>,
-    last: Option<(u64, u32, Vec<u8>)>,
-    /// What came at this server time or before is past its ttl.
-    past_us: i64,
-}
-
-impl Messages {
-    fn fill_page(&mut self) -> io::Result<()> {
-        let mut found: Vec<(Key, Arc<Segment>)> = Vec::new();
-        let Range {
-            from, to, reverse, ..
-        } = self.range;
-        let after = self.after;
-        let segments = self.shared.catalog.segments();
-        let count = segments.len();
-        // from the end where most of what is wanted is
-        let order = (0..count).map(|nth| if reverse { count - 1 - nth } else { nth });
-        for segment in order.filter_map(|at| segments.get(at)) {
-            // with a full page, what is beyond its last place is for a later one
-            let bound = (found.len() >= PAGE).then(|| found[PAGE - 1].0.0);
-            let skip = |first: i64, last: i64| {
-                first > to
-                    || last < from
-                    || bound.is_some_and(|bound| if reverse { last < bound } else { first > bound })
-                    || after.is_some_and(|(key, ..)| if reverse { first > key } else { last < key })
-            };
-            let before = found.len();
-            let mut choose = |postings: &[Posting]| {
-                let key_of = |posting: &Posting| {
-                    (posting.key, segment.first(), posting.offset, posting.number)
-                };
-                let low = postings.partition_point(|posting| {
-                    posting.key < from
-                        || !reverse && after.is_some_and(|after| key_of(posting) <= after)
-                });
-                let high = postings.partition_point(|posting| {
-                    posting.key <= to
-                        && !(reverse && after.is_some_and(|after| key_of(posting) >= after))
-                });
-                let wanted = postings.get(low..high).unwrap_or_default();
-                let wanted = if reverse {
-                    wanted.get(wanted.len().saturating_sub(PAGE)..)
-                } else {
-                    wanted.get(..PAGE.min(wanted.len()))
-                };
-                let wanted = wanted.unwrap_or_default().iter();
-                found.extend(wanted.map(|posting| (key_of(posting), Arc::clone(segment))));
-            };
-            match self.shared.postings(segment, self.of, &skip, &mut choose) {
-                Ok(()) => {}
-                // it was deleted by its age meanwhile
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            }
-            if found.len() != before {
-                if reverse {
-                    found.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
-                } else {
-                    found.sort_unstable_by_key(|(key, _)| *key);
-                }
-                found.truncate(PAGE);
-            }
-        }
-        self.ended = found.len() < PAGE;
-        self.after = found.last().map(|(key, _)| *key).or(self.after);
-        self.page = found.into();
-        Ok(())
-    }
-
-    fn read(&mut self, key: Key, segment: &Segment) -> io::Result<()> {
-        let (_, first, offset, number) = key;
-        let cached = self
-            .last
-            .as_ref()
-            .is_some_and(|(of, at, _)| (*of, *at) == (first, offset));
-        if !cached {
-            if self.open.as_ref().is_none_or(|(of, _)| *of != first) {
-                self.open = Some((first, self.shared.files.open(segment.path())?));
-            }
-            let (_, file) = self.open.as_ref().expect("opened above");
-            let at = u64::from(offset);
-            let length = FIRST_READ_BYTES.min(segment.end().saturating_sub(at));
-            let mut bytes = read_exact_at(
-                file.as_ref(),
-                at,
-                usize::try_from(length).map_err(io::Error::other)?,
-            )?;
-            let whole = ENTRY_HEAD_BYTES.saturating_add(u32_at(&bytes, 0) as usize);
-            if whole as u64 > segment.end().saturating_sub(at) {
-                return Err(bad(segment, at));
-            }
-            if whole > bytes.len() {
-                bytes = read_exact_at(file.as_ref(), at, whole)?;
-            }
-            self.last = Some((first, offset, bytes));
-        }
-        let (_, _, bytes) = self.last.as_ref().expect("read above");
-        let entry = read_entry(segment.header().seed(), bytes)
-            .ok_or_else(|| bad(segment, u64::from(offset)))?;
-        let position = Position::new(segment.header().node, entry.sequence);
-        let Some(EntryRef::Frame(frame)) = EntryRef::read(entry.kind, entry.version, entry.content)
-        else {
-            return Err(bad(segment, u64::from(offset)));
-        };
-        if frame.meta.at_us <= self.past_us {
-            return Ok(());
-        }
-        let mut index = 0;
-        let mut messages = Vec::new();
-        for part in frame.parts() {
-            for record in part.records() {
-                if matches!(self.of, Of::Channel(_)) || index == number {
-                    messages.push(StoredMessage::of(position, &frame, &part, index, record));
-                }
-                index += 1;
-            }
-        }
-        if self.range.reverse {
-            messages.reverse();
-        }
-        self.ready.extend(messages);
-        Ok(())
-    }
-
-    fn advance(&mut self) -> io::Result<Option<StoredMessage>> {
-        loop {
-            if self.left == 0 {
-                return Ok(None);
-            }
-            if let Some(message) = self.ready.pop_front() {
-                self.left -= 1;
-                return Ok(Some(message));
-            }
-            if let Some((key, segment)) = self.page.pop_front() {
-                match self.read(key, &segment) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    other => other?,
-                }
-            } else if self.ended {
-                return Ok(None);
-            } else {
-                self.fill_page()?;
-            }
-        }
-    }
-}
-
-impl Iterator for Messages {
-    type Item = io::Result<StoredMessage>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self.advance() {
-            Ok(message) => message.map(Ok),
-            Err(error) => {
-                stats::add(&self.shared.stats.read_errors, 1);
-                self.left = 0;
-                Some(Err(error))
-            }
-        }
     }
 }
 
@@ -470,15 +266,9 @@ impl Follow {
                 let EntryRef::Frame(frame) = entry else {
                     return;
                 };
-                let mut index = 0;
-                for part in frame.parts() {
-                    let wanted = wanted(frame.meta.channel, part.device, part.account);
-                    for record in part.records() {
-                        if wanted {
-                            messages
-                                .push(StoredMessage::of(position, &frame, &part, index, record));
-                        }
-                        index += 1;
+                for (index, part, record) in frame.messages() {
+                    if wanted(frame.meta.channel, part.device, part.account) {
+                        messages.push(StoredMessage::of(position, &frame, &part, index, record));
                     }
                 }
             })?;
@@ -593,28 +383,6 @@ impl Journal {
     }
 
     fn read(&self, of: Of, range: Range) -> Messages {
-        Messages {
-            shared: Arc::clone(&self.inner.shared),
-            of,
-            range,
-            left: range.count,
-            after: None,
-            page: VecDeque::new(),
-            ended: false,
-            ready: VecDeque::new(),
-            open: None,
-            last: None,
-            past_us: self.inner.shared.past_us(of),
-        }
+        Messages::of(&self.inner.shared, of, range)
     }
-}
-
-fn bad(segment: &Segment, offset: u64) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!(
-            "{} is corrupt at byte {offset}: a bad entry",
-            segment.path().display()
-        ),
-    )
 }

@@ -1,13 +1,14 @@
 //! Segments go when nobody needs them any more, and the audit keeps what they counted.
 //!
-//! A segment is the buffer of its channels and of its devices: it stays until the longest
-//! `messages_ttl` of any of them has passed since its newest message, as those are *today*: so a
-//! ttl that is lowered gives space back, one that is raised keeps what is still there.
+//! A segment is the buffer of its channels: it stays until the longest `messages_ttl` of any of
+//! them (at most 31 days) has passed since its newest message, as those are *today*: so a ttl that
+//! is lowered gives space back, one that is raised keeps what is still there. What devices own is in
+//! archives by then, and goes with those (see [`super::rewrite`]).
 //!
 //! # Order on disk
 //!
-//! Of the oldest segment, and only below the watermarks of the ledger (counters and statistics)
-//! and of the telemetry's snapshot:
+//! Of the oldest segment, and only below the watermarks of the ledger (counters and statistics),
+//! of the telemetry's snapshot and of the archives:
 //!
 //! 1. its charges are added to the base of the audit, a checked file, durable;
 //! 2. unlink of the sidecar, unlink of the segment, sync of the folder.
@@ -138,7 +139,8 @@ impl Shared {
         }
     }
 
-    /// The last entry that ledger, statistics and the snapshot of telemetry hold, all of them.
+    /// The last entry that ledger, statistics, the snapshot of telemetry and the archives hold, all
+    /// of them.
     fn retained_below(&self) -> u64 {
         // in the order of a checkpoint, so that none is under way
         let ledger = lock(&self.ledger);
@@ -146,7 +148,8 @@ impl Shared {
         drop(ledger);
         let counters = super::Position::from_raw(self.saved.load(Ordering::Acquire)).sequence();
         let telemetry = self.telemetry.load(Ordering::Acquire);
-        counters.min(statistics).min(telemetry)
+        let settled = self.archives.view().settled;
+        counters.min(statistics).min(telemetry).min(settled)
     }
 
     /// Has the longest ttl passed since its newest message?
@@ -166,12 +169,7 @@ impl Shared {
             let kept = lifetimes.channel(ChannelId(*id));
             kept.map_or(0, |(_, ttl_s)| ttl_s.min(CHANNEL_TTL_S_MAX))
         };
-        let device = |(id, _): &(u64, u64)| {
-            let kept = lifetimes.device(DeviceId(*id));
-            kept.map_or(0, |(_, ttl_s)| ttl_s)
-        };
-        let ttl_s = directory.devices.iter().map(device);
-        let ttl_s = ttl_s.chain(directory.channels.iter().map(channel)).max();
+        let ttl_s = directory.channels.iter().map(channel).max();
         let kept_us = i64::from(ttl_s.unwrap_or(0)) * 1_000_000;
         let newest_us = directory.newest_us.unwrap_or(i64::MIN);
         newest_us.saturating_add(kept_us) <= self.clock.now_us()

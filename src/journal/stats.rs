@@ -56,6 +56,11 @@ pub struct Stats {
     pub(super) sidecars: AtomicU64,
     pub(super) sidecar_errors: AtomicU64,
     pub(super) segments_gone: AtomicU64,
+    pub(super) segments_settled: AtomicU64,
+    pub(super) settle_errors: AtomicU64,
+    pub(super) archives_written: AtomicU64,
+    pub(super) archives_rewritten: AtomicU64,
+    pub(super) archives_gone: AtomicU64,
     /// Entries of each group commit.
     pub group_entries: Histogram,
     /// Bytes of each group commit.
@@ -100,6 +105,16 @@ numbers! {
     sidecar_errors,
     /// Segments that went because their messages' ttl had passed.
     segments_gone,
+    /// Segments whose messages are in archives.
+    segments_settled,
+    /// How often settling or rewriting broke off; it is tried again.
+    settle_errors,
+    /// Archives written.
+    archives_written,
+    /// Archives that others took the place of.
+    archives_rewritten,
+    /// Archives that went because all in them was past its ttl.
+    archives_gone,
 }
 
 pub(super) fn add(counter: &AtomicU64, by: u64) {

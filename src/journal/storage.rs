@@ -1,9 +1,10 @@
 //! How many bytes of messages are kept for whom: the levels `device_storage` and
-//! `channel_storage` of the accounts, counted from the segments' directories.
+//! `channel_storage` of the accounts, counted from the directories of segments and archives.
 //!
-//! A device's bytes in a segment count for the account that owns it today, and a channel's for the
-//! channel's owner, for as long as the segment's newest message is within today's ttl: so a ttl
-//! that is lowered, a move, a deletion hold with the next count. It is a count and not a charge:
+//! A device's bytes in an archive, or in a segment that is not settled, count for the account that
+//! owns it today, for as long as the newest message of the device there is within today's ttl; a
+//! channel's bytes in a segment count for the channel's owner in the same way. So a ttl that is
+//! lowered, a move, a deletion hold with the next count. It is a count and not a charge:
 //! it comes every [`STORAGE_MS`], what arrives between two is seen by the next, and an account
 //! that is over its cap then is blocked (code 4) until a count finds it under. Nothing is deleted
 //! for it.
@@ -16,7 +17,8 @@ use crate::segment::Segment;
 use std::collections::BTreeMap;
 use std::io;
 
-/// How often storage is counted: it reads 48 bytes for each device of each segment.
+/// How often storage is counted: it reads 48 bytes for each device of each segment, and a row for
+/// each device of each archive.
 pub const STORAGE_MS: u64 = 300_000;
 /// A block outlasts so many counts, so that it never ends before the next one is done.
 const COUNTS_BLOCKED: i64 = 3;
@@ -33,7 +35,30 @@ impl Shared {
         };
         let now_us = self.clock.now_us();
         let mut now: Counted = BTreeMap::new();
-        for segment in self.catalog.segments().iter() {
+        // the segments first: what goes from them meanwhile is in the archives by then
+        let segments = self.catalog.segments();
+        let view = self.archives.view();
+        for archive in &view.archives {
+            let counted = self.archives.rows(archive, &mut |row| {
+                if let Some((account, ttl_s)) = lifetimes.device(row.device)
+                    && row
+                        .totals
+                        .at_us
+                        .1
+                        .saturating_add(i64::from(ttl_s) * 1_000_000)
+                        > now_us
+                {
+                    let to = now.entry((account, Dimension::DeviceStorage));
+                    *to.or_default() += row.totals.bytes;
+                }
+            });
+            match counted {
+                // it was replaced meanwhile: the next count has what replaced it
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                counted => counted?,
+            }
+        }
+        for segment in segments.iter() {
             let directory = match self.directory(segment) {
                 Ok(directory) => directory,
                 // it went by its age meanwhile
@@ -43,7 +68,8 @@ impl Shared {
             let newest_us = directory.newest_us.unwrap_or(i64::MIN);
             let kept = |ttl_s: u32| newest_us.saturating_add(i64::from(ttl_s) * 1_000_000) > now_us;
             for (id, bytes) in &directory.devices {
-                if let Some((account, ttl_s)) = lifetimes.device(DeviceId(*id))
+                if segment.first() > view.settled
+                    && let Some((account, ttl_s)) = lifetimes.device(DeviceId(*id))
                     && kept(ttl_s)
                 {
                     *now.entry((account, Dimension::DeviceStorage)).or_default() += bytes;
@@ -63,7 +89,7 @@ impl Shared {
     }
 
     /// Who has messages in a segment, from its sidecar or from memory.
-    fn directory(&self, segment: &Segment) -> io::Result<index::Directory> {
+    pub(super) fn directory(&self, segment: &Segment) -> io::Result<index::Directory> {
         if lock(&self.indexes.state)
             .sidecars
             .contains(&segment.first())

@@ -58,6 +58,8 @@ fn options() -> Options {
         replay_bytes: 1,
         retention: Duration::from_millis(5),
         storage: Duration::from_millis(5),
+        settle: Duration::from_millis(5),
+        settle_share: 100,
         ..quick()
     }
 }

@@ -3,9 +3,11 @@
 //! It changes nothing and needs nobody's leave: a gateway may write meanwhile, whose last batch is
 //! then a torn tail, which is no damage. It goes on behind whatever it finds.
 
+use super::ARCHIVES_DIR;
 use super::entry::{EntryRef, FrameRef};
 use super::index::{self, Sidecar};
 use super::retention::{BASE, Base};
+use crate::archive;
 use crate::segment::checked::CheckedReader;
 use crate::segment::files::{TEMPORARY, read_exact_at};
 use crate::segment::{self, Files};
@@ -47,6 +49,8 @@ pub struct Verified {
     pub entries: u64,
     /// Messages in them.
     pub messages: u64,
+    /// Messages in archives.
+    pub archived: u64,
     /// Entries that stand where damaged ones were given up earlier.
     pub given_up: u64,
     /// Bytes of a torn tail, that the next start cuts.
@@ -151,8 +155,66 @@ pub fn verify(files: &dyn Files, dir: &Path, journal: bool) -> io::Result<Verifi
     }
     if journal {
         verify_checked(files, dir, &names, &mut verified);
+        verify_archives(files, &dir.join(ARCHIVES_DIR), &mut verified);
     }
     Ok(verified)
+}
+
+/// The archives, block by block, and their list.
+fn verify_archives(files: &dyn Files, dir: &Path, verified: &mut Verified) {
+    let list = dir.join(archive::LIST);
+    let view = match archive::listed(files, dir) {
+        Ok((view, _)) => view,
+        Err(error) => return verified.find(&list, None, error.to_string()),
+    };
+    let names = files.list(dir).unwrap_or_default();
+    if !names.iter().any(|name| name == archive::LIST) {
+        return;
+    }
+    verified.files += 1;
+    if view.settled >= verified.next.max(1) {
+        let what = format!(
+            "entries up to {} are settled, the journal ends before {}",
+            view.settled,
+            verified.next.max(1)
+        );
+        verified.find(&list, None, what);
+    }
+    for archive in &view.archives {
+        let path = archive.path();
+        let mut out_of_order = false;
+        let mut last = None;
+        let examined = archive::examine(files, path, Some(archive), &mut |block| {
+            for message in block.messages() {
+                out_of_order |= last.is_some_and(|last| last >= message.key());
+                last = Some(message.key());
+            }
+        });
+        match examined {
+            Ok(examined) => {
+                verified.files += 1;
+                verified.archived += examined.messages;
+                for (at, what) in examined.damages {
+                    verified.find(path, Some(at), what);
+                }
+                if out_of_order {
+                    verified.find(path, None, "its messages are not in order");
+                }
+            }
+            // another took its place meanwhile
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && is_replaced(files, dir, archive) => {}
+            Err(error) => verified.find(path, None, error.to_string()),
+        }
+    }
+}
+
+/// Does the list not name it any more?
+fn is_replaced(files: &dyn Files, dir: &Path, archive: &archive::Archive) -> bool {
+    archive::listed(files, dir).is_ok_and(|(view, _)| {
+        let number = archive.number();
+        !view.archives.iter().any(|one| one.number() == number)
+    })
 }
 
 /// The checked files: the base of the audit, the snapshot of telemetry.
@@ -197,6 +259,9 @@ fn messages_of(frame: &FrameRef<'_>) -> Result<u64, String> {
             if Record::read(record).is_none() {
                 return Err(format!("record {records} of part {parts} is unreadable"));
             }
+        }
+        if part.is_erased() {
+            continue;
         }
         if records != part.messages {
             return Err(format!(

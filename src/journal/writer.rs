@@ -1,11 +1,12 @@
-//! The two threads: the writer (group commit, posting, watermark) and the keeper (checkpoints and
-//! whatever else may take its time).
+//! Two of the threads: the writer (group commit, posting, watermark) and the keeper (checkpoints and
+//! whatever else may take its time). The third is the settler, see [`super::settle`].
 
 use super::entry::EntryRef;
 use super::fold::Fold;
 use super::ledger::{BlockedUntil, Checkpoint, LedgerError};
 use super::statistics::{FORGET_MS, Period};
 use super::{Failure, Shared, Watermark, lock, note_block, stats};
+use crate::archive::day_of;
 use crate::ids::Position;
 use crate::segment::{AppendError, Batch, Place, SegmentLog};
 use std::io;
@@ -22,19 +23,30 @@ pub(super) struct KeeperState {
     pub(super) closing: bool,
 }
 
-/// Starts both threads.
-pub(super) fn start(
-    shared: &Arc<Shared>,
-    log: SegmentLog,
-) -> io::Result<(JoinHandle<()>, JoinHandle<()>)> {
+/// The threads of a journal.
+pub(super) struct Threads {
+    pub(super) writer: JoinHandle<()>,
+    pub(super) keeper: JoinHandle<()>,
+    pub(super) settler: JoinHandle<()>,
+}
+
+/// Starts them.
+pub(super) fn start(shared: &Arc<Shared>, log: SegmentLog) -> io::Result<Threads> {
     let keeper = {
         let shared = Arc::clone(shared);
         thread::Builder::new()
             .name("journal-keeper".to_owned())
             .spawn(move || shared.keep())?
     };
+    let settler = {
+        let shared = Arc::clone(shared);
+        thread::Builder::new()
+            .name("journal-settler".to_owned())
+            .spawn(move || shared.settle())?
+    };
     let writer = {
         let shared = Arc::clone(shared);
+        let day = day_of(lock(&shared.unsaved).at_us);
         thread::Builder::new()
             .name("journal-writer".to_owned())
             .spawn(move || {
@@ -43,11 +55,16 @@ pub(super) fn start(
                     log,
                     fold: Fold::new(),
                     spare_tried: None,
+                    day,
                 }
                 .run();
             })?
     };
-    Ok((writer, keeper))
+    Ok(Threads {
+        writer,
+        keeper,
+        settler,
+    })
 }
 
 struct Writer {
@@ -55,6 +72,8 @@ struct Writer {
     log: SegmentLog,
     fold: Fold,
     spare_tried: Option<Instant>,
+    /// The day of the segment in use.
+    day: i32,
 }
 
 impl Writer {
@@ -108,7 +127,7 @@ impl Writer {
     /// Writes the batch, waiting for space if it has to; `None`: shut down while there was none.
     fn write(&mut self, batch: &mut Batch) -> Result<Option<Place>, (&'static str, io::Error)> {
         loop {
-            match self.log.append(batch) {
+            match self.rotate(batch).and_then(|()| self.log.append(batch)) {
                 Ok(place) => {
                     if self.shared.stalled.swap(false, Ordering::AcqRel) {
                         tracing::warn!("there is space for the journal again");
@@ -135,6 +154,21 @@ impl Writer {
                     .unwrap_or_else(PoisonError::into_inner),
             );
         }
+    }
+
+    /// A segment ends with its day, so that days are settled one by one; and when it is asked for.
+    fn rotate(&mut self, batch: &Batch) -> Result<(), AppendError> {
+        let first = batch.contents().next();
+        let entry =
+            first.and_then(|(kind, version, content)| EntryRef::read(kind, version, content));
+        let day = entry.map_or(self.day, |entry| day_of(entry.at_us()));
+        let asked = self.shared.rotate.swap(false, Ordering::AcqRel);
+        if day > self.day || asked {
+            self.log.rotate()?;
+            self.day = self.day.max(day);
+            self.shared.wake_keeper.notify_one();
+        }
+        Ok(())
     }
 
     /// Step 2 of the order on disk: counters, then the watermark.

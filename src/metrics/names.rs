@@ -133,6 +133,14 @@ table! {
         "Bytes taken in that are not on disk yet.";
     JOURNAL_FREE_BYTES Gauge "tollgate_journal_free_bytes" []
         "Bytes that the file system of the journal may still give.";
+    JOURNAL_SETTLED Gauge "tollgate_journal_settled_sequence" []
+        "The last entry of the journal whose messages are in archives.";
+    JOURNAL_ARCHIVES Gauge "tollgate_journal_archives" []
+        "Archives of settled days.";
+    JOURNAL_ARCHIVE_BYTES Gauge "tollgate_journal_archive_bytes" []
+        "Bytes of them on the disk.";
+    JOURNAL_SETTLE_ERRORS Counter "tollgate_journal_settle_errors_total" []
+        "How often settling or rewriting of archives broke off; it is tried again.";
     JOURNAL_STALLED Gauge "tollgate_journal_stalled" []
         "1 while there is no space for the next segment: nothing is read until there is.";
     JOURNAL_FAILED Gauge "tollgate_journal_failed" []

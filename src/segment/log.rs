@@ -414,6 +414,14 @@ impl SegmentLog {
         })
     }
 
+    /// Ends the segment in use, if there is anything in it: the next batch begins another one.
+    pub fn rotate(&mut self) -> Result<(), AppendError> {
+        match &self.active {
+            Some(active) if active.segment.end() > HEADER_BYTES as u64 => self.seal(),
+            _ => Ok(()),
+        }
+    }
+
     /// Unlinks the oldest segment, unless it is the last one: what is in it is gone. Readers that
     /// have it open read on. Whether anybody still needs it is the caller's to know.
     pub fn remove_oldest(&mut self) -> io::Result<()> {

@@ -52,14 +52,14 @@ impl Ledger for RecordedLedger {
     }
 }
 
-struct Run {
+pub(crate) struct Run {
     disk: Recorder,
-    tree: Arc<Tree>,
-    journal: Journal,
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) journal: Journal,
     /// Operations that laid down the image.
     laid: usize,
     /// Operations when it was open.
-    opened: usize,
+    pub(crate) opened: usize,
 }
 
 /// Nothing is kept longer than the order on disk needs it.
@@ -81,6 +81,17 @@ fn start(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint]) -> Run 
 
 /// `aging`: segments go as soon as they may.
 fn start_with(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint], aging: bool) -> Run {
+    let lifetimes: Option<Arc<dyn Lifetimes>> = aging.then(|| Arc::new(Nothing) as _);
+    start_kept(image, checkpoints, lifetimes)
+}
+
+/// `lifetimes`: days are over, are settled at once, and segments go as soon as they may.
+pub(crate) fn start_kept(
+    image: &BTreeMap<PathBuf, Vec<u8>>,
+    checkpoints: &[Checkpoint],
+    lifetimes: Option<Arc<dyn Lifetimes>>,
+) -> Run {
+    let aging = lifetimes.is_some();
     let disk = Recorder::with(image);
     let mut ledger = MemoryLedger::default();
     for checkpoint in checkpoints {
@@ -100,6 +111,9 @@ fn start_with(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint], ag
         retry: Duration::from_millis(1),
         retention: Duration::from_millis(1),
         replay_bytes: if aging { 1 } else { REPLAY_BYTES },
+        settle: Duration::from_millis(1),
+        settle_share: 100,
+        sweep: Duration::from_millis(2),
         ..Options::default()
     };
     let now_us = T0_US + if aging { 1_000_000_000_000 } else { 0 };
@@ -119,8 +133,8 @@ fn start_with(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint], ag
         &mut |_, _| replayed += 1,
     )
     .unwrap_or_else(|error| panic!("the image does not open: {error}"));
-    if aging {
-        journal.keep_for(Arc::new(Nothing));
+    if let Some(lifetimes) = lifetimes {
+        journal.keep_for(lifetimes);
     } else {
         assert_eq!(replayed, journal.durable().sequence());
     }
@@ -135,7 +149,12 @@ fn start_with(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint], ag
 
 /// Appends frames of 1 to 3 messages numbered from `next` on, in batches of changing size, and
 /// waits for each. Gives the acks seen: (operations until then, last entry).
-fn load(run: &Run, batches: usize, next: &mut i64, dice: &mut Dice) -> Vec<(usize, Position)> {
+pub(crate) fn load(
+    run: &Run,
+    batches: usize,
+    next: &mut i64,
+    dice: &mut Dice,
+) -> Vec<(usize, Position)> {
     let ident = Ident::new("352093081452251").expect("an ident");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -225,7 +244,7 @@ fn check(run: &Run, acked: Position) -> i64 {
 }
 
 /// Cuts the power somewhere in the record of a run; gives what is left and what had been acked.
-fn cut(
+pub(crate) fn cut(
     run: &Run,
     acks: &[(usize, Position)],
     before: Position,
@@ -259,7 +278,7 @@ fn cut(
     (image, checkpoints, acked, what)
 }
 
-fn number_from(name: &str, default: u64) -> u64 {
+pub(crate) fn number_from(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -267,7 +286,7 @@ fn number_from(name: &str, default: u64) -> u64 {
 }
 
 /// Says which run it was when a check in it fails.
-struct Seed(u64, String);
+pub(crate) struct Seed(pub(crate) u64, pub(crate) String);
 
 impl Drop for Seed {
     #[expect(clippy::print_stderr, reason = "a failing test says how to repeat it")]

@@ -1,7 +1,7 @@
 //! A file system in memory that records what is done to it, and the images that a power cut at any
 //! point of the record may leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,7 +22,7 @@ pub(crate) enum Op {
     Sync(Inode),
     Rename(PathBuf, PathBuf),
     Unlink(PathBuf),
-    SyncDir,
+    SyncDir(PathBuf),
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +51,10 @@ impl Recorder {
             file.write_at(content, 0).expect("in memory");
             file.sync_data().expect("in memory");
         }
-        recorder.sync_dir(Path::new(DIR)).expect("in memory");
+        let dirs: BTreeSet<_> = image.keys().filter_map(|path| path.parent()).collect();
+        for dir in dirs {
+            recorder.sync_dir(dir).expect("in memory");
+        }
         recorder
     }
 
@@ -105,14 +108,16 @@ impl Files for Recorder {
         Ok(())
     }
 
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        self.disk().ops.push(Op::SyncDir);
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk().ops.push(Op::SyncDir(dir.to_owned()));
         Ok(())
     }
 
-    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let disk = self.disk();
-        let names = disk.names.keys().filter_map(|path| path.file_name());
+        let names = disk.names.keys();
+        let names = names.filter(|path| path.parent() == Some(dir));
+        let names = names.filter_map(|path| path.file_name());
         Ok(names
             .map(|name| name.to_string_lossy().into_owned())
             .collect())
@@ -226,11 +231,14 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
                 }
                 !of_it
             }),
-            Op::SyncDir => {
-                for (_, op) in renames.drain(..) {
+            // names of its own folder only
+            Op::SyncDir(dir) => renames.retain(|(_, op)| {
+                let of_it = dir_of(op) == Some(dir);
+                if of_it {
                     rename(op, &mut names);
                 }
-            }
+                !of_it
+            }),
         }
     }
     let until = match left {
@@ -259,6 +267,13 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
         .into_iter()
         .map(|(path, inode)| (path, contents.remove(&inode).unwrap_or_default()))
         .collect()
+}
+
+fn dir_of(op: &Op) -> Option<&Path> {
+    match op {
+        Op::Create(path, _) | Op::Rename(path, _) | Op::Unlink(path) => path.parent(),
+        _ => None,
+    }
 }
 
 fn inode_of(op: &Op) -> Option<Inode> {

@@ -10,3 +10,4 @@
 
 mod cuts;
 mod disk;
+mod settling;

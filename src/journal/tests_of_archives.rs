@@ -1,0 +1,637 @@
+//! Segments and archives together: whatever is settled, merged, rewritten or cut off meanwhile, a
+//! read shows what a slow model says, each message once.
+
+use super::retention::Lifetimes;
+use super::tests::{append, frame, tree, wait_for};
+use super::*;
+use crate::archive::DAY_S;
+use crate::ids::{ChannelId, DeviceId, ManualClock};
+use crate::segment::{FileOps, OsFiles};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU32};
+
+const T0_US: i64 = 1_764_000_000_000_000;
+const DAY_US: i64 = DAY_S * 1_000_000;
+const DEVICES: u64 = 6;
+const CHANNEL: ChannelId = ChannelId(7);
+
+/// splitmix64: the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, bound: i64) -> i64 {
+        (self.next() >> 1).cast_signed() % bound
+    }
+}
+
+/// A ttl for each device, one for the channel; 0: it is gone.
+struct Kept {
+    devices_s: [AtomicU32; 7],
+    channel_s: AtomicU32,
+}
+
+impl Kept {
+    fn new(device_s: u32, channel_s: u32) -> Arc<Self> {
+        Arc::new(Self {
+            devices_s: std::array::from_fn(|_| AtomicU32::new(device_s)),
+            channel_s: AtomicU32::new(channel_s),
+        })
+    }
+
+    fn of(&self, device: u64) -> &AtomicU32 {
+        &self.devices_s[usize::try_from(device).expect("small")]
+    }
+}
+
+impl Lifetimes for Kept {
+    fn channel(&self, _: ChannelId) -> Option<(AccountId, u32)> {
+        Some((AccountId(1), self.channel_s.load(Ordering::Relaxed)))
+    }
+
+    fn device(&self, device: DeviceId) -> Option<(AccountId, u32)> {
+        let ttl_s = self.of(device.0).load(Ordering::Relaxed);
+        (ttl_s > 0).then_some((AccountId(3), ttl_s))
+    }
+}
+
+/// What a message is known by: device time, entry, which of the entry.
+type Known = (i64, u64, u32);
+
+/// Everything that was ever stored.
+#[derive(Default, Clone)]
+struct Model {
+    /// Device, server time, and what it is known by.
+    messages: Vec<(u64, i64, Known)>,
+}
+
+impl Model {
+    fn of_device(&self, kept: &Kept, device: u64, now_us: i64) -> Vec<Known> {
+        let ttl_us = i64::from(kept.of(device).load(Ordering::Relaxed)) * 1_000_000;
+        let mut known: Vec<_> = self
+            .messages
+            .iter()
+            .filter(|(of, at_us, _)| *of == device && at_us + ttl_us > now_us)
+            .map(|(_, _, known)| *known)
+            .collect();
+        known.sort_unstable();
+        known
+    }
+}
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 16 * 1024,
+        checkpoint: Duration::from_millis(1),
+        statistics_flush: Duration::from_millis(1),
+        retry: Duration::from_millis(5),
+        replay_bytes: 1,
+        retention: Duration::from_millis(1),
+        storage: Duration::from_millis(3),
+        settle: Duration::from_millis(1),
+        settle_share: 100,
+        sweep: Duration::from_millis(1),
+        ..Options::default()
+    }
+}
+
+fn open(
+    dir: &Path,
+    ledger: &MemoryLedger,
+    clock: &Arc<ManualClock>,
+    files: Arc<dyn Files>,
+) -> Result<Journal, OpenError> {
+    Journal::open(
+        dir,
+        options(),
+        tree(),
+        Box::new(ledger.clone()),
+        Arc::clone(clock) as Arc<dyn Clock>,
+        files,
+        &mut |_, _| {},
+    )
+}
+
+/// A batch of frames of one to three parts, with late records among them.
+fn write(journal: &Journal, clock: &ManualClock, model: &mut Model, dice: &mut Dice) {
+    let mut batch = Batch::new();
+    let mut sequence = journal.appended().sequence();
+    for _ in 0..=dice.below(4) {
+        clock.advance_us(1);
+        let at_us = clock.now_us();
+        sequence += 1;
+        let mut parts = Vec::new();
+        let mut index = 0;
+        for _ in 0..=dice.below(3) {
+            let device = 1 + u64::try_from(dice.below(DEVICES.cast_signed())).expect("small");
+            let times: Vec<i64> = (0..=dice.below(4))
+                .map(|_| match dice.below(10) {
+                    // a month of flash
+                    0 => at_us / 1000 - dice.below(40 * DAY_S * 1000),
+                    1 => at_us / 1000 + dice.below(DAY_S * 1000),
+                    // equal times
+                    2..5 => at_us / 10_000_000 * 10_000,
+                    _ => at_us / 1000,
+                })
+                .collect();
+            for time_ms in &times {
+                model
+                    .messages
+                    .push((device, at_us, (*time_ms, sequence, index)));
+                index += 1;
+            }
+            parts.push((device, 3, times));
+        }
+        let parts: Vec<(u64, u64, &[i64])> = parts
+            .iter()
+            .map(|(device, account, times)| (*device, *account, times.as_slice()))
+            .collect();
+        frame(&mut batch, at_us, &parts, 100);
+    }
+    let last = append(journal, &mut batch);
+    assert!(!wait_for(journal, last).failed);
+}
+
+fn known(messages: Messages) -> Vec<Known> {
+    messages
+        .map(|message| message.expect("readable"))
+        .map(|message| {
+            let sequence = message.position.sequence();
+            (message.timestamp_ms(), sequence, message.index)
+        })
+        .collect()
+}
+
+/// All devices, whole and by random ranges.
+fn check(journal: &Journal, kept: &Kept, model: &Model, now_us: i64, dice: &mut Dice) {
+    for device in 1..=DEVICES {
+        let expected = model.of_device(kept, device, now_us);
+        let read = |range| known(journal.read_device(DeviceId(device), range));
+        assert_eq!(read(Range::default()), expected, "device {device}");
+        for _ in 0..3 {
+            let from = now_us / 1000 - dice.below(50 * DAY_S * 1000);
+            let range = Range {
+                from,
+                to: from + dice.below(20 * DAY_S * 1000),
+                count: usize::try_from(dice.below(300)).expect("small"),
+                reverse: dice.below(2) == 0,
+            };
+            let fits = |known: &&Known| known.0 >= range.from && known.0 <= range.to;
+            let fitting = expected.iter().copied();
+            let fitting: Vec<Known> = fitting.filter(|known| fits(&known)).collect();
+            let wanted: Vec<Known> = if range.reverse {
+                fitting.into_iter().rev().take(range.count).collect()
+            } else {
+                fitting.into_iter().take(range.count).collect()
+            };
+            assert_eq!(read(range), wanted, "device {device}, {range:?}");
+        }
+    }
+    let ttl_us = i64::from(kept.channel_s.load(Ordering::Relaxed)) * 1_000_000;
+    let mut of_channel: Vec<_> = model
+        .messages
+        .iter()
+        .filter(|(_, at_us, _)| at_us + ttl_us > now_us)
+        .map(|(_, _, (time_ms, sequence, index))| (*sequence, *index, *time_ms))
+        .collect();
+    of_channel.sort_unstable();
+    let read = known(journal.read_channel(CHANNEL, Range::default()));
+    let read: Vec<_> = read
+        .into_iter()
+        .map(|(time_ms, sequence, index)| (sequence, index, time_ms))
+        .collect();
+    assert_eq!(read, of_channel);
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(std::time::Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until all sealed segments of days that are over are settled.
+fn settled(journal: &Journal) {
+    until("settled", || {
+        let segments = journal.catalog().segments();
+        let sealed = segments.iter().filter(|segment| segment.is_sealed());
+        let last = sealed.map(|segment| segment.next() - 1).max().unwrap_or(0);
+        journal.archives().view().settled >= last
+    });
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    OsFiles.list(&dir.join(ARCHIVES_DIR)).expect("there")
+}
+
+/// Nothing lies in the folder that the list does not name.
+fn nothing_is_left_over(journal: &Journal, dir: &Path) {
+    let view = journal.archives().view();
+    let mut named: Vec<String> = view
+        .archives
+        .iter()
+        .map(|one| {
+            one.path()
+                .file_name()
+                .expect("a file")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    named.push(archive::LIST.to_owned());
+    named.sort_unstable();
+    assert_eq!(names(dir), named);
+}
+
+#[test]
+fn reads_are_those_of_a_slow_model_over_random_histories() {
+    for seed in 1..=4 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ledger = MemoryLedger::default();
+        let clock = Arc::new(ManualClock::new(T0_US));
+        let kept = Kept::new(60 * 86_400, 5 * 86_400);
+        let mut model = Model::default();
+        let mut dice = Dice(seed);
+        let start = || {
+            let journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("it opens");
+            journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+            journal
+        };
+        let mut journal = start();
+        for step in 0..400 {
+            write(&journal, &clock, &mut model, &mut dice);
+            match dice.below(30) {
+                0 => clock.advance_us(DAY_US),
+                1 => {
+                    let device = u64::try_from(1 + dice.below(6)).expect("small");
+                    let ttl_s = kept.of(device).load(Ordering::Relaxed);
+                    let less = u32::try_from(dice.below(20 * DAY_S)).expect("small");
+                    kept.of(device)
+                        .store(ttl_s.saturating_sub(less).max(60), Ordering::Relaxed);
+                }
+                2 => {
+                    drop(journal);
+                    journal = start();
+                }
+                3..6 => journal.telemetry_kept(journal.durable()),
+                6..9 => check(&journal, &kept, &model, clock.now_us(), &mut dice),
+                9 => settled_days(&journal),
+                _ => clock.advance_us(dice.below(DAY_US / 20)),
+            }
+            if step % 100 == 99 {
+                check(&journal, &kept, &model, clock.now_us(), &mut dice);
+            }
+        }
+        journal.telemetry_kept(journal.durable());
+        clock.advance_us(2 * DAY_US);
+        write(&journal, &clock, &mut model, &mut dice);
+        settled(&journal);
+        check(&journal, &kept, &model, clock.now_us(), &mut dice);
+        let view = journal.archives().view();
+        assert!(view.settled > 200, "seed {seed}: {}", view.settled);
+        until("old segments go", || {
+            journal.catalog().segments()[0].first() > 100
+        });
+        check(&journal, &kept, &model, clock.now_us(), &mut dice);
+        assert_eq!(journal.audit().expect("readable").differences, []);
+        journal.shutdown();
+        nothing_is_left_over(&journal, dir.path());
+        let verified = verify::verify(&OsFiles, dir.path(), true).expect("readable");
+        assert_eq!(verified.findings, []);
+        assert!(verified.archived > 0);
+    }
+}
+
+/// Gives the settler a moment.
+fn settled_days(journal: &Journal) {
+    let before = journal.archives().view().settled;
+    for _ in 0..20 {
+        if journal.archives().view().settled != before {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_day_becomes_one_archive_of_each_class_and_space_comes_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::new(T0_US));
+    let kept = Kept::new(100 * 86_400, 60);
+    kept.of(1).store(86_400, Ordering::Relaxed);
+    let mut model = Model::default();
+    let mut dice = Dice(7);
+    let journal = open(
+        dir.path(),
+        &MemoryLedger::default(),
+        &clock,
+        Arc::new(OsFiles),
+    )
+    .expect("opens");
+    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+    for _ in 0..300 {
+        write(&journal, &clock, &mut model, &mut dice);
+    }
+    assert_eq!(journal.archives().view().settled, 0, "its day is not over");
+    clock.advance_us(DAY_US);
+    write(&journal, &clock, &mut model, &mut dice);
+    settled(&journal);
+    let day = archive::day_of(T0_US);
+    let of_day = |class| {
+        let view = journal.archives().view();
+        let these = view
+            .archives
+            .iter()
+            .filter(|one| (one.day(), one.class()) == (day, class));
+        these.map(|one| one.totals().messages).collect::<Vec<_>>()
+    };
+    let count = |device| {
+        let of_device =
+            |(of, at_us, _): &&(u64, i64, Known)| *of == device && *at_us < T0_US + DAY_US;
+        model.messages.iter().filter(of_device).count() as u64
+    };
+    let others: u64 = (2..=DEVICES).map(count).sum();
+    until("merged", || of_day(4) == [others]);
+    // device 1 has a ttl of a day: it was past it when it was settled
+    assert_eq!(of_day(0), [0u64; 0]);
+    check(&journal, &kept, &model, clock.now_us(), &mut dice);
+
+    // a quarter dead: the others stay
+    let before = journal.archives().view().archives[0].length();
+    kept.of(2).store(60, Ordering::Relaxed);
+    kept.of(3).store(60, Ordering::Relaxed);
+    until("rewritten", || of_day(4) == [others - count(2) - count(3)]);
+    assert!(journal.archives().view().archives[0].length() < before);
+    check(&journal, &kept, &model, clock.now_us(), &mut dice);
+    for device in 4..=DEVICES {
+        kept.of(device).store(60, Ordering::Relaxed);
+    }
+    until("all is gone", || of_day(4).is_empty());
+    journal.telemetry_kept(journal.durable());
+    until("segments are gone", || {
+        journal.catalog().segments().len() <= 2
+    });
+    until("no file is left", || {
+        !names(dir.path())
+            .iter()
+            .any(|name| name.starts_with(&format!("{day:06}")))
+    });
+    assert_eq!(journal.audit().expect("readable").differences, []);
+}
+
+#[test]
+fn what_archives_hold_is_counted_for_who_owns_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::new(T0_US));
+    let kept = Kept::new(100 * 86_400, 60);
+    let tree = tree();
+    let journal = Journal::open(
+        dir.path(),
+        options(),
+        Arc::clone(&tree),
+        Box::new(MemoryLedger::default()),
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        Arc::new(OsFiles),
+        &mut |_, _| {},
+    )
+    .expect("opens");
+    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+    let mut model = Model::default();
+    let mut dice = Dice(3);
+    for _ in 0..200 {
+        write(&journal, &clock, &mut model, &mut dice);
+    }
+    // an empty record of this time is 7 bytes
+    let stored = |id| {
+        let account = tree.account(AccountId(id)).expect("inserted");
+        account.admitted(Dimension::DeviceStorage, 0)
+    };
+    let expected = |model: &Model| model.messages.len() as u64 * 7;
+    until("counted from segments", || stored(3) == expected(&model));
+    clock.advance_us(DAY_US);
+    write(&journal, &clock, &mut model, &mut dice);
+    settled(&journal);
+    journal.telemetry_kept(journal.durable());
+    until("old segments go", || {
+        journal.catalog().segments().len() <= 2
+    });
+    until("counted from archives", || stored(1) == expected(&model));
+    kept.of(1).store(60, Ordering::Relaxed);
+    model
+        .messages
+        .retain(|(device, at_us, _)| *device != 1 || *at_us > T0_US + DAY_US);
+    until("a lowered ttl counts at once", || {
+        stored(3) == expected(&model)
+    });
+}
+
+/// The machine's files, where operations in the archives' folder are counted and one of them, or
+/// all from one on, fails.
+#[derive(Clone)]
+struct Failing {
+    folder: PathBuf,
+    /// Operations until it fails.
+    left: Arc<AtomicI64>,
+    /// Does everything fail from there on?
+    dead: bool,
+    kind: io::ErrorKind,
+}
+
+struct FailingFile {
+    file: Box<dyn FileOps>,
+    files: Failing,
+}
+
+impl Failing {
+    fn tick(&self) -> io::Result<()> {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        if left == 0 || self.dead && left < 0 {
+            return Err(self.kind.into());
+        }
+        Ok(())
+    }
+
+    fn tick_at(&self, path: &Path) -> io::Result<()> {
+        let inside = path == self.folder || path.parent() == Some(&self.folder);
+        if inside { self.tick() } else { Ok(()) }
+    }
+}
+
+impl Files for Failing {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
+        self.tick_at(path)?;
+        let file = OsFiles.create(path)?;
+        if path.parent() != Some(&self.folder) {
+            return Ok(file);
+        }
+        Ok(Box::new(FailingFile {
+            file,
+            files: self.clone(),
+        }))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
+        OsFiles.open(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.tick_at(from)?;
+        OsFiles.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.tick_at(path)?;
+        OsFiles.unlink(path)
+    }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFiles.create_dir(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.tick_at(dir)?;
+        OsFiles.sync_dir(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsFiles.list(dir)
+    }
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        OsFiles.free_space(dir)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        OsFiles.lock(path)
+    }
+}
+
+impl FileOps for FailingFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.files.tick()?;
+        self.file.write_at(bytes, offset)
+    }
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.file.allocate(length)
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.truncate(length)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.files.tick()?;
+        self.file.sync_data()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}
+
+/// Three days of journal, nothing settled, and the model of it.
+fn three_days(dir: &Path, ledger: &MemoryLedger, clock: &Arc<ManualClock>) -> Model {
+    let mut model = Model::default();
+    let mut dice = Dice(11);
+    let journal = open(dir, ledger, clock, Arc::new(OsFiles)).expect("opens");
+    for _ in 0..3 {
+        for _ in 0..20 {
+            write(&journal, clock, &mut model, &mut dice);
+        }
+        clock.advance_us(DAY_US);
+    }
+    write(&journal, clock, &mut model, &mut dice);
+    journal.shutdown();
+    model
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("there") {
+        let entry = entry.expect("there");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+/// Lets the operation `nth` in the archives' folder fail while everything is settled and merged;
+/// `dead`: and all behind it, as if the process had been killed there. Says whether there were
+/// that many.
+fn fails_at(nth: i64, dead: bool, kind: io::ErrorKind, from: &(PathBuf, Model, i64)) -> bool {
+    let (prepared, model, now_us) = from;
+    let dir = tempfile::tempdir().expect("a folder");
+    copy(prepared, dir.path());
+    let clock = Arc::new(ManualClock::new(*now_us));
+    let kept = Kept::new(100 * 86_400, 86_400 * 31);
+    let files = Failing {
+        folder: dir.path().join(ARCHIVES_DIR),
+        left: Arc::new(AtomicI64::new(i64::MAX)),
+        dead,
+        kind,
+    };
+    let ledger = MemoryLedger::default();
+    let journal = open(dir.path(), &ledger, &clock, Arc::new(files.clone())).expect("opens");
+    files.left.store(nth, Ordering::SeqCst);
+    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+    let mut dice = Dice(5);
+    let done = || {
+        let view = journal.archives().view();
+        let days: std::collections::BTreeSet<_> = view
+            .archives
+            .iter()
+            .map(|one| (one.day(), one.class()))
+            .collect();
+        view.archives.len() == days.len() && view.settled + 10 > journal.durable().sequence()
+    };
+    if dead {
+        until("it fails or is done", || {
+            files.left.load(Ordering::SeqCst) < 0 || done()
+        });
+        check(&journal, &kept, model, *now_us, &mut dice);
+        journal.shutdown();
+        drop(journal);
+        let journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
+        nothing_is_left_over(&journal, dir.path());
+        check(&journal, &kept, model, *now_us, &mut dice);
+        journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+        settled(&journal);
+        check(&journal, &kept, model, *now_us, &mut dice);
+    } else {
+        until("done in spite of it", done);
+        check(&journal, &kept, model, *now_us, &mut dice);
+        journal.shutdown();
+        assert!(journal.failed().is_none(), "the journal goes on");
+        drop(journal);
+        let journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
+        nothing_is_left_over(&journal, dir.path());
+        check(&journal, &kept, model, *now_us, &mut dice);
+    }
+    let verified = verify::verify(&OsFiles, dir.path(), true).expect("readable");
+    assert_eq!(verified.findings, [], "operation {nth}");
+    files.left.load(Ordering::SeqCst) < 0
+}
+
+#[test]
+fn a_failure_or_a_kill_at_any_step_of_settling_loses_nothing_and_doubles_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::new(T0_US));
+    let model = three_days(dir.path(), &MemoryLedger::default(), &clock);
+    let prepared = (dir.path().to_owned(), model, clock.now_us());
+    let mut nth = 0;
+    while fails_at(nth, true, io::ErrorKind::Other, &prepared) {
+        nth += 1;
+    }
+    assert!(nth > 30, "{nth} steps");
+    for step in (0..nth).step_by(3) {
+        let kind = if step % 2 == 0 {
+            io::ErrorKind::Other
+        } else {
+            io::ErrorKind::StorageFull
+        };
+        fails_at(step, false, kind, &prepared);
+    }
+}
