@@ -23,6 +23,7 @@
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
 //! | [`journal`] | the durable log of frames and charges: group commit, watermark, checkpoints, reads |
 //! | [`metrics`] | every metric name and label; the page that Prometheus scrapes |
+//! | [`raw`] | raw traffic: chunks received and sent, kept within a budget, in segments of its own |
 //! | [`registry`] | accounts, channels, devices, tokens as items; who owns, who may use; (channel, ident) -> device |
 //! | [`replay`] | captures to TCP streams, streams to what a decoder says of them |
 //! | [`router`] | live connections and how to reach them; who follows new messages |
@@ -43,6 +44,7 @@ pub mod events;
 pub mod ids;
 pub mod journal;
 pub mod metrics;
+pub mod raw;
 pub mod registry;
 pub mod replay;
 pub mod router;

@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["protocols"]),
     ("segment", &["metrics"]),
     ("events", &["segment", "metrics"]),
+    ("raw", &["segment", "metrics"]),
     // An archive's blocks use the varints of records.
     ("archive", &["segment", "protocols"]),
     (
@@ -45,6 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "router",
             "journal",
             "events",
+            "raw",
             "account",
             "metrics",
             "config",
@@ -59,6 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "router",
             "journal",
             "events",
+            "raw",
             "account",
             "metrics",
             "config",

@@ -301,6 +301,7 @@ fn channel(state: &State, item: &ChannelItem, wants: &Wants) -> Map<String, Valu
     sheet.base("isolated", item.isolated);
     sheet.base("unknown", word(item.unknown));
     sheet.base("takeover", word(item.takeover));
+    sheet.more("keep_packets", || item.keep_packets.into());
     sheet.base_with("metadata", || Value::Object(item.metadata.clone()));
     sheet.more("protocols", || {
         item.protocols
@@ -384,6 +385,7 @@ fn device(state: &State, item: &DeviceItem, wants: &Wants) -> Map<String, Value>
     sheet.more("protocol_name", || {
         protocols::by_number(item.protocol).map_or(Value::Null, |p| p.info.name.into())
     });
+    sheet.more("keep_packets", || item.keep_packets.into());
     sheet.more("moved", || seconds(item.moved_us));
     for name in ["media_size", "media_traffic", "media_blocked"] {
         sheet.more(name, || 0.into());

@@ -222,6 +222,7 @@ pub(super) fn new_channel(cid: AccountId) -> ChannelItem {
         allow: Vec::new(),
         tls: None,
         messages_ttl_s: CHANNEL_MESSAGES_TTL_S,
+        keep_packets: false,
         configuration: Map::new(),
         metadata: Map::new(),
         stamp: Stamp::default(),
@@ -280,6 +281,7 @@ fn channel(item: &mut ChannelItem, body: &Map<String, Value>, mode: Mode) -> Don
                 item.configuration = object(name, value, &item.configuration, mode)?;
             }
             "messages_ttl" => item.messages_ttl_s = number(name, value)?,
+            "keep_packets" => item.keep_packets = flag(name, value)?,
             "port" if mode == Mode::Create => item.port = number(name, value)?,
             "port" => {
                 if number::<u16>(name, value)? != item.port {
@@ -336,6 +338,7 @@ pub(super) fn new_device(cid: AccountId) -> DeviceItem {
         settings: SettingsText::default(),
         messages_ttl_s: DEVICE_MESSAGES_TTL_S,
         messages_rotate: 0,
+        keep_packets: false,
         configuration: Map::new(),
         metadata: Map::new(),
         moved_us: 0,
@@ -400,6 +403,7 @@ fn device(item: &mut DeviceItem, body: &Map<String, Value>, mode: Mode) -> Done 
             "configuration" => configure(item, kind, value, mode)?,
             "messages_ttl" => item.messages_ttl_s = number(name, value)?,
             "messages_rotate" => item.messages_rotate = number(name, value)?,
+            "keep_packets" => item.keep_packets = flag(name, value)?,
             // there is no media here: a number is taken so that clients that send it go on
             "media_ttl" | "media_rotate" => drop(number::<u64>(name, value)?),
             "metadata" => item.metadata = object(name, value, &item.metadata, mode)?,

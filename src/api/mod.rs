@@ -24,6 +24,7 @@ mod items;
 mod live;
 mod messages;
 mod openapi;
+mod packets;
 mod records;
 mod register;
 mod routes;
@@ -34,6 +35,7 @@ pub use upkeep::upkeep;
 
 use crate::control::Control;
 use crate::metrics::{Metrics, names};
+use crate::raw::RawTraffic;
 use crate::registry::items::TokenItem;
 use axum::http::StatusCode;
 use std::sync::Arc;
@@ -51,6 +53,8 @@ pub struct State {
     pub control: Arc<Control>,
     /// The metrics page.
     pub metrics: Arc<Metrics>,
+    /// Raw traffic.
+    pub raw: Arc<RawTraffic>,
     /// Asked by `/health/ready`. Must not block.
     pub ready: Ready,
     bodies: Arc<Semaphore>,
@@ -58,10 +62,16 @@ pub struct State {
 
 impl State {
     /// Brings them together.
-    pub fn new(control: Arc<Control>, metrics: Arc<Metrics>, ready: Ready) -> Arc<Self> {
+    pub fn new(
+        control: Arc<Control>,
+        metrics: Arc<Metrics>,
+        raw: Arc<RawTraffic>,
+        ready: Ready,
+    ) -> Arc<Self> {
         Arc::new(Self {
             control,
             metrics,
+            raw,
             ready,
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
         })

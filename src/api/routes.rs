@@ -6,7 +6,7 @@ use super::answer::{Answer, Error};
 use super::call::Call;
 use super::edit::Mode;
 use super::items::{self, Kind};
-use super::{live, messages, records, register};
+use super::{live, messages, packets, records, register};
 use axum::http::Method;
 use std::sync::Arc;
 
@@ -120,6 +120,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::DELETE, "gw/channels/{channels}/connections/{connections}", sub(CHANNELS, "connections"), "Close connections", |c| live::close_connections(c, Kind::Channel)),
     route(Method::GET, "gw/channels/{channels}/idents/{idents}", sub(CHANNELS, "idents"), "Idents that no device has", live::idents),
     route(Method::GET, "gw/channels/{channels}/idents", sub(CHANNELS, "idents"), "Idents that no device has", live::idents),
+    route(Method::GET, "gw/channels/{channels}/idents/{idents}/packets", sub(CHANNELS, "packets"), "Raw traffic of idents", packets::of_channels),
     route(Method::GET, "gw/channels/{channels}/messages", sub(CHANNELS, "messages"), "Messages of the buffer, by time or like a queue", messages::of_channels),
     route(Method::DELETE, "gw/channels/{channels}/messages", sub(CHANNELS, "messages"), "Clear the buffer", messages::clear_channels),
     // devices
@@ -132,6 +133,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::PUT, "gw/devices/{devices}/cid", own(DEVICES), "Move devices to another account", |c| items::relocate(c, Kind::Device)),
     route(Method::GET, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Open connections", |c| live::list_connections(c, Kind::Device)),
     route(Method::DELETE, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Close connections", |c| live::close_connections(c, Kind::Device)),
+    route(Method::GET, "gw/devices/{devices}/packets", sub(DEVICES, "packets"), "Raw traffic of devices", packets::of_devices),
     route(Method::GET, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Messages, by the device's time", messages::of_devices),
     route(Method::POST, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Register messages", register::messages),
     route(Method::GET, "gw/devices/{devices}/telemetry/{telemetry}", sub(DEVICES, "telemetry"), "The newest value of parameters", live::telemetry),

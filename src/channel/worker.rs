@@ -19,6 +19,7 @@ use crate::config::Prefix;
 use crate::ids::{ChannelId, Clock, ConnectionId, Position, Pulse};
 use crate::journal::{Batch, Journal, Permit};
 use crate::metrics::{Counter, LocalBuckets, Metrics, SECONDS, names};
+use crate::raw::RawTraffic;
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
 
@@ -45,6 +46,8 @@ pub struct Deps {
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Raw traffic.
+    pub raw: Arc<RawTraffic>,
     /// Who hears of events.
     pub events: Arc<dyn EventSink>,
     /// The bounds that an operator may set.

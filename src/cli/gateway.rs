@@ -17,6 +17,7 @@ use crate::events::{Code, Event, Events, Origin};
 use crate::ids::{AccountId, ChannelId, Clock, DeviceId, Position, SystemClock};
 use crate::journal::{self, EntryRef, Journal, Lifetimes};
 use crate::metrics::Metrics;
+use crate::raw::{self, RAW_DIR, RawTraffic};
 use crate::registry::items::{ChannelItem, Source};
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) journal: journal::Options,
     /// What control is told.
     pub(crate) control: control::Options,
+    /// What is kept of raw traffic.
+    pub(crate) raw: raw::Options,
 }
 
 impl Settings {
@@ -76,14 +79,27 @@ impl Settings {
                 ports: (config.gateway.ports.first, config.gateway.ports.last),
                 move_interval: config.gateway.move_interval.0,
             },
+            raw: raw::Options {
+                budget_bytes: config.packets.budget.0,
+                keep_us: i64::try_from(config.packets.keep.0.as_micros()).unwrap_or(i64::MAX),
+                always: config.packets.always,
+                node: config.journal.node,
+            },
         }
     }
 
     /// For a command that has the directory to itself: no listeners, one worker.
     pub(crate) fn alone() -> Self {
+        let all = Self::of(&Config::default());
         Self {
             workers: 1,
-            ..Self::of(&Config::default())
+            // what to forget is the gateway's own to say
+            raw: raw::Options {
+                budget_bytes: u64::MAX,
+                keep_us: i64::MAX,
+                ..all.raw
+            },
+            ..all
         }
     }
 }
@@ -96,6 +112,7 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Arc<Metrics>,
     channels: Arc<Channels>,
     events: Arc<Events>,
+    raw: Arc<RawTraffic>,
     journal: Journal,
     telemetry: Arc<TelemetryKeeper>,
     /// The checkpoints and the data directory, for a backup.
@@ -196,7 +213,7 @@ impl Gateway {
         )
         .map_err(|error| data(&error))?;
         let events = Events::open(
-            files,
+            Arc::clone(&files),
             &dir.join(EVENTS_DIR),
             settings.journal.node,
             Arc::clone(&clock),
@@ -227,11 +244,19 @@ impl Gateway {
             Arc::clone(&clock),
         )));
         metrics.add_source(Arc::new(JournalSeries::new(journal.clone())));
+        let raw = Arc::new(RawTraffic::open(
+            files,
+            &dir.join(RAW_DIR),
+            settings.raw,
+            Arc::clone(&clock),
+            &metrics,
+        ));
         let deps = Deps {
             registry: Arc::clone(&registry),
             journal: journal.clone(),
             router: Arc::clone(&router),
             metrics: Arc::clone(&metrics),
+            raw: Arc::clone(&raw),
             clock: Arc::clone(&clock),
             events: Arc::clone(&events) as Arc<dyn channel::EventSink>,
             bounds: settings.bounds,
@@ -263,6 +288,7 @@ impl Gateway {
             metrics,
             channels,
             events,
+            raw,
             journal,
             telemetry: Arc::new(telemetry),
             at_rest,
@@ -286,6 +312,7 @@ impl Gateway {
         api::State::new(
             Arc::clone(&self.control),
             Arc::clone(&self.metrics),
+            Arc::clone(&self.raw),
             Arc::new(ready),
         )
     }
@@ -335,13 +362,14 @@ impl Gateway {
     pub(crate) async fn stop(self, deadline: Duration) -> usize {
         let cut_off = self.channels.drain(deadline).await;
         let (journal, events) = (self.journal.clone(), Arc::clone(&self.events));
-        let telemetry = Arc::clone(&self.telemetry);
+        let (telemetry, raw) = (Arc::clone(&self.telemetry), Arc::clone(&self.raw));
         let state = self.state();
         let ended = tokio::task::spawn_blocking(move || {
             state.finish();
             telemetry.stop();
             journal.shutdown();
             events.shutdown();
+            raw.shutdown();
         });
         if ended.await.is_err() {
             tracing::error!("the journal did not end in order");

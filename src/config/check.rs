@@ -1,7 +1,8 @@
 //! From what is written to what can be.
 
 use super::raw::{
-    AccountRaw, BoundsRaw, ChannelRaw, DeviceRaw, GatewayRaw, HttpRaw, JournalRaw, LimitRaw, Raw,
+    AccountRaw, BoundsRaw, ChannelRaw, DeviceRaw, GatewayRaw, HttpRaw, JournalRaw, LimitRaw,
+    PacketsRaw, Raw,
 };
 use super::units::{Bytes, Span};
 use super::{ConfigError, nearest};
@@ -28,6 +29,8 @@ pub struct Config {
     pub bounds: BoundsRaw,
     /// The log of messages and charges.
     pub journal: JournalRaw,
+    /// Raw traffic.
+    pub packets: PacketsRaw,
     /// Accounts.
     pub accounts: Vec<AccountConfig>,
     /// Indices of the accounts, each parent before its children.
@@ -111,6 +114,7 @@ pub fn check(raw: &Raw) -> Result<Config, Vec<ConfigError>> {
         http: raw.http.clone(),
         bounds: raw.bounds.clone(),
         journal: raw.journal.clone(),
+        packets: raw.packets.clone(),
         accounts_in_order,
         ..Config::default()
     };
@@ -293,6 +297,21 @@ impl<'a> Check<'a> {
             journal.checkpoint,
             ms(50),
             secs(60),
+        );
+        let packets = &raw.packets;
+        if packets.budget != Bytes(0) {
+            self.size(
+                "packets.budget",
+                packets.budget,
+                Bytes(4 << 20),
+                Bytes(1 << 44),
+            );
+        }
+        self.span(
+            "packets.keep".into(),
+            packets.keep,
+            secs(60),
+            CHANNEL_TTL_MAX,
         );
     }
 

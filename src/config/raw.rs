@@ -19,6 +19,8 @@ pub struct Raw {
     pub bounds: BoundsRaw,
     /// The log of messages and charges.
     pub journal: JournalRaw,
+    /// Raw traffic.
+    pub packets: PacketsRaw,
     /// Accounts that the file owns.
     pub accounts: Vec<AccountRaw>,
     /// Limits that the file owns.
@@ -153,6 +155,28 @@ impl Default for JournalRaw {
             segment: Bytes(64 << 20),
             checkpoint: Span::millis(500),
             node: 0,
+        }
+    }
+}
+
+/// Raw traffic: what is kept of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PacketsRaw {
+    /// Its bytes on disk; 0: none is kept.
+    pub budget: Bytes,
+    /// How long it is kept at most.
+    pub keep: Span,
+    /// Of every channel, whether it asks for it or not.
+    pub always: bool,
+}
+
+impl Default for PacketsRaw {
+    fn default() -> Self {
+        Self {
+            budget: Bytes(1 << 30),
+            keep: Span::secs(7 * 86_400),
+            always: false,
         }
     }
 }
@@ -379,6 +403,8 @@ pub struct ChannelRaw {
     pub tls: Option<TlsRaw>,
     /// How long its buffer keeps messages.
     pub messages_ttl: Span,
+    /// Its raw traffic is kept.
+    pub keep_packets: bool,
     /// Free data.
     pub metadata: Map<String, Value>,
 }
@@ -399,6 +425,7 @@ impl Default for ChannelRaw {
             allow: Vec::new(),
             tls: None,
             messages_ttl: Span::secs(86_400),
+            keep_packets: false,
             metadata: Map::new(),
         }
     }
@@ -428,6 +455,8 @@ pub struct DeviceRaw {
     pub enabled: bool,
     /// How long its messages are kept.
     pub messages_ttl: Span,
+    /// Its raw traffic is kept.
+    pub keep_packets: bool,
     /// Free data.
     pub metadata: Map<String, Value>,
 }
@@ -445,6 +474,7 @@ impl Default for DeviceRaw {
             time_zone: None,
             enabled: true,
             messages_ttl: Span::secs(31_536_000),
+            keep_packets: false,
             metadata: Map::new(),
         }
     }

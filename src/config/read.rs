@@ -31,6 +31,7 @@ pub(super) fn read(text: &str) -> (Raw, Vec<ConfigError>) {
             "gateway" => raw.gateway = one(&key, value, &mut mistakes),
             "http" => raw.http = one(&key, value, &mut mistakes),
             "bounds" => raw.bounds = one(&key, value, &mut mistakes),
+            "packets" => raw.packets = one(&key, value, &mut mistakes),
             "journal" => raw.journal = one(&key, value, &mut mistakes),
             "accounts" => raw.accounts = several(&key, value, &mut mistakes),
             "limits" => raw.limits = several(&key, value, &mut mistakes),

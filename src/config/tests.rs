@@ -112,6 +112,7 @@ fn every_option_is_documented_in_the_default_text() {
         ("http", read::fields_of::<HttpRaw>()),
         ("bounds", read::fields_of::<BoundsRaw>()),
         ("journal", read::fields_of::<JournalRaw>()),
+        ("packets", read::fields_of::<PacketsRaw>()),
         ("accounts", read::fields_of::<AccountRaw>()),
         ("limits", read::fields_of::<LimitRaw>()),
         ("channels", read::fields_of::<ChannelRaw>()),
@@ -129,5 +130,5 @@ fn every_option_is_documented_in_the_default_text() {
         }
         assert!(!fields.is_empty(), "{section}");
     }
-    assert_eq!(read::fields_of::<Raw>().len(), 8);
+    assert_eq!(read::fields_of::<Raw>().len(), 9);
 }

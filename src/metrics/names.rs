@@ -120,6 +120,14 @@ table! {
     EVENTS_LOST Counter "tollgate_events_lost_total" []
         "Events that were given up because their queue was full.";
 
+    // raw traffic
+    RAW_CHUNKS Counter "tollgate_raw_chunks_total" []
+        "Chunks of raw traffic that were taken to be kept.";
+    RAW_CHUNKS_LOST Counter "tollgate_raw_chunks_lost_total" []
+        "Chunks of raw traffic that were not kept: too many waited, or the disk would not take them.";
+    RAW_BYTES Gauge "tollgate_raw_bytes" []
+        "Bytes of raw traffic on disk.";
+
     // the journal
     JOURNAL_COMMIT_SECONDS Histogram "tollgate_journal_commit_seconds" []
         "Time of one group commit: write and fdatasync.";

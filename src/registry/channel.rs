@@ -27,6 +27,8 @@ pub struct ChannelState {
     pub takeover: Takeover,
     /// A disabled channel has no listener.
     pub enabled: bool,
+    /// Its raw traffic is kept.
+    pub keep_packets: bool,
     /// It was deleted: whoever still holds the handle lets go.
     pub gone: bool,
     /// All of it, as it is stored.
@@ -44,6 +46,7 @@ impl ChannelState {
             unknown: item.unknown,
             takeover: item.takeover,
             enabled: item.enabled,
+            keep_packets: item.keep_packets,
             gone: false,
             item,
         }

@@ -362,6 +362,9 @@ pub struct ChannelItem {
     /// How long its buffer keeps messages.
     #[serde(default = "channel_messages_ttl_s")]
     pub messages_ttl_s: u32,
+    /// Its raw traffic is kept.
+    #[serde(default)]
+    pub keep_packets: bool,
     /// The protocol's own settings.
     #[serde(default)]
     pub configuration: Metadata,
@@ -399,6 +402,9 @@ pub struct DeviceItem {
     /// How many bytes of its messages are kept at most; 0: all.
     #[serde(default)]
     pub messages_rotate: u64,
+    /// Its raw traffic is kept.
+    #[serde(default)]
+    pub keep_packets: bool,
     /// As the user wrote it (`ident`, `settings_polling`, ...).
     #[serde(default)]
     pub configuration: Metadata,

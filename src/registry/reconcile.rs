@@ -362,6 +362,7 @@ impl Plan<'_> {
             allow: raw.allow.iter().map(ToString::to_string).collect(),
             tls: raw.tls.as_ref().map(tls),
             messages_ttl_s: raw.messages_ttl.as_secs(),
+            keep_packets: raw.keep_packets,
             configuration: Metadata::new(),
             metadata: raw.metadata.clone(),
             stamp: Stamp::default(),
@@ -430,6 +431,7 @@ impl Plan<'_> {
             },
             messages_ttl_s: raw.messages_ttl.as_secs(),
             messages_rotate: 0,
+            keep_packets: raw.keep_packets,
             configuration: Metadata::from_iter([(
                 "ident".to_owned(),
                 raw.ident.trim().to_owned().into(),

@@ -1,5 +1,5 @@
 //! Append-only files of checked entries: rotation, opening after a crash, and the file trait
-//! through which faults are injected. Journal and events use it.
+//! through which faults are injected. Journal, events and raw traffic use it.
 //!
 //! It knows nothing of what is in the entries, keeps no thread, and never retries a failed write.
 //!

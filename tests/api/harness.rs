@@ -19,6 +19,7 @@ use tollgate::events::Events;
 use tollgate::ids::{ChannelId, Clock, ConnectionId, DeviceId, ManualClock};
 use tollgate::journal::{self, FrameMeta, FrameWriter, Journal, MemoryLedger, PartMeta};
 use tollgate::metrics::Metrics;
+use tollgate::raw::{self, RawTraffic};
 use tollgate::registry::Registry;
 use tollgate::router::Router;
 use tollgate::segment::OsFiles;
@@ -48,6 +49,7 @@ pub(crate) struct Gateway {
     pub(crate) control: Arc<Control>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) ports: Arc<Ports>,
+    pub(crate) raw: Arc<RawTraffic>,
     pub(crate) network: axum::Router,
     pub(crate) local: axum::Router,
     pub(crate) dir: tempfile::TempDir,
@@ -144,13 +146,32 @@ impl Gateway {
             })
             .expect("a control"),
         );
-        let state = State::new(Arc::clone(&control), Metrics::new(), Arc::new(|| Ok(())));
+        let metrics = Metrics::new();
+        let raw = Arc::new(RawTraffic::open(
+            Arc::new(OsFiles),
+            &dir.path().join("raw"),
+            raw::Options {
+                budget_bytes: 4 << 20,
+                keep_us: 86_400_000_000,
+                always: false,
+                node: 0,
+            },
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            &metrics,
+        ));
+        let state = State::new(
+            Arc::clone(&control),
+            metrics,
+            Arc::clone(&raw),
+            Arc::new(|| Ok(())),
+        );
         Self {
             network: api::router(Arc::clone(&state)),
             local: api::local(Arc::clone(&state)),
             control,
             clock,
             ports,
+            raw,
             dir,
         }
     }

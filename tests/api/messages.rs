@@ -262,3 +262,71 @@ async fn messages_go_with_their_time_to_live() {
         0
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_traffic_is_read_in_flespis_form_and_by_those_only_who_manage_it() {
+    use tollgate::ids::{AccountId, ChannelId, ConnectionId, DeviceId};
+    use tollgate::raw::{Direction, Ended, Label};
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let mine = gateway.account(master, "Mine").await;
+    let other = gateway.account(master, "Other").await;
+    let channel = gateway.channel(master, "teltonika").await;
+    let device = gateway.device(mine, "352625333222111").await.id();
+    let foreign = gateway.device(other, "352625333222112").await.id();
+    let kept = |connection: u64, index: u32, device: u64, account: u64, ident| Label {
+        at_us: NOON_US + i64::from(index) * 1_000_000,
+        connection: ConnectionId(connection),
+        channel: ChannelId(channel),
+        index,
+        direction: Direction::Received,
+        shared: false,
+        protocol: 1,
+        port: 21_000,
+        device: DeviceId(device),
+        account: AccountId(account),
+        peer: "192.0.2.9:4711".parse().expect("an address"),
+        ident,
+    };
+    let raw = &gateway.raw;
+    raw.keep(&kept(7, 1, 0, master, ""), b"\x00\x0f");
+    raw.keep(&kept(7, 2, device, mine, "352625333222111"), b"3526");
+    raw.keep(&kept(8, 1, foreign, other, "352625333222112"), b"secret");
+    raw.keep_end(
+        &kept(7, 3, device, mine, "352625333222111"),
+        2,
+        Ended::ByTracker,
+    );
+    let of_devices = "GET /gw/devices/all/packets";
+    let all = gateway.operator(mine, of_devices, Value::Null).await;
+    assert_eq!(
+        all.rows()[0],
+        json!({
+            "timestamp": NOON_S + 1, "conn": 7, "index": 1, "type": 2, "data": "AA8=",
+            "channel_id": channel, "ident": "", "source": "192.0.2.9:4711",
+        })
+    );
+    assert_eq!(all.rows()[1]["data"], "MzUyNg==");
+    assert_eq!(all.rows()[2]["type"], 1);
+    assert_eq!(all.rows()[2]["close_code"], 2);
+    assert_eq!(all.rows().len(), 3);
+    let data = json!({ "reverse": true, "count": 1, "fields": "conn,index,type" });
+    let last = gateway.operator(mine, of_devices, data).await;
+    assert_eq!(
+        last.body["result"],
+        json!([{ "conn": 7, "index": 3, "type": 1 }])
+    );
+    let of_ident = format!("GET /gw/channels/{channel}/idents/*2112/packets");
+    let found = gateway.operator(master, &of_ident, Value::Null).await;
+    assert_eq!(found.rows().len(), 1);
+    let hidden = gateway.operator(mine, &of_ident, Value::Null).await;
+    assert_eq!(hidden.status, StatusCode::FORBIDDEN, "{}", hidden.text);
+    // an ACL of devices without this word does not open it
+    let only = json!([{ "name": "messages", "methods": ["GET"] }]);
+    let entry =
+        json!({ "uri": "gw/devices", "methods": ["GET"], "ids": "all", "submodules": only });
+    let acl = json!({ "type": 2, "acl": [entry] });
+    let key = gateway.token(mine, acl).await;
+    let refused = gateway.call(Some(&key), 0, of_devices, Value::Null).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+}

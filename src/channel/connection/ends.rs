@@ -238,6 +238,7 @@ impl Core {
         if let Some(walk) = self.take_pending() {
             self.count_left(&walk);
         }
+        self.keep_end(code);
         let id = self.handle.id();
         let who = self.who();
         for known in &self.logins {

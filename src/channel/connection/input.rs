@@ -9,6 +9,7 @@ use crate::channel::frames;
 use crate::channel::gate::Replies;
 use crate::channel::logins::Resolver;
 use crate::metrics::names;
+use crate::raw::Ended;
 use crate::router::CloseCode;
 
 /// A quarter of the memory of a frame that has begun is used, unless it is less than four times this.
@@ -17,8 +18,17 @@ const HELD_BYTES_KEPT: usize = 1024;
 impl Core {
     /// Bytes came, or the end of them.
     pub(super) fn take_in(&mut self, read: &[u8]) {
+        let before = self.before_read();
+        self.decode(read);
+        if let Some(before) = before {
+            self.after_read(&before, read);
+        }
+    }
+
+    fn decode(&mut self, read: &[u8]) {
         self.last_read_ms = self.now_ms();
         if read.is_empty() {
+            self.ended_by_tracker(Ended::ByTracker);
             self.after.get_or_insert(CloseCode::ByTracker);
             if !self.held.is_empty() {
                 self.digest_held(true);

@@ -16,6 +16,7 @@
 //! | this one | the turns: send, go on, read |
 //! | `wire` | what a byte stream has to be |
 //! | `input` | bytes become frames |
+//! | `tap` | what of it is kept as raw traffic |
 //! | `waits` | frames that go on later, or not at all |
 //! | `deadlines` | what has come to its time |
 //! | `ends` | orders to close, last reads, the end |
@@ -23,6 +24,7 @@
 mod deadlines;
 mod ends;
 mod input;
+mod tap;
 mod waits;
 mod wire;
 
@@ -44,6 +46,7 @@ use tokio::io::ReadBuf;
 
 use crate::ids::Position;
 use crate::journal::Permit;
+use crate::raw::Ended;
 use crate::registry::{ChannelHandle, Connected};
 use crate::router::{CloseCode, ConnectionHandle};
 
@@ -56,6 +59,7 @@ use super::subject::Subject;
 use super::tally::Tally;
 use super::worker::{Room, Token, Worker};
 use ends::{Ending, Leaving};
+use tap::Tap;
 use waits::Pending;
 
 /// Counts one connection of the gateway.
@@ -109,6 +113,7 @@ pub(super) struct Core {
     after: Option<CloseCode>,
     ending: Option<Ending>,
     leaving: Option<Box<Leaving>>,
+    tap: Option<Box<Tap>>,
     retry: bool,
     token: Option<Token>,
     armed_ms: i64,
@@ -178,6 +183,7 @@ impl<S: Wire> Connection<S> {
             after: None,
             ending: None,
             leaving: None,
+            tap: None,
             retry: false,
             token: None,
             armed_ms: i64::MAX,
@@ -220,6 +226,10 @@ impl<S: Wire> Connection<S> {
         }
         let written = done as u64;
         let left = bytes.get(done..).unwrap_or_default().to_vec();
+        if core.tap.is_some() {
+            let sent = bytes.get(..done).unwrap_or_default().to_vec();
+            core.keep_sent(&sent);
+        }
         core.sent += written;
         core.tally.sent.add(written);
         core.unsent = left;
@@ -266,6 +276,7 @@ impl<S: Wire> Connection<S> {
         loop {
             let sent = self.send(cx);
             if let Sent::Broken = sent {
+                self.core.ended_by_tracker(Ended::Broken);
                 return Poll::Ready(CloseCode::ByTracker);
             }
             if self.core.ending.is_some() {
@@ -282,6 +293,7 @@ impl<S: Wire> Connection<S> {
                 }
                 // who has gone sends it again; what nobody would send again is kept while it may be
                 if self.core.sends_again() && self.stream.hung_up() {
+                    self.core.ended_by_tracker(Ended::ByTracker);
                     return Poll::Ready(CloseCode::ByTracker);
                 }
                 return Poll::Pending;
@@ -300,6 +312,7 @@ impl<S: Wire> Connection<S> {
             let stuck = self.core.replies.is_full() || self.core.worker.mark().failed;
             if stuck || matches!(sent, Sent::Some) {
                 if self.stream.hung_up() {
+                    self.core.ended_by_tracker(Ended::ByTracker);
                     return Poll::Ready(CloseCode::ByTracker);
                 }
                 return Poll::Pending;
@@ -319,7 +332,10 @@ impl<S: Wire> Connection<S> {
             match self.read(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(S::code_of(&error)),
+                Poll::Ready(Err(error)) => {
+                    self.core.ended_by_tracker(Ended::Broken);
+                    return Poll::Ready(S::code_of(&error));
+                }
             }
         }
     }

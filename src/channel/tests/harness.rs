@@ -22,6 +22,7 @@ use crate::ids::{
 };
 use crate::journal::{self, Journal, MemoryLedger};
 use crate::metrics::Metrics;
+use crate::raw::{self, RawTraffic};
 use crate::registry::items::{
     AccountItem, ChannelItem, DeviceItem, SettingsText, Source, Stamp, Takeover, UnknownPolicy,
 };
@@ -220,11 +221,25 @@ pub(super) fn deps(
         &mut |_, _| {},
     )
     .unwrap();
+    let metrics = Metrics::new();
+    let raw = RawTraffic::open(
+        Arc::new(OsFiles),
+        &dir.path().join("raw"),
+        raw::Options {
+            budget_bytes: 4 << 20,
+            keep_us: 86_400_000_000,
+            always: false,
+            node: 0,
+        },
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        &metrics,
+    );
     let deps = Deps {
         registry,
         journal,
         router: Router::new(),
-        metrics: Metrics::new(),
+        metrics,
+        raw: Arc::new(raw),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         events: Arc::clone(&events) as Arc<dyn EventSink>,
         bounds: Bounds {
@@ -252,6 +267,7 @@ pub(super) fn channel(id: ChannelId, protocol: &str) -> ChannelItem {
         allow: Vec::new(),
         tls: None,
         messages_ttl_s: 86_400,
+        keep_packets: false,
         configuration: serde_json::Map::default(),
         metadata: serde_json::Map::default(),
         stamp: stamp(),
@@ -270,6 +286,7 @@ pub(super) fn device(id: u64, account: AccountId, protocol: &str, ident: &str) -
         settings: SettingsText::default(),
         messages_ttl_s: 86_400,
         messages_rotate: 0,
+        keep_packets: false,
         configuration: serde_json::Map::default(),
         metadata: serde_json::Map::default(),
         moved_us: 0,

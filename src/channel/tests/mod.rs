@@ -9,6 +9,7 @@ mod harness;
 mod hostile;
 mod limits;
 mod logins;
+mod raw;
 mod takeover;
 mod tls;
 mod workers;

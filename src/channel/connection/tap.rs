@@ -1,0 +1,159 @@
+//! What of a connection is kept as raw traffic, where its channel or its device asks for it.
+//!
+//! Asked once a read. A device is known with the read that names it: that read, and what was kept of
+//! its frame before, is the first chunk. Nothing here waits, and nobody is charged.
+
+use super::Core;
+use crate::ids::{AccountId, DeviceId};
+use crate::raw::{Direction, Ended, Label};
+use crate::router::CloseCode;
+
+/// The raw traffic of one connection.
+pub(super) struct Tap {
+    /// The number of the last chunk.
+    index: u32,
+    /// How the tracker ended it, if it did.
+    pub(super) ended: Ended,
+}
+
+/// What a read was, for the tap behind it.
+pub(super) struct Before {
+    at_us: i64,
+    /// Bytes of a frame that had begun, where nobody had named himself yet.
+    begun: Vec<u8>,
+    /// Bytes that had come before.
+    received: u64,
+}
+
+impl Core {
+    /// Asked before a read is decoded: `None` where nothing is kept at all.
+    pub(super) fn before_read(&self) -> Option<Before> {
+        if !self.worker.room.deps.raw.is_open() {
+            return None;
+        }
+        let unnamed = self.tap.is_none() && self.logins.is_empty() && !self.held.is_empty();
+        Some(Before {
+            at_us: self.now_us,
+            begun: if unnamed {
+                self.held.clone()
+            } else {
+                Vec::new()
+            },
+            received: self.received,
+        })
+    }
+
+    /// Keeps a read that was decoded, if it is asked for.
+    pub(super) fn after_read(&mut self, before: &Before, read: &[u8]) {
+        if !self.is_asked_for() {
+            self.tap = None;
+            return;
+        }
+        let mut tap = self.tap.take().unwrap_or_else(|| {
+            let mut tap = Box::new(Tap {
+                index: 0,
+                ended: Ended::ByGateway,
+            });
+            let established_us = self.handle.established_us();
+            self.keep(&tap, Direction::Connect, established_us, &[]);
+            // what had come and was not asked for then shows as missing
+            if before.received > before.begun.len() as u64 {
+                tap.index += 1;
+            }
+            if !before.begun.is_empty() {
+                tap.index += 1;
+                self.keep(&tap, Direction::Received, before.at_us, &before.begun);
+            }
+            tap
+        });
+        if !read.is_empty() {
+            tap.index += 1;
+            self.keep(&tap, Direction::Received, before.at_us, read);
+        }
+        self.tap = Some(tap);
+    }
+
+    /// Keeps what was sent.
+    pub(super) fn keep_sent(&mut self, sent: &[u8]) {
+        if sent.is_empty() {
+            return;
+        }
+        if let Some(mut tap) = self.tap.take() {
+            tap.index += 1;
+            self.keep(&tap, Direction::Sent, self.now_us, sent);
+            self.tap = Some(tap);
+        }
+    }
+
+    /// The tracker ended it, in this way.
+    pub(super) fn ended_by_tracker(&mut self, how: Ended) {
+        if let Some(tap) = &mut self.tap {
+            tap.ended = how;
+        }
+    }
+
+    /// Keeps the end.
+    pub(super) fn keep_end(&mut self, code: CloseCode) {
+        if let Some(mut tap) = self.tap.take() {
+            tap.index += 1;
+            let label = self.label(&tap, Direction::Disconnect, self.now_us);
+            let raw = &self.worker.room.deps.raw;
+            raw.keep_end(&label, code.number(), tap.ended);
+        }
+    }
+
+    /// Does the channel ask for it, or the device that named itself last?
+    fn is_asked_for(&self) -> bool {
+        let raw = &self.worker.room.deps.raw;
+        if raw.always() || self.channel.state.load().keep_packets {
+            return true;
+        }
+        let known = self.named_last();
+        let device = known.and_then(|known| known.device.as_ref());
+        device.is_some_and(|device| device.state.load().item.keep_packets)
+    }
+
+    fn named_last(&self) -> Option<&crate::channel::logins::Known> {
+        let current = self.current.map(usize::from);
+        current
+            .and_then(|login| self.logins.get(login))
+            .or(self.logins.last())
+    }
+
+    fn keep(&self, tap: &Tap, direction: Direction, at_us: i64, bytes: &[u8]) {
+        let label = self.label(tap, direction, at_us);
+        self.worker.room.deps.raw.keep(&label, bytes);
+    }
+
+    fn label(&self, tap: &Tap, direction: Direction, at_us: i64) -> Label<'_> {
+        let channel = self.channel.state.load();
+        let owner = channel.owner.id();
+        let account_of = |known: &crate::channel::logins::Known| {
+            let device = known.device.as_ref();
+            device.map_or(owner, |device| device.state.load().account.id())
+        };
+        let known = self.named_last();
+        let mut accounts = self.logins.iter().map(account_of);
+        let first = accounts.next();
+        let shared = accounts.any(|account| Some(account) != first);
+        let account: AccountId = match known {
+            Some(known) if !shared => account_of(known),
+            _ => owner,
+        };
+        let device = known.and_then(|known| known.device.as_ref());
+        Label {
+            at_us,
+            connection: self.handle.id(),
+            channel: self.channel.id,
+            index: tap.index,
+            direction,
+            shared,
+            protocol: self.protocol.map_or(0, |protocol| protocol.number),
+            port: channel.port,
+            device: device.map_or(DeviceId::NONE, |device| device.id),
+            account,
+            peer: self.handle.peer(),
+            ident: known.map_or("", |known| known.ident.as_str()),
+        }
+    }
+}

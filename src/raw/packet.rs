@@ -1,0 +1,245 @@
+//! A chunk of a connection, and its form on disk.
+//!
+//! | content, version 1, little endian | bytes |
+//! |---|---|
+//! | at_us, connection, channel | 8 + 8 + 8 |
+//! | index, direction, shared | 4 + 1 + 1 |
+//! | protocol, port | 2 + 2 |
+//! | device, account | 8 + 8 |
+//! | peer: an IPv6 address (IPv4 in its mapped form), port | 16 + 2 |
+//! | ident: length, text | 1 + length |
+//! | the bytes; of an end: close code, how | the rest; 2 + 1 |
+//!
+//! Readers never panic: what does not fit the form reads as `None`.
+
+use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId};
+use compact_str::CompactString;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+pub(super) const KIND: u8 = 1;
+pub(super) const VERSION: u8 = 1;
+/// Everything before the ident.
+const HEAD_BYTES: usize = 67;
+
+/// What a chunk is. The numbers are flespi's packet types for TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Direction {
+    /// The connection was accepted.
+    Connect = 0,
+    /// It ended.
+    Disconnect = 1,
+    /// From the tracker.
+    Received = 2,
+    /// To it.
+    Sent = 3,
+}
+
+impl Direction {
+    /// flespi's number.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Connect),
+            1 => Some(Self::Disconnect),
+            2 => Some(Self::Received),
+            3 => Some(Self::Sent),
+            _ => None,
+        }
+    }
+}
+
+/// How a connection ended on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Ended {
+    /// The gateway closed it.
+    #[default]
+    ByGateway = 0,
+    /// The tracker sent no more.
+    ByTracker = 1,
+    /// It was broken off: a reset, or a network that was gone.
+    Broken = 2,
+}
+
+/// What is said of a chunk beside its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label<'a> {
+    /// When, unix us.
+    pub at_us: i64,
+    /// Of which connection.
+    pub connection: ConnectionId,
+    /// To which channel.
+    pub channel: ChannelId,
+    /// Its number in the connection; one that is missing was lost.
+    pub index: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// The connection has carried devices of several accounts: only who manages the channel's
+    /// account may see it.
+    pub shared: bool,
+    /// The number of the protocol; 0 while it is not known.
+    pub protocol: u16,
+    /// The channel's port.
+    pub port: u16,
+    /// The device that named itself last; `NONE` if nobody has registered it.
+    pub device: DeviceId,
+    /// Who may see it: the device's account, or the channel's where there is none.
+    pub account: AccountId,
+    /// Who called.
+    pub peer: SocketAddr,
+    /// The name that the device gave itself last; empty before it does.
+    pub ident: &'a str,
+}
+
+impl Label<'_> {
+    pub(super) fn write(&self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.at_us.to_le_bytes());
+        out.extend_from_slice(&self.connection.0.to_le_bytes());
+        out.extend_from_slice(&self.channel.0.to_le_bytes());
+        out.extend_from_slice(&self.index.to_le_bytes());
+        out.push(self.direction.number());
+        out.push(self.shared.into());
+        out.extend_from_slice(&self.protocol.to_le_bytes());
+        out.extend_from_slice(&self.port.to_le_bytes());
+        out.extend_from_slice(&self.device.0.to_le_bytes());
+        out.extend_from_slice(&self.account.0.to_le_bytes());
+        let address = match self.peer.ip() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        out.extend_from_slice(&address.octets());
+        out.extend_from_slice(&self.peer.port().to_le_bytes());
+        // an ident is far shorter
+        let length = u8::try_from(self.ident.len()).unwrap_or(u8::MAX);
+        out.push(length);
+        out.extend_from_slice(
+            self.ident
+                .as_bytes()
+                .get(..length.into())
+                .unwrap_or_default(),
+        );
+        out.extend_from_slice(bytes);
+    }
+}
+
+/// Reads a chunk: what is said of it, and its bytes.
+pub(super) fn read(content: &[u8]) -> Option<(Label<'_>, &[u8])> {
+    let mut rest = content;
+    let label = Label {
+        at_us: i64::from_le_bytes(take(&mut rest)?),
+        connection: ConnectionId(u64::from_le_bytes(take(&mut rest)?)),
+        channel: ChannelId(u64::from_le_bytes(take(&mut rest)?)),
+        index: u32::from_le_bytes(take(&mut rest)?),
+        direction: Direction::from_number(u8::from_le_bytes(take(&mut rest)?))?,
+        shared: u8::from_le_bytes(take(&mut rest)?) != 0,
+        protocol: u16::from_le_bytes(take(&mut rest)?),
+        port: u16::from_le_bytes(take(&mut rest)?),
+        device: DeviceId(u64::from_le_bytes(take(&mut rest)?)),
+        account: AccountId(u64::from_le_bytes(take(&mut rest)?)),
+        peer: {
+            let address = Ipv6Addr::from(take::<16>(&mut rest)?).to_canonical();
+            SocketAddr::new(address, u16::from_le_bytes(take(&mut rest)?))
+        },
+        ident: {
+            let length = u8::from_le_bytes(take(&mut rest)?);
+            let text = rest.get(..length.into())?;
+            rest = rest.get(length.into()..)?;
+            std::str::from_utf8(text).ok()?
+        },
+    };
+    Some((label, rest))
+}
+
+/// The time of a chunk, without reading the rest.
+pub(super) fn time_of(content: &[u8]) -> Option<i64> {
+    content
+        .first_chunk()
+        .map(|bytes| i64::from_le_bytes(*bytes))
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, behind) = rest.split_first_chunk::<N>()?;
+    *rest = behind;
+    Some(*head)
+}
+
+/// The bytes of an end.
+pub(super) fn end_bytes(code: i16, how: Ended) -> [u8; 3] {
+    let [low, high] = code.to_le_bytes();
+    [low, high, how as u8]
+}
+
+/// A chunk that was read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// When, unix us.
+    pub at_us: i64,
+    /// Of which connection.
+    pub connection: ConnectionId,
+    /// To which channel.
+    pub channel: ChannelId,
+    /// Its number in the connection; one that is missing was lost.
+    pub index: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// The number of the protocol; 0 while it was not known.
+    pub protocol: u16,
+    /// The channel's port.
+    pub port: u16,
+    /// The device that had named itself; `NONE` if nobody had registered it.
+    pub device: DeviceId,
+    /// Who may see it.
+    pub account: AccountId,
+    /// Who called.
+    pub peer: SocketAddr,
+    /// The name that the device had given itself; empty before it did.
+    pub ident: CompactString,
+    /// What was sent; empty where nothing was.
+    pub bytes: Vec<u8>,
+    /// Of an end: the close code, and how.
+    pub ended: Option<(i16, Ended)>,
+}
+
+impl Packet {
+    pub(super) fn of(label: &Label<'_>, bytes: &[u8]) -> Self {
+        let ended = match (label.direction, bytes) {
+            (Direction::Disconnect, &[low, high, how]) => Some((
+                i16::from_le_bytes([low, high]),
+                match how {
+                    1 => Ended::ByTracker,
+                    2 => Ended::Broken,
+                    _ => Ended::ByGateway,
+                },
+            )),
+            _ => None,
+        };
+        Self {
+            at_us: label.at_us,
+            connection: label.connection,
+            channel: label.channel,
+            index: label.index,
+            direction: label.direction,
+            protocol: label.protocol,
+            port: label.port,
+            device: label.device,
+            account: label.account,
+            peer: label.peer,
+            ident: CompactString::new(label.ident),
+            bytes: if ended.is_some() {
+                Vec::new()
+            } else {
+                bytes.to_vec()
+            },
+            ended,
+        }
+    }
+
+    /// How many bytes it takes of an answer, about.
+    pub fn weight(&self) -> usize {
+        HEAD_BYTES + self.ident.len() + self.bytes.len()
+    }
+}

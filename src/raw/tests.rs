@@ -1,0 +1,191 @@
+use super::*;
+use crate::ids::{AccountId, ChannelId, Clock, ConnectionId, DeviceId, ManualClock};
+use crate::metrics::Metrics;
+use crate::segment::{Files, OsFiles};
+use std::path::Path;
+use std::sync::Arc;
+
+const NOW_US: i64 = 1_795_521_600_000_000;
+
+fn open(dir: &Path, budget_bytes: u64) -> (RawTraffic, Arc<ManualClock>, Arc<Metrics>) {
+    let clock = Arc::new(ManualClock::new(NOW_US));
+    let metrics = Metrics::new();
+    let options = Options {
+        budget_bytes,
+        keep_us: 86_400_000_000,
+        always: false,
+        node: 0,
+    };
+    let raw = RawTraffic::open(
+        Arc::new(OsFiles) as Arc<dyn Files>,
+        dir,
+        options,
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        &metrics,
+    );
+    (raw, clock, metrics)
+}
+
+fn label(connection: u64, index: u32, ident: &str, account: u64) -> Label<'_> {
+    Label {
+        at_us: NOW_US + i64::from(index),
+        connection: ConnectionId(connection),
+        channel: ChannelId(3),
+        index,
+        direction: Direction::Received,
+        shared: false,
+        protocol: 1,
+        port: 20001,
+        device: DeviceId(if ident.is_empty() { 0 } else { 7 }),
+        account: AccountId(account),
+        peer: "192.0.2.9:4711".parse().unwrap(),
+        ident,
+    }
+}
+
+fn read(
+    raw: &RawTraffic,
+    wanted: &dyn Fn(&Label<'_>) -> bool,
+    seen: &dyn Fn(AccountId) -> bool,
+) -> Vec<(u64, u32, Vec<u8>)> {
+    let query = Query {
+        from_us: i64::MIN,
+        to_us: i64::MAX,
+        wanted,
+        seen,
+    };
+    let found = raw.read(&query, 1000, usize::MAX, false).expect("readable");
+    let mut back = raw.read(&query, 1000, usize::MAX, true).expect("readable");
+    back.reverse();
+    assert!(found == back, "both ways are the same");
+    found
+        .into_iter()
+        .map(|packet| (packet.connection.0, packet.index, packet.bytes))
+        .collect()
+}
+
+#[test]
+fn what_came_before_the_name_is_read_with_it_and_others_are_not_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, _, _) = open(dir.path(), 4 << 20);
+    raw.keep(&label(1, 1, "", 1), b"half a lo");
+    raw.keep(&label(2, 1, "b", 5), b"another's");
+    raw.keep(&label(1, 2, "a", 4), b"gin");
+    raw.keep_end(&label(1, 3, "a", 4), 2, Ended::ByTracker);
+    let all = |_: AccountId| true;
+    let of_a = [
+        (1, 1, b"half a lo".to_vec()),
+        (1, 2, b"gin".to_vec()),
+        (1, 3, Vec::new()),
+    ];
+    assert_eq!(read(&raw, &|label| label.ident == "a", &all), of_a);
+    // at rest and back
+    raw.shutdown();
+    drop(raw);
+    let (raw, _, _) = open(dir.path(), 4 << 20);
+    let mine = |account: AccountId| account == AccountId(4);
+    assert_eq!(read(&raw, &|_| true, &mine), of_a);
+    assert!(read(&raw, &|label| label.ident == "b", &mine).is_empty());
+    let query = Query {
+        from_us: NOW_US + 3,
+        to_us: NOW_US + 3,
+        wanted: &|_| true,
+        seen: &all,
+    };
+    let end = raw.read(&query, 10, usize::MAX, false).unwrap();
+    assert_eq!(end[0].ended, Some((2, Ended::ByTracker)));
+    assert_eq!(end[0].peer, "192.0.2.9:4711".parse().unwrap());
+}
+
+#[test]
+fn what_several_accounts_share_is_only_the_channels_to_see() {
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, _, _) = open(dir.path(), 4 << 20);
+    raw.keep(&label(1, 1, "a", 4), b"a alone");
+    let both = Label {
+        shared: true,
+        ..label(1, 2, "", 1)
+    };
+    raw.keep(&both, b"a and b");
+    let of_a = |label: &Label<'_>| label.ident == "a";
+    let by = |id: u64| move |account: AccountId| account == AccountId(id) || id == 1;
+    assert_eq!(read(&raw, &of_a, &by(4)), [(1, 1, b"a alone".to_vec())]);
+    assert_eq!(read(&raw, &of_a, &by(1)).len(), 2);
+}
+
+#[test]
+fn the_budget_and_the_days_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let budget = 4 << 20;
+    let (raw, clock, _) = open(dir.path(), budget);
+    let chunk = vec![7; 60_000];
+    for index in 1..=300 {
+        raw.keep(&label(1, index, "a", 4), &chunk);
+        if index % 10 == 0 {
+            raw.flush();
+        }
+    }
+    raw.flush();
+    let kept = read(&raw, &|_| true, &|_| true);
+    assert!(kept.len() < 80, "{}", kept.len());
+    assert_eq!(kept.last().unwrap().1, 300, "the newest stay");
+    let bytes: u64 = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    // the segment that is written to is allocated in whole
+    assert!(bytes <= budget + (1 << 20), "{bytes}");
+    clock.advance_us(86_400_000_000 + 1_000);
+    assert!(read(&raw, &|_| true, &|_| true).is_empty());
+}
+
+#[test]
+fn a_queue_that_is_full_loses_the_newest_and_counts_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, _, metrics) = open(dir.path(), 64 << 20);
+    raw.shutdown();
+    raw.keep(&label(1, 1, "a", 4), b"too late");
+    let page = metrics.render();
+    assert!(page.contains("tollgate_raw_chunks_lost_total 1"), "{page}");
+    let (raw, _, _) = open(dir.path(), 64 << 20);
+    // the writer may take some of it meanwhile: nothing blocks, nothing grows beyond the bound
+    for index in 1..=400 {
+        raw.keep(&label(1, index, "a", 4), &vec![1; 65_536]);
+    }
+    raw.flush();
+    let kept = read(&raw, &|_| true, &|_| true);
+    assert_eq!(kept.first().unwrap().1, 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_costs_the_raw_traffic_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, _, _) = open(dir.path(), 4 << 20);
+    for index in 1..=3 {
+        raw.keep(&label(1, index, "a", 4), b"kept");
+        raw.flush();
+    }
+    drop(raw);
+    let segment = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .find(|path| path.extension().is_some_and(|kind| kind == "seg"))
+        .unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[0] ^= 0xff;
+    std::fs::write(&segment, bytes).unwrap();
+    let (raw, _, _) = open(dir.path(), 4 << 20);
+    assert!(!raw.is_open());
+    raw.keep(&label(1, 1, "a", 4), b"lost");
+    let query = Query {
+        from_us: i64::MIN,
+        to_us: i64::MAX,
+        wanted: &|_| true,
+        seen: &|_| true,
+    };
+    let error = raw.read(&query, 1, 1, false).unwrap_err();
+    assert!(error.to_string().contains("corrupt at byte 0"), "{error}");
+    let (off, _, _) = open(dir.path(), 0);
+    let error = off.read(&query, 1, 1, false).unwrap_err();
+    assert!(matches!(error, ReadError::Off), "{error}");
+}
