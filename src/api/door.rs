@@ -11,6 +11,7 @@ use super::call::{self, Call, Query};
 use super::charge;
 use super::openapi;
 use super::routes::{self, Found, Route};
+use super::scrape;
 use crate::events::{Code, Origin};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request};
@@ -70,12 +71,10 @@ async fn answer(state: Arc<State>, door: Door, request: Request) -> Response {
                     ),
                 };
             }
-            "/metrics" if near => {
-                let metrics = Arc::clone(&state.metrics);
-                let page = tokio::task::spawn_blocking(move || metrics.render());
-                return match page.await {
+            "/metrics" => {
+                return match scrape::page(&state, near, peer, request.headers()).await {
                     Ok(page) => text(StatusCode::OK, "text/plain; version=0.0.4", page),
-                    Err(_) => failed(Error::unable("the page could not be made")),
+                    Err(error) => failed(error),
                 };
             }
             path => {

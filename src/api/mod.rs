@@ -28,6 +28,7 @@ mod packets;
 mod records;
 mod register;
 mod routes;
+mod scrape;
 pub mod selector;
 mod upkeep;
 

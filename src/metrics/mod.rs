@@ -18,9 +18,11 @@
 //! contain them) and in `tollgate_accounts_without_series`; protocols, causes, codes and the `what`
 //! of a reject are closed sets. There is no series per device.
 
+mod branch;
 pub mod names;
 mod page;
 
+pub use branch::branch_of;
 pub use metrics::{Counter, Gauge};
 pub use names::{Kind, Metric};
 pub use page::{Buckets, Counted, LocalBuckets, NUMBERS, Page, SECONDS};

@@ -329,15 +329,22 @@ impl Gateway {
         self.row(0, "GET", &path, &Value::Null)
     }
 
+    /// `/metrics` over TCP, with these lines of header.
+    #[track_caller]
+    pub(crate) fn page(&self, headers: &str) -> String {
+        let mut stream = TcpStream::connect(self.http.expect("an address")).expect("http");
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        let call = format!("GET /metrics HTTP/1.0\r\nhost: localhost\r\n{headers}\r\n");
+        stream.write_all(call.as_bytes()).expect("it is sent");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("a page");
+        page
+    }
+
     /// The sum of a metric over its series, from `/metrics` over TCP.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let mut stream = TcpStream::connect(self.http.expect("an address")).expect("http");
-        stream.set_read_timeout(Some(LONG)).expect("a timeout");
-        let call = b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n";
-        stream.write_all(call).expect("it is sent");
-        let mut page = String::new();
-        stream.read_to_string(&mut page).expect("a page");
+        let page = self.page("");
         let series = page.lines().filter(|line| line.starts_with(name));
         let values = series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
         values.sum()

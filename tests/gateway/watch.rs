@@ -1,6 +1,7 @@
 //! What a person or a script sees of a running gateway: `tollgate top`, `tollgate health`.
 
 use crate::harness::{Heard, Setup, TOLLGATE, Tracker, command, now_ms};
+use serde_json::json;
 use std::process::Command;
 
 const EVA: &str = "356600000000777";
@@ -97,4 +98,62 @@ fn what_a_package_installs_is_made_of_the_programs_own_arguments() {
         page.contains(".TH tollgate-serve 1") && page.contains("give\\-up\\-damaged"),
         "{page}"
     );
+}
+
+#[test]
+fn a_subaccounts_token_sees_the_metrics_of_its_branch_only() {
+    let gateway = Setup::new().start();
+    let (master, above, at) = gateway.master_and_channel();
+    let account =
+        |owner, name| gateway.make(owner, "/platform/subaccounts", &json!({ "name": name }));
+    let customer = account(master, "customer");
+    let (below, sibling) = (account(customer, "below"), account(master, "sibling"));
+    let channel = json!({ "name": "own", "protocol_name": "gt06" });
+    let own = gateway.make(customer, "/gw/channels", &channel);
+    gateway.device(below, EVA);
+    assert_eq!(
+        Tracker::of(EVA, at).send(&[now_ms() - 60_000]),
+        Heard::Count(1)
+    );
+    let token = json!({ "info": "scrape", "access": { "type": 1 } });
+    let token = gateway.row(customer, "POST", "/platform/tokens?fields=id,key", &token);
+    let key = token["key"].as_str().expect("a key");
+    let page = gateway.page(&format!("authorization: FlespiToken {key}\r\n"));
+    assert!(page.starts_with("HTTP/1.0 200"), "{page}");
+    let has = |part: String| page.contains(&part);
+    assert!(
+        has(format!(
+            "tollgate_account_messages_total{{account=\"{customer}\"}} 1"
+        )),
+        "{page}"
+    );
+    assert!(
+        has(format!(
+            "tollgate_account_messages_total{{account=\"{below}\"}} 1"
+        )),
+        "{page}"
+    );
+    assert!(
+        has(format!("tollgate_connections{{channel=\"{own}\"}} 0")),
+        "{page}"
+    );
+    for foreign in [
+        format!("account=\"{master}\""),
+        format!("account=\"{sibling}\""),
+        format!("channel=\"{above}\""),
+        "tollgate_journal".to_owned(),
+        "process_".to_owned(),
+    ] {
+        assert!(!has(foreign.clone()), "{foreign} in\n{page}");
+    }
+    assert!(
+        gateway
+            .page("authorization: FlespiToken wrong\r\n")
+            .starts_with("HTTP/1.0 401")
+    );
+    assert!(
+        gateway.page("").contains("tollgate_journal_failed 0"),
+        "loopback sees all"
+    );
+    gateway.stop();
 }
