@@ -377,6 +377,7 @@ dictionary! {
     205 FAULT_EVENT_TRIGGER "fault.event.trigger" Boolean "" "the device reports a fault";
     206 GEOFENCE_EVENT_ENTER "geofence.event.enter" Boolean "" "a geofence of the device was entered";
     207 GEOFENCE_EVENT_EXIT "geofence.event.exit" Boolean "" "a geofence of the device was left";
+    1302 GEOFENCE_EVENT_TRIGGER "geofence.event.trigger" Boolean "" "the edge of a geofence of the device was crossed";
     426 GEOFENCE_EVENT_ENUM_N "geofence.event.enum.N" Number "" "what happened at geofence N, the wire's own number";
     427 CRASH_EVENT_ENUM "crash.event.enum" Number "" "kind of crash record, the wire's own number";
     428 UNPLUGGED_STATUS "unplugged.status" Boolean "" "the supply or the battery is unplugged";

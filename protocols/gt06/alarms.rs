@@ -10,8 +10,9 @@ pub(super) fn of_status(message: &mut RecordBuilder<'_>, status: u8) {
         2 => fields::POWER_CUT_EVENT_TRIGGER,
         3 => fields::BATTERY_LOW_EVENT_TRIGGER,
         4 => fields::ALARM_EVENT_TRIGGER,
+        6 => fields::GEOFENCE_EVENT_TRIGGER,
         7 => fields::TAMPERING_EVENT_TRIGGER,
-        // 5 and 6 are not documented; they stay in status.bitmask
+        // 5 is not documented; it stays in status.bitmask
         _ => return,
     };
     message.push(meaning, true);
@@ -57,10 +58,10 @@ fn meaning(code: u8, make: Make) -> Option<ParamId> {
         0x19 => fields::BATTERY_LOW_EVENT_TRIGGER,
         0x20 => fields::SLEEP_EVENT_TRIGGER,
         0x23 => fields::FALL_EVENT_TRIGGER,
-        0x29 => fields::HARSH_ACCELERATION_EVENT_TRIGGER,
-        0x2a | 0x2b => fields::HARSH_CORNERING_EVENT_TRIGGER,
+        0x26 | 0x29 => fields::HARSH_ACCELERATION_EVENT_TRIGGER,
+        0x28 | 0x2a | 0x2b | 0x2e => fields::HARSH_CORNERING_EVENT_TRIGGER,
         0x2c => fields::CRASH_EVENT_TRIGGER,
-        0x30 => fields::HARSH_BRAKING_EVENT_TRIGGER,
+        0x27 | 0x30 => fields::HARSH_BRAKING_EVENT_TRIGGER,
         0x32 => fields::UNPLUGGED_EVENT_TRIGGER,
         0xfe => fields::IGNITION_ON_EVENT_TRIGGER,
         0xff => fields::IGNITION_OFF_EVENT_TRIGGER,

@@ -12,6 +12,8 @@ use crate::kit::{bcd, hex, units};
 const STATUS_BYTES: usize = 5;
 /// A card's number behind the status (VL103).
 const CARD_BYTES: usize = 8;
+/// Date, event and what may follow it where a camera has no place to tell.
+const BARE_EVENT_BYTES: usize = 8;
 
 /// Reads one; is it answered?
 pub(super) fn read(
@@ -131,9 +133,26 @@ fn with_meters(
     Ok(())
 }
 
-/// Kind 95: the cameras' events. The newer form begins with FF FF and a version.
+fn camera_event(message: &mut RecordBuilder<'_>, code: u8) {
+    message.push(fields::EVENT_ENUM, code);
+    if let Some(meaning) = alarms::of_camera(code) {
+        message.push(meaning, true);
+    }
+}
+
+/// Kind 95: the cameras' events. The newer form begins with FF FF and a version; the shortest is a
+/// date and the event.
 pub(super) fn camera(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<bool, Reject> {
     let mut body = Cursor::new(frame.body);
+    if frame.body.len() <= BARE_EVENT_BYTES {
+        let mut body = Cursor::new(frame.body);
+        let time = parts::time(&mut body, frame.kind, None, cx)?;
+        let mut message = cx.message(time)?;
+        let code = body.u8().ok_or(SHORT)?;
+        camera_event(&mut message, code);
+        parts::leftover(&mut message, frame.kind, body.rest());
+        return Ok(true);
+    }
     let newer = frame.body.starts_with(&[0xff, 0xff]);
     if newer {
         body.take(3).ok_or(SHORT)?;
@@ -156,11 +175,7 @@ pub(super) fn camera(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<bool, Re
             let volts = units::scaled(i64::from(body.u16()?), 1);
             message.push(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts);
         }
-        let code = body.u8()?;
-        message.push(fields::EVENT_ENUM, code);
-        if let Some(meaning) = alarms::of_camera(code) {
-            message.push(meaning, true);
-        }
+        camera_event(message, body.u8()?);
         let data = body.u16()?;
         if data != 0 {
             message.name("event.data", data);

@@ -11,6 +11,8 @@ use crate::kit::cursor::Cursor;
 const CELLS: u16 = 7;
 const TIME_BYTES: usize = 6;
 const ACCESS_POINT_BYTES: usize = 7;
+/// Wanway's S20: the timing advance before the network, and how many cells there are behind it.
+const WANWAY_24_BYTES: usize = 44;
 
 /// Is a kind that is sometimes something else a list of cells here?
 pub(super) fn fits(kind: u8, content: &[u8]) -> bool {
@@ -19,7 +21,7 @@ pub(super) fn fits(kind: u8, content: &[u8]) -> bool {
         0x11 => content.len() <= 16,
         // a cell and a telephone number, no date; a position with a card has one
         0x17 => !parts::is_time(content) && content.len() >= 8,
-        0x24 => content.len() >= TIME_BYTES + 3 + 7 * 6,
+        0x24 => content.len() >= TIME_BYTES + 3 + 7 * 6 || content.len() == WANWAY_24_BYTES,
         _ => {
             let network = content.get(TIME_BYTES..).unwrap_or_default();
             let cells = CellForm::Lte.bytes(network) - 12 + 7 * 13;
@@ -38,7 +40,7 @@ pub(super) fn read(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<bool, Reje
         0x19 | 0xa5 => alarm(frame, cx).map(|()| true),
         0x11 | 0x17 => one(frame, cx).map(|()| true),
         0xf3 => access_points_only(frame, cx).map(|()| false),
-        _ => list(frame, cx).map(|()| frame.kind != 0x24),
+        _ => list(frame, cx).map(|()| true),
     }
 }
 
@@ -82,19 +84,27 @@ fn one(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
-/// Date, network, seven cells with their signal, timing advance, and access points or a language.
+/// Date, network, seven cells (of kind 33 six) with their signal, timing advance, and access
+/// points or a language.
 fn list(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let kind = frame.kind;
     let mut body = Cursor::new(frame.body);
     let time = parts::time(&mut body, kind, None, cx)?;
     let mut message = cx.message(time)?;
-    let form = if kind >= 0xa0 {
+    let form = if kind >= 0xa0 || kind == 0x33 {
         CellForm::Lte
     } else {
         CellForm::Gsm
     };
+    let counted = kind == 0x24 && frame.body.len() == WANWAY_24_BYTES;
+    let mut advance = if counted { body.u8() } else { None };
     let (mcc, mnc) = parts::network(&mut body, form).ok_or(SHORT)?;
-    for number in 0..CELLS {
+    let cells = match kind {
+        _ if counted => body.u8().map(u16::from).ok_or(SHORT)?,
+        0x33 => CELLS - 1,
+        _ => CELLS,
+    };
+    for number in 0..cells {
         let (lac, id) = form.area_and_id(&mut body).ok_or(SHORT)?;
         let signal = body.u8().ok_or(SHORT)?;
         if number == 0 {
@@ -106,10 +116,13 @@ fn list(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
             message.push((fields::GSM_SIGNAL_ENUM_N, number), signal);
         }
     }
-    if let Some(advance) = body.u8().filter(|advance| *advance != 0xff) {
+    if !counted {
+        advance = body.u8();
+    }
+    if let Some(advance) = advance.filter(|advance| *advance != 0xff) {
         message.push(fields::GSM_TIMING_ADVANCE, advance);
     }
-    if matches!(kind, 0x2c | 0xa2) {
+    if matches!(kind, 0x2c | 0x33 | 0xa2) || kind == 0x18 && points_follow(body.rest()) {
         let count = body.u8().unwrap_or(0);
         for number in 1..=u16::from(count) {
             let mac = body.array::<6>().ok_or(SHORT)?;
@@ -123,6 +136,12 @@ fn list(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
         parts::leftover(&mut message, kind, body.rest());
     }
     Ok(())
+}
+
+/// Is what is left a count and as many access points?
+fn points_follow(rest: &[u8]) -> bool {
+    rest.split_first()
+        .is_some_and(|(count, points)| points.len() == usize::from(*count) * ACCESS_POINT_BYTES)
 }
 
 /// Date, count, and two bytes and an address each.

@@ -28,6 +28,16 @@ pub(super) fn read(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject
 
 /// Kind 94: a sub-type and its content.
 fn information(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
+    if !frame.long
+        && let [high, low] = frame.body
+    {
+        // in a short frame there is no sub-type: the supply's voltage alone
+        let time = parts::received(cx);
+        let volts = parts::hundredths(u16::from_be_bytes([*high, *low]));
+        cx.message(time)?
+            .push(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts);
+        return Ok(());
+    }
     let (&kind, content) = frame.body.split_first().ok_or(SHORT)?;
     let mut body = Cursor::new(content);
     // the door's state and the fuel sensor's text may have a date before them
@@ -253,7 +263,20 @@ fn module(id: u16, content: &[u8], message: &mut RecordBuilder<'_>) -> Option<()
             message.push(fields::DOOR_OPEN_STATUS, bits & 0x0f != 0);
             message.push(fields::TAMPERING_STATUS, bits & 0xf0 != 0);
         }
-        0x2b => message.push(fields::BOOT_REASON_ENUM, body.u8()?),
+        0x2b => {
+            let reason = body.u8()?;
+            message.push(fields::BOOT_REASON_ENUM, reason);
+            let meaning = match reason {
+                0x11 => Some(fields::BATTERY_LOW_EVENT_TRIGGER),
+                0x12 => Some(fields::EXTERNAL_POWERSOURCE_LOW_EVENT_TRIGGER),
+                0x13 => Some(fields::POWER_CUT_EVENT_TRIGGER),
+                0x14 => Some(fields::TAMPERING_EVENT_TRIGGER),
+                _ => None,
+            };
+            if let Some(meaning) = meaning {
+                message.push(meaning, true);
+            }
+        }
         // the time, taken already
         0x2c => {}
         0x2e => message.push(fields::VEHICLE_MILEAGE, parts::km(body.u32()?)),

@@ -18,13 +18,15 @@
 //! | 10 11 12 1A 22 25 2A 2D 31 37 A0 | position, cell, tail by maker | `places` |
 //! | 16 26 27 32 A2 A3 A4 95 | position with status and alarm | `alerts` |
 //! | 17 24 34 36 | by length: position with card, with voltages, of the X1, of the VL103 | `variants` |
-//! | 11 17 18 19 24 28 2C 2E A1 A2 A5 F3 | cells, access points | `cells` |
+//! | 11 17 18 19 24 28 2C 2E 33 A1 A2 A5 F3 | cells, access points | `cells` |
 //! | 13 14 23 | heartbeat, satellites | `status` |
 //! | 94 70 F1 F2 9B FD | information packets, with 79 79 | `info` |
 //! | 65 66 8C | values of the vehicle as text, with 79 79 | `vehicle` |
 //! | 32 33 with 79 79 | the AZ735's position and alarm | `variants` |
 //! | 15 21 81 | answers to commands | `text` |
 //! | 35 36 | the X1's photos | `photo` |
+//! | 40 | the battery's management | `bms` |
+//! | 41 with 79 79 | pictures in parts | `media` |
 //! | 8A | asks for the time | here |
 //!
 //! A position is: satellites (lower half; the upper one is a length), latitude and longitude in
@@ -37,7 +39,7 @@
 //!
 //! login, answered -> data. An answer is a frame of the same kind with the same serial and no content.
 //! 8A is answered with the time in UTC, 2A with an address (none is known), the AZ735 in the 79 79 form.
-//! Kinds 94, 9B, 21, 8C, 65, 66, F3, 34, 24 and 81 are not answered.
+//! Kinds 94, 9B, 21, 8C, 65, 66, F3, 34 and 81, and 24 with voltages, are not answered.
 //!
 //! # Source
 //!
@@ -55,9 +57,11 @@
 
 mod alarms;
 mod alerts;
+mod bms;
 mod cells;
 mod info;
 mod make;
+mod media;
 mod parts;
 mod photo;
 mod places;
@@ -88,6 +92,7 @@ pub(crate) struct Decoder {
     /// The zone of the device's clock, seconds east of UTC, from its login.
     zone_s: Option<i64>,
     photo: Option<photo::Photo>,
+    picture: Option<media::Picture>,
     commands_sent: u32,
 }
 
@@ -106,7 +111,8 @@ impl Decode for Decoder {
         source: "Concox: GPS Tracker Communication Protocol (GT06 1.8.1, GT06N 1.0.0, JM-VL03 1.1.2)",
         port: 5023,
         frame_bytes_max: FRAME_BYTES_MAX,
-        session_bytes_max: photo::PHOTO_BYTES_MAX + 1024,
+        version: 2,
+        session_bytes_max: 2 * photo::PHOTO_BYTES_MAX + 1024,
         acks: Acks::Frame,
         settings: &[Setting::Model, Setting::TimeZone],
         models: &[
@@ -133,6 +139,19 @@ impl Decode for Decoder {
             model(21, "Azuga", "AZ735"),
             model(22, "Wanway", "S20"),
             model(23, "Benway", "Benway"),
+            model(24, "Concox", "GK310"),
+            model(25, "Concox", "GT800"),
+            model(26, "Concox", "ET25"),
+            model(27, "Concox", "HVT001"),
+            model(28, "Concox", "AT1"),
+            model(29, "Concox", "X3"),
+            model(30, "Jimi IoT", "JM-VL02"),
+            model(31, "Jimi IoT", "VL502"),
+            model(32, "Jimi IoT", "JM-LL303"),
+            model(33, "Jimi IoT", "JC450"),
+            model(34, "Jimi IoT", "JC181"),
+            model(35, "WD", "WD-209"),
+            model(36, "Seeworld", "S5"),
         ],
         commands: &["custom"],
         ..Info::DEFAULT
@@ -176,7 +195,9 @@ impl Decode for Decoder {
         match read {
             // its checksum holds: it is kept as it is, lest the device sends it for ever
             Err(reject) if !frame.body.is_empty() && reject.what != "photo" => {
-                parts::unknown(&frame, cx)?;
+                if !places::alone(&frame, cx, self.zone_s)? {
+                    parts::unknown(&frame, cx)?;
+                }
                 if let Some(answer) = answer_unread(&frame) {
                     cx.reply(Reply::stored(answer));
                 }
@@ -230,6 +251,12 @@ impl Decoder {
             }
             (_, 0x15 | 0x21 | 0x81) => text::answer(frame, cx, self.zone_s),
             (true, 0x32 | 0x33) => variants::az735(frame, cx),
+            (_, 0x40) => {
+                bms::read(frame, cx)?;
+                cx.reply(Reply::stored(acknowledge(frame)));
+                Ok(())
+            }
+            (true, 0x41) => media::part(&mut self.picture, frame, cx),
             (_, 0x94 | 0x70 | 0xf1 | 0xf2 | 0x9b) | (true, 0xfd) => info::read(frame, cx),
             (_, 0x65 | 0x66 | 0x8c) => vehicle::read(frame, cx),
             (false, 0x35) => photo::announced(&mut self.photo, frame, cx),
@@ -314,7 +341,7 @@ fn data(
     let answered = match frame.kind {
         0x13 | 0x23 | 0x14 => status::read(frame, cx, make)?,
         0x11 | 0x17 | 0x24 | 0xa2 if cells::fits(frame.kind, body) => cells::read(frame, cx)?,
-        0x18 | 0x19 | 0x28 | 0x2c | 0x2e | 0xa1 | 0xa5 | 0xf3 => cells::read(frame, cx)?,
+        0x18 | 0x19 | 0x28 | 0x2c | 0x2e | 0x33 | 0xa1 | 0xa5 | 0xf3 => cells::read(frame, cx)?,
         0x17 | 0x24 | 0x34 => variants::read(frame, cx, zone_s)?,
         // anything else is a part of a photo that is not on its way
         0x36 if parts::is_time(body) => variants::read(frame, cx, zone_s)?,
@@ -324,7 +351,9 @@ fn data(
             places::read(frame, cx, make, zone_s)?
         }
         _ => {
-            parts::unknown(frame, cx)?;
+            if !places::alone(frame, cx, zone_s)? {
+                parts::unknown(frame, cx)?;
+            }
             !frame.long
         }
     };
@@ -353,8 +382,8 @@ fn time(frame: &Frame<'_>, cx: &mut Context<'_>) {
 /// The answer to a frame that could not be read, where its kind has one.
 fn answer_unread(frame: &Frame<'_>) -> Option<Vec<u8>> {
     match (frame.long, frame.kind) {
-        (true, 0x32 | 0x33) => Some(long(frame.kind, &[], frame.serial)),
-        (true, 0x70 | 0xf1 | 0xf2) => Some(acknowledge(frame)),
+        (true, 0x32 | 0x33 | 0x41) => Some(long(frame.kind, &[], frame.serial)),
+        (true, 0x40 | 0x70 | 0xf1 | 0xf2) => Some(acknowledge(frame)),
         (true, _) | (false, 0x24 | 0x34 | 0x35 | 0x36 | 0x81 | 0xf3) => None,
         _ => Some(acknowledge(frame)),
     }

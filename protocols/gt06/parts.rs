@@ -77,6 +77,11 @@ impl Fix {
         read(body).ok_or(SHORT)
     }
 
+    /// Are these coordinates that can be, and not zeros?
+    pub(super) fn can_be(&self) -> bool {
+        self.place().is_some()
+    }
+
     /// Degrees, unless the device has no place.
     fn place(&self) -> Option<(f64, f64)> {
         const PER_DEGREE: f64 = 1_800_000.0;
@@ -187,13 +192,18 @@ pub(super) fn push_cell(message: &mut RecordBuilder<'_>, mcc: u16, mnc: u16, lac
 
 /// The byte that most status blocks begin with; bits 3 to 5 are an alarm.
 pub(super) fn terminal(message: &mut RecordBuilder<'_>, status: u8) {
+    states(message, status);
+    alarms::of_status(message, status);
+}
+
+/// The terminal's byte of the makes that have no alarm in it.
+pub(super) fn states(message: &mut RecordBuilder<'_>, status: u8) {
     message.push(fields::STATUS_BITMASK, status);
     message.push(fields::ARM_STATUS, status & 1 != 0);
     message.push(fields::ENGINE_IGNITION_STATUS, status & 2 != 0);
     message.push(fields::BATTERY_CHARGING_STATUS, status & 4 != 0);
     message.push(fields::GNSS_STATUS, status & 0x40 != 0);
     message.push(fields::ENGINE_BLOCKED_STATUS, status & 0x80 != 0);
-    alarms::of_status(message, status);
 }
 
 /// The battery: a step of 0 to 6, or percent above.

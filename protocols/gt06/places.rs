@@ -4,7 +4,7 @@ use super::alarms;
 use super::make::Make;
 use super::parts::{self, CellForm, Fix, SHORT};
 use super::wire::Frame;
-use crate::contract::{Context, RecordBuilder, Reject, fields};
+use crate::contract::{Context, Key, RecordBuilder, Reject, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{bcd, hex, units};
 
@@ -52,6 +52,44 @@ pub(super) fn read(
         0x10 | 0x11 => parts::leftover(&mut message, kind, body.rest()),
         _ => tail_22(body, &mut message, kind, content.len() == SEEWORLD_22_BYTES),
     }
+    Ok(true)
+}
+
+/// Where a place stands in kinds that begin with one, or nearly.
+const PLACES_AT: [usize; 3] = [0, 4, 15];
+
+/// The place alone of a frame whose tail is in a form that is not known; the rest is kept. False if
+/// no date and coordinates that can be stand where the kind has them.
+pub(super) fn alone(
+    frame: &Frame<'_>,
+    cx: &mut Context<'_>,
+    zone_s: Option<i64>,
+) -> Result<bool, Reject> {
+    let starts = |at: &usize| {
+        let mut body = Cursor::new(frame.body.get(*at..)?);
+        let time = body.take(6).filter(|bytes| parts::is_time(bytes))?;
+        let fix = Fix::read(&mut body).ok().filter(Fix::can_be)?;
+        Some((*at, time, fix, body.rest()))
+    };
+    let wanted: &[usize] = match frame.kind {
+        0x10..=0x12 | 0x16 | 0x17 | 0x1a | 0x1e | 0x26 | 0x27 | 0x2a | 0x2d => &PLACES_AT[..1],
+        0x31 | 0x32 | 0x37 | 0xa0 | 0xa2..=0xa4 => &PLACES_AT[..1],
+        0x34 => &PLACES_AT[1..2],
+        0x22 | 0x25 => &PLACES_AT,
+        // of other kinds only where the length of a place stands before it
+        _ if frame.body.get(6).is_some_and(|byte| byte & 0xf0 == 0xc0) => &PLACES_AT[..1],
+        _ => &[],
+    };
+    let Some((at, time, fix, rest)) = wanted.iter().find_map(starts) else {
+        return Ok(false);
+    };
+    let time = parts::time(&mut Cursor::new(time), frame.kind, zone_s, cx)?;
+    let mut message = cx.message(time)?;
+    message.push(fields::MESSAGE_TYPE, hex::encode(&[frame.kind]).as_str());
+    fix.push(&mut message);
+    let before = frame.body.get(..at).unwrap_or_default();
+    parts::leftover(&mut message, frame.kind, before);
+    parts::leftover(&mut message, frame.kind, rest);
     Ok(true)
 }
 
@@ -292,6 +330,14 @@ fn tail_22(mut body: Cursor<'_>, message: &mut RecordBuilder<'_>, kind: u8, clim
     if let Some(buffered) = body.u8() {
         message.push(fields::MESSAGE_BUFFERED_STATUS, buffered != 0);
     }
+    if kind == 0x37
+        && let Some(values) = modules(body.rest())
+    {
+        for (id, content) in values {
+            module(id, content, message);
+        }
+        return;
+    }
     if let Some(metres) = body.u32() {
         message.push(fields::VEHICLE_MILEAGE, parts::km(metres));
     }
@@ -306,4 +352,39 @@ fn tail_22(mut body: Cursor<'_>, message: &mut RecordBuilder<'_>, kind: u8, clim
         message.push(fields::POSITION_ALTITUDE, metres);
     }
     parts::leftover(message, kind, body.rest());
+}
+
+/// The end of kind 37: values of id (2 bytes), length and content. `None` if they do not fit.
+fn modules(rest: &[u8]) -> Option<Vec<(u16, &[u8])>> {
+    let mut body = Cursor::new(rest);
+    let mut values = Vec::new();
+    while body.left() > 0 {
+        let (id, length) = (body.u16()?, body.u8()?);
+        values.push((id, body.take(usize::from(length))?));
+    }
+    (!values.is_empty()).then_some(values)
+}
+
+fn module(id: u16, content: &[u8], message: &mut RecordBuilder<'_>) {
+    match (id, content) {
+        (0x27, [high, low]) => {
+            let volts = parts::hundredths(u16::from_be_bytes([*high, *low]));
+            message.push(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts);
+        }
+        (0x2e, [a, b, c, d]) => {
+            let metres = u32::from_be_bytes([*a, *b, *c, *d]);
+            message.push(fields::VEHICLE_MILEAGE, parts::km(metres));
+        }
+        (0x3b, [high, low]) => {
+            let metres = parts::hundredths(u16::from_be_bytes([*high, *low]));
+            message.push(fields::POSITION_ACCURACY, metres);
+        }
+        _ => message.push(
+            Key::Wire {
+                space: 0x37,
+                id: u32::from(id),
+            },
+            content,
+        ),
+    }
 }

@@ -6,6 +6,7 @@ use super::parts::{self, SHORT, hundredths};
 use super::wire::Frame;
 use crate::contract::{Context, RecordBuilder, Reject, Value, fields};
 use crate::kit::cursor::Cursor;
+use crate::kit::units;
 
 /// The length of a heartbeat with battery voltage and level (asset trackers).
 const ASSET_BYTES_MIN: usize = 14;
@@ -21,7 +22,7 @@ pub(super) fn read(frame: &Frame<'_>, cx: &mut Context<'_>, make: Make) -> Resul
     let read = match (frame.kind, make, body.left()) {
         (0x14, ..) => satellites(&mut body, &mut message),
         (0x23, ..) => with_voltage(&mut body, &mut message),
-        (_, _, ASSET_BYTES_MIN..) => asset(&mut body, &mut message),
+        (_, _, ASSET_BYTES_MIN..) => asset(&mut body, &mut message, make),
         (_, Make::Seeworld, 5) => small_voltage(&mut body, &mut message),
         (_, Make::R11, 5) => r11(&mut body, &mut message),
         _ => usual(&mut body, &mut message, make),
@@ -79,16 +80,35 @@ fn r11(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
     Some(())
 }
 
-/// Asset trackers: status, satellites, signal, two bytes, battery in percent, one byte, its
-/// voltage, and what is not known.
-fn asset(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
-    parts::terminal(message, body.u8()?);
-    message.push(fields::POSITION_SATELLITES, body.u8()? & 0x7f);
-    parts::signal(message, body.u8()?);
-    let _unknown = body.take(2)?;
+/// Asset trackers: status, a word of satellites and signal, alarm, language, battery in percent,
+/// mode, its voltage, a spare byte, how often and how long it worked; the last word of the longer
+/// form is a temperature in tenths, bit 15 saying that it is above zero.
+///
+/// The word of satellites: bits 10 to 14 those of `BeiDou`, 5 to 9 those of GPS, the lower ones the
+/// signal.
+fn asset(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>, make: Make) -> Option<()> {
+    parts::states(message, body.u8()?);
+    let word = body.u16()?;
+    message.push(
+        fields::POSITION_SATELLITES,
+        (word >> 10 & 31) + (word >> 5 & 31),
+    );
+    message.push(fields::GSM_SIGNAL_ENUM, word & 31);
+    alarms::push(message, body.u8()?, make);
+    let _language = body.u8()?;
     message.push(fields::BATTERY_LEVEL, body.u8()?);
-    let _unknown = body.u8()?;
+    let _mode = body.u8()?;
     message.push(fields::BATTERY_VOLTAGE, hundredths(body.u16()?));
+    if let [spare @ .., high, low] = body.rest()
+        && spare.len() == 5
+    {
+        parts::leftover(message, 0x13, spare);
+        let word = u16::from_be_bytes([*high, *low]);
+        let tenths = i64::from(word & 0x7fff);
+        let tenths = if word & 0x8000 == 0 { -tenths } else { tenths };
+        message.push((fields::SENSOR_TEMPERATURE_N, 1), units::scaled(tenths, 1));
+        body.take(7)?;
+    }
     Some(())
 }
 
