@@ -55,6 +55,8 @@ use parts::Fields;
 /// The most fields that are read of a frame.
 const FIELDS_MAX: usize = 48;
 const COMMAND_BYTES_MAX: usize = 512;
+/// A login is no longer, whatever stands behind its letter.
+const LOGIN_BYTES_MAX: usize = 30;
 
 /// What a session remembers: whom commands go to.
 #[derive(Default)]
@@ -141,7 +143,9 @@ impl Decode for Decoder {
         fields.remove(0);
         cx.identify(Login::of(imei))?;
         match fields.as_slice() {
-            ["A" | "L"] | ["L", ""] => cx.reply(Reply::admitted("LOAD")),
+            ["A" | "L", ..] if text.len() <= LOGIN_BYTES_MAX => {
+                cx.reply(Reply::admitted("LOAD"));
+            }
             [] | [""] => {}
             ["vr", data, ..] => report::photo(data, cx)?,
             ["OBD", ..] => obd::read(&fields, cx)?,

@@ -21,7 +21,7 @@ const TAIL: usize = 10;
 /// Reads one. `text` is all of it.
 pub(super) fn read(parts: &Fields<'_>, text: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
     let at = |index: usize| parts.get(index).copied().unwrap_or_default().trim();
-    if at(DATE).starts_with("---") {
+    if is_with_decimals(parts) {
         return with_decimals(parts, cx);
     }
     let keyword = at(0);
@@ -30,7 +30,17 @@ pub(super) fn read(parts: &Fields<'_>, text: &str, cx: &mut Context<'_>) -> Resu
     meaning(keyword, &mut message);
     phone(keyword, at(PHONE), &mut message);
     match at(KIND) {
-        "F" => {
+        "L" => {
+            let lac = i64::from_str_radix(at(LATITUDE), 16).ok();
+            let id = i64::from_str_radix(at(LATITUDE + 2), 16).ok();
+            let cell = Cell {
+                lac,
+                id,
+                ..Cell::default()
+            };
+            cells::push(&mut message, 0, cell);
+        }
+        kind if kind == "F" || !at(LATITUDE).is_empty() => {
             // one make writes the hemispheres first
             let swapped = matches!(at(LATITUDE), "N" | "S");
             let [latitude, north, longitude, east] = if swapped {
@@ -47,16 +57,6 @@ pub(super) fn read(parts: &Fields<'_>, text: &str, cx: &mut Context<'_>) -> Resu
             } else {
                 message.push(fields::POSITION_VALID, false);
             }
-        }
-        "L" => {
-            let lac = i64::from_str_radix(at(LATITUDE), 16).ok();
-            let id = i64::from_str_radix(at(LATITUDE + 2), 16).ok();
-            let cell = Cell {
-                lac,
-                id,
-                ..Cell::default()
-            };
-            cells::push(&mut message, 0, cell);
         }
         _ => {}
     }
@@ -106,26 +106,56 @@ fn field_number(index: usize) -> u32 {
     u32::try_from(index + TAIL + 1).unwrap_or(u32::MAX)
 }
 
-/// The make that writes time, date, signal, validity, decimal degrees, speed, course, altitude, HDOP,
-/// satellites, ignition, charging.
+/// Do time and date stand as six digits each, and decimal degrees behind them?
+fn is_with_decimals(parts: &Fields<'_>) -> bool {
+    let is =
+        |index: usize, fits: fn(&str) -> bool| parts.get(index).is_some_and(|s| fits(s.trim()));
+    let six = |s: &str| s.len() == 6 && s.bytes().all(|b| b.is_ascii_digit());
+    let degrees = |s: &str| s.contains('.') && float(s).is_some();
+    is(TIME, six) && is(VALID, six) && is(8, degrees) && is(9, degrees)
+}
+
+/// The make that writes its name, event, sensor and the sensor's voltage (dashes: none), time, date,
+/// signal, validity, decimal degrees, speed (km/h), course, altitude, HDOP, satellites, ignition,
+/// charging, error.
 fn with_decimals(parts: &Fields<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let at = |index: usize| parts.get(index).copied().unwrap_or_default().trim();
     let date = digits(at(VALID), "dmy").and_then(Civil::utc_ms);
     let ms = date.zip(time_of_day(at(TIME))).map(|(day, ms)| day + ms);
     let mut message = cx.message(or_impossible(ms, cx.now_ms))?;
-    if !at(0).is_empty() {
-        message.push(fields::EVENT_NAME, at(0));
+    let said = |index: usize| Some(at(index)).filter(|s| !s.bytes().all(|b| b == b'-'));
+    if let Some(name) = said(0) {
+        message.name("name", name);
+    }
+    if let Some(event) = said(1) {
+        message.push(fields::EVENT_NAME, event);
+        if let Some(alarm) = alarm(event) {
+            message.push(alarm, true);
+        }
+    }
+    if let Some(sensor) = said(2) {
+        message.push((fields::SENSOR_ID_N, 1), sensor);
+    }
+    message.push_some(
+        (fields::SENSOR_BATTERY_VOLTAGE_N, 1),
+        said(3).and_then(float),
+    );
+    if let Some(error) = said(17) {
+        message.name("error", error);
     }
     message.push_some(fields::GSM_SIGNAL_ENUM, number::<i64>(at(6)));
     let latitude = float(at(8)).filter(|degrees| degrees.abs() <= 90.0);
     let longitude = float(at(9)).filter(|degrees| degrees.abs() <= 180.0);
     let place = latitude.zip(longitude).filter(|place| *place != (0.0, 0.0));
-    message.push(fields::POSITION_VALID, place.is_some() && at(7) == "1");
+    message.push(
+        fields::POSITION_VALID,
+        place.is_some() && number::<u8>(at(7)) > Some(0),
+    );
     if let Some((latitude, longitude)) = place {
         message.push(fields::POSITION_LATITUDE, latitude);
         message.push(fields::POSITION_LONGITUDE, longitude);
     }
-    message.push_some(fields::POSITION_SPEED, float(at(10)).map(units::knots));
+    message.push_some(fields::POSITION_SPEED, float(at(10)));
     message.push_some(fields::POSITION_DIRECTION, float(at(11)));
     message.push_some(fields::POSITION_ALTITUDE, float(at(12)));
     message.push_some(fields::POSITION_HDOP, float(at(13)));
@@ -141,6 +171,13 @@ fn with_decimals(parts: &Fields<'_>, cx: &mut Context<'_>) -> Result<(), Reject>
 
 /// When it was: the local date, and the UTC time of day that is closest to it.
 fn moment(date: &str, time: &str, settings: &Settings) -> Option<i64> {
+    let joined: String;
+    let date = if date.contains(':') {
+        joined = date.split(':').collect();
+        joined.as_str()
+    } else {
+        date
+    };
     let order = match date.len() {
         10 => "ymdHM",
         12 => "ymdHMS",
@@ -192,7 +229,7 @@ fn meaning(keyword: &str, message: &mut RecordBuilder<'_>) {
         return;
     }
     message.push(fields::EVENT_NAME, keyword);
-    match keyword {
+    match keyword.to_ascii_lowercase().as_str() {
         "acc on" => message.push(fields::ENGINE_IGNITION_STATUS, true),
         "acc off" => message.push(fields::ENGINE_IGNITION_STATUS, false),
         _ => {}
@@ -212,24 +249,24 @@ fn meaning(keyword: &str, message: &mut RecordBuilder<'_>) {
 }
 
 fn alarm(keyword: &str) -> Option<ParamId> {
-    Some(match keyword {
-        "help me" => fields::ALARM_EVENT_TRIGGER,
+    Some(match keyword.to_ascii_lowercase().as_str() {
+        "help me" | "sos" => fields::ALARM_EVENT_TRIGGER,
         "low battery" => fields::BATTERY_LOW_EVENT_TRIGGER,
-        "move" => fields::MOVEMENT_EVENT_TRIGGER,
-        "speed" => fields::OVERSPEEDING_EVENT_TRIGGER,
-        "stockade" => fields::GEOFENCE_EVENT_EXIT,
+        "move" | "move alarm" => fields::MOVEMENT_EVENT_TRIGGER,
+        "speed" | "speed alarm" | "overspeed" => fields::OVERSPEEDING_EVENT_TRIGGER,
+        "stockade" | "stockade alarm" => fields::GEOFENCE_EVENT_EXIT,
         "ac alarm" => fields::POWER_CUT_EVENT_TRIGGER,
         "door alarm" => fields::DOOR_EVENT_TRIGGER,
-        "sensor alarm" => fields::VIBRATION_EVENT_TRIGGER,
+        "sensor alarm" | "shock alarm" => fields::VIBRATION_EVENT_TRIGGER,
         "acc alarm" | "acc on" => fields::IGNITION_ON_EVENT_TRIGGER,
         "acc off" => fields::IGNITION_OFF_EVENT_TRIGGER,
         "accident alarm" => fields::CRASH_EVENT_TRIGGER,
-        "DTC" => fields::FAULT_EVENT_TRIGGER,
+        "dtc" => fields::FAULT_EVENT_TRIGGER,
         "bonnet alarm" => fields::HOOD_OPEN_STATUS,
         "footbrake alarm" => fields::CAN_PEDAL_BRAKE_STATUS,
         "no gps" => fields::GNSS_LOST_EVENT_TRIGGER,
-        _ if keyword.starts_with("oil") => fields::FUEL_THEFT_EVENT_TRIGGER,
-        _ if keyword.starts_with("T:") => fields::TEMPERATURE_EVENT_TRIGGER,
+        oil if oil.starts_with("oil") => fields::FUEL_THEFT_EVENT_TRIGGER,
+        degrees if degrees.starts_with("t:") => fields::TEMPERATURE_EVENT_TRIGGER,
         _ => return None,
     })
 }

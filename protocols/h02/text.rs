@@ -9,6 +9,7 @@ use crate::kit::units;
 
 /// The most fields of a frame; a frame is bounded anyway, this bounds the split.
 const FIELDS_MAX: usize = 128;
+const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// What every frame begins with.
 #[derive(Clone, Copy)]
@@ -35,7 +36,18 @@ pub(super) fn read(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     };
     let head = Head { maker, ident, kind };
     parts.drain(..3);
-    cx.identify(Login::of(ident))?;
+    // a frame without a name is from the device that has named itself on this connection
+    let before = cx.ident().map(ToString::to_string);
+    let head = match &before {
+        Some(before) if ident.is_empty() => Head {
+            ident: before,
+            ..head
+        },
+        _ => {
+            cx.identify(Login::of(ident))?;
+            head
+        }
+    };
     match kind {
         "V0" | "HTBT" | "XT" => heartbeat(head, &parts, cx),
         "NBR" => {
@@ -84,6 +96,17 @@ fn heartbeat(head: Head<'_>, rest: &Fields<'_>, cx: &mut Context<'_>) -> Result<
         _ => cx.reply(Reply::open(answer)),
     }
     Ok(())
+}
+
+/// Percent of a battery, as digits.
+fn is_level(text: &str) -> bool {
+    text.len() <= 3 && number::<u8>(text).is_some_and(|level| level <= 100)
+}
+
+/// Six digits, as a date has them.
+fn is_date(text: &str) -> bool {
+    let text = text.trim();
+    text.len() == 6 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// The time of a record of its HHMMSS and DDMMYY.
@@ -161,11 +184,14 @@ fn push_fix(message: &mut RecordBuilder<'_>, fix: &[&str]) {
     message.push_some(fields::POSITION_DIRECTION, course);
 }
 
-/// Where the seven fields of a fix begin: a letter or none, then N or S and E or W in their places.
+/// Where the seven fields of a fix begin: a letter, a number (how it was coded) or nothing, then N or S
+/// and E or W in their places.
 fn find_fix(rest: &[&str]) -> Option<usize> {
     rest.windows(7).position(|seven| {
         let is = |at: usize, set: &[&str]| seven.get(at).is_some_and(|s| set.contains(s));
-        is(0, &["A", "V", "B", "0", "1", ""]) && is(2, &["N", "S"]) && is(4, &["E", "W"])
+        let first = seven.first().copied().unwrap_or_default();
+        let coded = first.len() < 3 && first.bytes().all(|b| b.is_ascii_digit());
+        (coded || is(0, &["A", "V", "B"])) && is(2, &["N", "S"]) && is(4, &["E", "W"])
     })
 }
 
@@ -182,7 +208,20 @@ fn position(head: Head<'_>, rest: &Fields<'_>, cx: &mut Context<'_>) -> Result<(
     let (before, fix) = rest.split_at(at);
     let (fix, after) = fix.split_at(7);
     let (hms, before) = before.split_last().unwrap_or((&"", &[]));
-    let (dmy, after) = after.split_first().unwrap_or((&"", &[]));
+    // some makers put the battery before the date
+    let (battery, after) = match after {
+        [battery, date, ..] if is_level(battery) && is_date(date) => {
+            (number::<u8>(battery), after.get(1..).unwrap_or_default())
+        }
+        _ => (None, after),
+    };
+    let (dmy, after) = match after {
+        [date, after @ ..] if date.is_empty() || is_date(date) => (*date, after),
+        // no date, but the status at once
+        [word, ..] if status::parse(word).is_some() => ("", after),
+        [date, after @ ..] => (*date, after),
+        [] => ("", after),
+    };
     if kind == "V4" && !before.is_empty() {
         cx.command_reply(None, &before.join(","));
     }
@@ -190,6 +229,7 @@ fn position(head: Head<'_>, rest: &Fields<'_>, cx: &mut Context<'_>) -> Result<(
     let mut message = cx.message(time)?;
     message.push(fields::MESSAGE_TYPE, kind);
     push_fix(&mut message, fix);
+    message.push_some(fields::BATTERY_LEVEL, battery);
     match before {
         [] => {}
         [command, ..] if kind == "V4" => {
@@ -346,12 +386,23 @@ fn link(rest: &Fields<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
-/// A date without a time of day is no time of a record: it is kept beside the time of receipt.
+/// A date without a time of day. Of today it says nothing that the receipt does not; a record of
+/// another day was kept until now, and its day begins at midnight.
 fn vp1(rest: &Fields<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let now_ms = cx.now_ms;
-    let mut message = cx.message(Time::Received(now_ms))?;
+    let at = find_fix(rest);
+    let date = at
+        .and_then(|at| rest.get(at + 7))
+        .copied()
+        .unwrap_or_default();
+    let midnight = digits(date, "dmy").and_then(|date| date.ms(cx.settings()));
+    let time = match midnight {
+        Some(ms) if !(0..DAY_MS).contains(&(now_ms - ms)) && ms < now_ms => Time::Device(ms),
+        _ => Time::Received(now_ms),
+    };
+    let mut message = cx.message(time)?;
     message.push(fields::MESSAGE_TYPE, "VP1");
-    if let Some(0) = find_fix(rest) {
+    if let Some(0) = at {
         let (fix, after) = rest.split_at(7);
         push_fix(&mut message, fix);
         if let Some((date, more)) = after.split_first() {

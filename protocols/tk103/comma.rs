@@ -60,7 +60,9 @@ pub(super) fn read(frame: Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject>
         let supply = supply.map(|volts| f64::from(volts) / 10.0);
         message.push_some(fields::EXTERNAL_POWERSOURCE_VOLTAGE, supply);
         push_left(&mut message, &rest, 5);
-    } else if matches!(at(1), "A" | "V") {
+    } else if matches!(at(1), "A" | "V")
+        || at(2).ends_with(['N', 'S']) && at(3).ends_with(['E', 'W'])
+    {
         fix(frame, alarm, &rest, cx)?;
     } else if rest.len() >= 6 && command.starts_with("DW") {
         network(frame, &rest, cx)?;
@@ -119,19 +121,13 @@ fn fix(
     rest: &Fields<'_>,
     cx: &mut Context<'_>,
 ) -> Result<(), Reject> {
-    let [
-        date,
-        letter,
-        latitude,
-        longitude,
-        speed,
-        hms,
-        course,
-        more @ ..,
-    ] = rest.as_slice()
-    else {
+    let [date, letter, latitude, longitude, more @ ..] = rest.as_slice() else {
         return Err(Reject::new("fix", "fewer fields than it has", 0));
     };
+    // each may be missing from the end
+    let at = |index: usize| more.get(index).copied().unwrap_or_default();
+    let (speed, hms, course) = (at(0), at(1), at(2));
+    let more = more.get(3..).unwrap_or_default();
     let time = clock(date, hms, cx);
     let mut message = cx.message(time)?;
     message.push(fields::MESSAGE_TYPE, frame.command);

@@ -15,7 +15,7 @@
 //! | UD, UD2, UD_LTE, ..., WT | a position: see `report` | none |
 //! | AL, ... | a position with an alarm | AL |
 //! | heart, PULSE | pulse | none |
-//! | BLOOD, bphrt | systolic, diastolic, bphrt also the pulse | none |
+//! | BLOOD, bphrt | systolic, diastolic, perhaps the pulse | none |
 //! | oxygen, btemp2, TEMP | blood oxygen and body temperature, after a kind | none |
 //! | TK | a voice message | TK,1 |
 //! | JXTK | kind, file, part from 1, parts in all, bytes of a voice message | JXTKR,1 |
@@ -297,24 +297,16 @@ fn text(parts: Parts<'_>, keyword: &str, rest: &str, cx: &mut Context<'_>) -> Re
         }
         _ => {
             let mut number = || fields.next().and_then(float);
-            let values: [(crate::contract::ParamId, Option<f64>); 3] = match keyword {
-                "heart" | "HEART" | "PULSE" | "pulse" => {
-                    [(fields::HEART_RATE, number()), NONE, NONE]
-                }
-                "BLOOD" | "blood" => [
-                    (fields::BLOOD_PRESSURE_SYSTOLIC, number()),
-                    (fields::BLOOD_PRESSURE_DIASTOLIC, number()),
-                    NONE,
-                ],
-                "bphrt" | "BPHRT" => [
+            let known = keyword.to_ascii_lowercase();
+            let values: [(crate::contract::ParamId, Option<f64>); 3] = match known.as_str() {
+                "heart" | "pulse" => [(fields::HEART_RATE, number()), NONE, NONE],
+                "blood" | "bphrt" => [
                     (fields::BLOOD_PRESSURE_SYSTOLIC, number()),
                     (fields::BLOOD_PRESSURE_DIASTOLIC, number()),
                     (fields::HEART_RATE, number()),
                 ],
                 "oxygen" => [(fields::BLOOD_OXYGEN_LEVEL, last(rest)), NONE, NONE],
-                "btemp2" | "btemp" | "TEMP" | "temp" => {
-                    [(fields::BODY_TEMPERATURE, last(rest)), NONE, NONE]
-                }
+                "btemp2" | "btemp" | "temp" => [(fields::BODY_TEMPERATURE, last(rest)), NONE, NONE],
                 _ => return confirmation(keyword, rest, cx),
             };
             let mut message = cx.message(Time::Received(cx.now_ms))?;

@@ -19,6 +19,7 @@
 //! | 1, 2 | outside, inside a fence |
 //! | 3 | the watch is off the wrist |
 //! | 4 | moving |
+//! | 14 | the supply was cut |
 //! | 16 | SOS |
 //! | 18, 19 | a fence was left, entered |
 //! | 20 | the watch was taken off |
@@ -35,8 +36,11 @@ use smallvec::SmallVec;
 const FIELDS_MAX: usize = 256;
 /// Which field the status is.
 const STATUS: usize = 15;
+/// Date, time, letter and place; the rest may be missing from the end.
+const PLACE_FIELDS: usize = 7;
 
-const ALARMS: [(u32, ParamId); 6] = [
+const ALARMS: [(u32, ParamId); 7] = [
+    (14, fields::POWER_CUT_EVENT_TRIGGER),
     (16, fields::ALARM_EVENT_TRIGGER),
     (17, fields::BATTERY_LOW_EVENT_TRIGGER),
     (18, fields::GEOFENCE_EVENT_EXIT),
@@ -51,7 +55,7 @@ pub(super) fn read(keyword: &str, rest: &str, cx: &mut Context<'_>) -> Result<()
         .map(str::trim)
         .take(FIELDS_MAX + 1)
         .collect();
-    if !(STATUS + 1..=FIELDS_MAX).contains(&parts.len()) {
+    if !(PLACE_FIELDS..=FIELDS_MAX).contains(&parts.len()) {
         return Err(Reject::new(
             "report",
             "not so many fields as a position has",

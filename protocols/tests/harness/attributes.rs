@@ -345,6 +345,7 @@ const NUMBERED: &[Row] = &[
         "adc",
         &[("ain.#", &[1.0, 0.01]), ("custom.adc#", SAME)],
     ),
+    row_of(&["watch"], "temp", &[("body.temperature", SAME)]),
     // 0.01 V, which the reference leaves so
     row_of(&["fifotrack"], "adc", &[("ain.#", &[0.01])]),
     row(
