@@ -13,12 +13,15 @@
 //! | kind | content |
 //! |---|---|
 //! | 01 | IMEI (8, decimal), version: login |
-//! | 08 | none: heartbeat; with content a position: time (6), then degrees (1) and millionths (3) of latitude and longitude |
-//! | 10, 11 | time (6), length and satellites (1), latitude and longitude (4 each, 1/30000 minutes), km/h, course and flags (2); 11 was kept |
-//! | 13 | battery %, version, zone, interval, signal %, charging, more: status |
-//! | 17, 18, 19, 1A, 69 | time (6, decimal), access points (MAC (6), signal), count, MCC (2), MNC, cells |
+//! | 08, 09 | none: heartbeat; with content a position: time (6), latitude and longitude, both once more (8), km/h, course (half), satellites; 09 was kept |
+//! | 10, 11 | time (6), length and satellites (1), latitude and longitude (4 each, 1/30000 minutes), km/h, course and flags (2), perhaps altitude (2) and alarms; 11 was kept |
+//! | 13 | battery %, version, zone, interval, signal %, temperature (3, not in the shorter forms), charging, pulse: status |
+//! | 17, 18, 19, 1A, 69 | time (6, decimal), access points (MAC (6), signal), count, MCC (2), MNC, cells, perhaps alarms |
 //! | 30 | none: asks for the time |
-//! | 99 | none: SOS |
+//! | 94, 99 | none: vibration, SOS |
+//!
+//! In kinds 08 and 09 a coordinate is degrees (1) and millionths (20 bits), with a sign in the four bits
+//! between. The bits of the alarms: 1 vibration, 2 too fast, 10 low power.
 //!
 //! A cell is LAC (2), cell (2), signal (1); on networks after GSM LAC (4), cell (4), signal (1).
 //! Flags: 1000 valid, 0800 west, 0400 north; the ten bits below are the course.
@@ -41,8 +44,8 @@
 //! - An answer carries the length of the frame that it answers, as trackers expect.
 
 use crate::contract::{
-    Acks, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, Reject, Reply, Setting, Time,
-    fields,
+    Acks, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, RecordBuilder, Reject, Reply,
+    Setting, Time, fields,
 };
 use crate::kit::cells::{self, Cell};
 use crate::kit::cursor::Cursor;
@@ -53,9 +56,13 @@ use std::borrow::Cow;
 const HEAD_BYTES: usize = 4;
 const TIME_BYTES: usize = 6;
 const ACCESS_POINT_BYTES: usize = 7;
+const STATUS_BYTES_MIN: usize = 4;
 const SHORT: Reject = Reject::new("frame", "cut short", 0);
 const NARROW_BYTES: usize = 5;
 const WIDE_BYTES: usize = 9;
+
+/// In the place of 01 in the answer to a login: not known here.
+const REFUSED: u8 = 0x44;
 
 const fn model(number: u16, name: &'static str) -> Model {
     Model {
@@ -122,8 +129,8 @@ impl Decode for Decoder {
         let (length, kind) = (*length, *kind);
         match kind {
             0x01 => login(length, content, cx),
-            0x08 if content.is_empty() => Ok(()),
-            0x08 => millionths(content, cx),
+            0x08 | 0x09 if content.is_empty() => Ok(()),
+            0x08 | 0x09 => millionths(kind, content, cx),
             0x10 | 0x11 => {
                 position(kind, content, cx)?;
                 let date = content.get(..TIME_BYTES).ok_or(SHORT)?;
@@ -149,8 +156,10 @@ impl Decode for Decoder {
             _ => {
                 let mut message = cx.message(Time::Received(cx.now_ms))?;
                 message.push(fields::MESSAGE_TYPE, word(kind).as_str());
-                if kind == 0x99 {
-                    message.push(fields::ALARM_EVENT_TRIGGER, true);
+                match kind {
+                    0x94 => message.push(fields::VIBRATION_EVENT_TRIGGER, true),
+                    0x99 => message.push(fields::ALARM_EVENT_TRIGGER, true),
+                    _ => {}
                 }
                 if !content.is_empty() {
                     message.push(fields::PAYLOAD_HEX, hex::encode(content).as_str());
@@ -187,10 +196,10 @@ fn least(input: &[u8]) -> Option<usize> {
     let [_, _, length, kind] = *input.first_chunk::<HEAD_BYTES>()?;
     let content = match kind {
         0x01 => 8,
-        0x08 if length <= 1 => 0,
-        0x08 => usize::from(length) - 1,
+        0x08 | 0x09 if length <= 1 => 0,
+        0x08 | 0x09 => usize::from(length) - 1,
         0x10 | 0x11 => 18,
-        0x13 => 5,
+        0x13 => STATUS_BYTES_MIN,
         0x17..=0x1a | 0x69 => {
             let points = usize::from(length) * ACCESS_POINT_BYTES;
             let at = TIME_BYTES + points;
@@ -234,7 +243,8 @@ fn login(length: u8, content: &[u8], cx: &mut Context<'_>) -> Result<(), Reject>
     let imei = content.get(..8).and_then(bcd::text);
     let imei = imei.ok_or(Reject::new("ident", "not decimal", HEAD_BYTES))?;
     cx.identify(Login::of(&imei))?;
-    cx.reply(Reply::admitted(answer(length, 0x01, &[1])));
+    let refused = answer(length, 0x01, &[REFUSED]);
+    cx.reply(Reply::admitted(answer(length, 0x01, &[1])).or(refused));
     cx.reply(Reply::admitted(answer(7, 0x30, &clock(cx.now_ms))));
     Ok(())
 }
@@ -275,45 +285,76 @@ fn position(kind: u8, content: &[u8], cx: &mut Context<'_>) -> Result<(), Reject
     if kind == 0x11 {
         message.push(fields::MESSAGE_BUFFERED_STATUS, true);
     }
+    if body.left() >= 3
+        && let (Some(altitude), Some(bits)) = (body.i16(), body.u8())
+    {
+        message.push(fields::POSITION_ALTITUDE, altitude);
+        alarms(&mut message, bits);
+    }
     if body.left() > 0 {
         message.push(fields::PAYLOAD_HEX, hex::encode(body.rest()).as_str());
     }
     Ok(())
 }
 
-/// Kind 08 with content.
-fn millionths(content: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+fn alarms(message: &mut RecordBuilder<'_>, bits: u8) {
+    for (bit, alarm) in [
+        (0, fields::VIBRATION_EVENT_TRIGGER),
+        (1, fields::OVERSPEEDING_EVENT_TRIGGER),
+        (4, fields::EXTERNAL_POWERSOURCE_LOW_EVENT_TRIGGER),
+    ] {
+        if bits & (1 << bit) != 0 {
+            message.push(alarm, true);
+        }
+    }
+}
+
+/// Degrees and millionths.
+fn degrees(body: &mut Cursor<'_>) -> Option<f64> {
+    let (whole, raw) = (body.u8()?, body.u24()?);
+    let value = f64::from(whole) + f64::from(raw & 0x000f_ffff) / 1e6;
+    let value = units::round(value, 6);
+    Some(if raw & 0x00f0_0000 == 0 {
+        value
+    } else {
+        -value
+    })
+}
+
+/// Kinds 08 and 09 with content.
+fn millionths(kind: u8, content: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     let mut body = Cursor::new(content);
     let time = moment(body.array().ok_or(SHORT)?, cx);
-    let mut degrees = || {
-        let whole = f64::from(body.array::<1>().map(i8::from_be_bytes)?);
-        let part = f64::from(body.u24()?) / 1e6;
-        Some(units::round(
-            if whole < 0.0 {
-                whole - part
-            } else {
-                whole + part
-            },
-            6,
-        ))
-    };
-    let (latitude, longitude) = degrees().zip(degrees()).ok_or(SHORT)?;
+    let (latitude, longitude) = degrees(&mut body).zip(degrees(&mut body)).ok_or(SHORT)?;
     let fits = latitude.abs() <= 90.0 && longitude.abs() <= 180.0;
     let placed = fits && (latitude, longitude) != (0.0, 0.0);
     let mut message = cx.message(time)?;
-    message.push(fields::MESSAGE_TYPE, "08");
-    message.push(fields::POSITION_VALID, placed);
+    message.push(fields::MESSAGE_TYPE, word(kind).as_str());
+    // nothing says of a kept place whether it was one
+    message.push(fields::POSITION_VALID, placed && kind == 0x08);
+    if kind == 0x09 {
+        message.push(fields::MESSAGE_BUFFERED_STATUS, true);
+    }
     if placed {
         message.push(fields::POSITION_LATITUDE, latitude);
         message.push(fields::POSITION_LONGITUDE, longitude);
     }
-    message.push(fields::PAYLOAD_HEX, hex::encode(body.rest()).as_str());
+    if body.take(8).is_some() {
+        message.push_some(fields::POSITION_SPEED, body.u8());
+        let course = body.u8().map(|half| u16::from(half) * 2);
+        message.push_some(fields::POSITION_DIRECTION, course);
+        message.push_some(fields::POSITION_SATELLITES, body.u8());
+    }
+    if body.rest().iter().any(|byte| *byte != 0) {
+        message.push(fields::PAYLOAD_HEX, hex::encode(body.rest()).as_str());
+    }
     Ok(())
 }
 
 fn status(content: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
-    let ([battery, version, zone, interval, signal], rest) =
-        content.split_first_chunk::<5>().ok_or(SHORT)?;
+    let ([battery, version, zone, interval], rest) = content
+        .split_first_chunk::<STATUS_BYTES_MIN>()
+        .ok_or(SHORT)?;
     let mut message = cx.message(Time::Received(cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, "13");
     message.push(fields::BATTERY_LEVEL, *battery);
@@ -321,12 +362,16 @@ fn status(content: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     message.push(fields::DEVICE_FIRMWARE_VERSION, version.as_str());
     message.name("time.zone", zone.cast_signed());
     message.name("upload.interval", *interval);
-    message.push(fields::GSM_SIGNAL_LEVEL, *signal);
-    if let Some((charging, rest)) = rest.split_first() {
-        message.push(fields::BATTERY_CHARGING_STATUS, *charging != 0);
-        if !rest.is_empty() {
-            message.push(fields::PAYLOAD_HEX, hex::encode(rest).as_str());
-        }
+    let mut body = Cursor::new(rest);
+    message.push_some(fields::GSM_SIGNAL_LEVEL, body.u8());
+    if let Some(temperature) = body.take(3) {
+        message.name("temperature.raw", temperature);
+    }
+    let charging = body.u8().map(|charging| charging != 0);
+    message.push_some(fields::BATTERY_CHARGING_STATUS, charging);
+    message.push_some(fields::HEART_RATE, body.u8().filter(|rate| *rate != 0));
+    if body.left() > 0 {
+        message.push(fields::PAYLOAD_HEX, hex::encode(body.rest()).as_str());
     }
     Ok(())
 }
@@ -364,6 +409,9 @@ fn network(points: u8, kind: u8, content: &[u8], cx: &mut Context<'_>) -> Result
             dbm: Some(-i64::from(signal)),
         };
         cells::push(&mut message, number, cell);
+    }
+    if let Some(bits) = body.u8() {
+        alarms(&mut message, bits);
     }
     if body.rest().iter().any(|byte| *byte != 0) {
         message.push(fields::PAYLOAD_HEX, hex::encode(body.rest()).as_str());

@@ -17,6 +17,7 @@
 //! ```text
 //! YYMMDD A DDMM.MMMM N DDDMM.MMMM E km/h(5) HHMMSS course(6) status,MCC,MNC,LAC,cell[,access points]
 //! status: signal(3) satellites(3) battery(3) ignition(1: 1 on, 2 off) armed(2: 01 yes, 00 unknown) mode(2) more
+//! more, in CP01: settings(12) blocked(1: 2 yes, 1 no) charging(1: 1 yes, 2 no) moving(1: 1 yes, 2 no)
 //! access points: name|mac|signal&...
 //! ```
 //!
@@ -24,7 +25,8 @@
 //!
 //! Only the login names the device. It is answered `BP00`, for IW with the server's clock; every other report
 //! with its own kind, whose first letter is the next in the alphabet: AP01 by BP01, YP14 by ZP14.
-//! Answers to commands are not answered.
+//! TRV's AP14 asks where it is. Answers to commands, which repeat a serial number of six digits, are not
+//! answered.
 //!
 //! # Source
 //!
@@ -48,6 +50,8 @@ use crate::kit::time::{self, Civil};
 use smallvec::SmallVec;
 
 const FIELDS_MAX: usize = 64;
+/// What a car's terminal adds to its status in a heartbeat.
+const SETTINGS_DIGITS: usize = 15;
 const SHORT: Reject = Reject::new("text", "cut short", 0);
 
 type Fields<'f> = SmallVec<[&'f str; 16]>;
@@ -124,7 +128,8 @@ impl Decode for Decoder {
                 "AP03" | "CP01" => heartbeat(kind, body, cx)?,
                 "AP02" => network(body, cx)?,
                 "APHT" | "APHP" | "AP49" | "AP50" => health(kind, body, cx)?,
-                _ => return confirmation(kind, body, cx),
+                _ if is_confirmation(body) => return confirmation(kind, body, cx),
+                _ => said(kind, body, cx)?,
             }
         }
         let mut reply = String::with_capacity(maker.len() + kind.len() + 1);
@@ -133,6 +138,10 @@ impl Decode for Decoder {
         let first = letters.next().unwrap_or_default().wrapping_add(1);
         reply.push(char::from(first));
         reply.push_str(kind.get(1..).unwrap_or_default());
+        if kind == "AP14" && maker == "TRV" {
+            // the terminal asks where it is: not known
+            reply.push_str(",0.000,0.000");
+        }
         reply.push('#');
         cx.reply(Reply::stored(reply));
         Ok(())
@@ -284,6 +293,18 @@ fn push_status(message: &mut RecordBuilder<'_>, mut text: &str) {
     if let Some(mode @ 1..) = part(2) {
         message.name("working.mode", mode);
     }
+    if text.len() == SETTINGS_DIGITS {
+        // interval, vibration alarm, its sensitivity, arming by itself and after how long
+        let settings = split(text, 12).unwrap_or_default();
+        message.name("settings", settings);
+        let mut is = |yes: u8| {
+            let digit = split(text, 1).and_then(number::<u8>)?;
+            (digit != 0).then_some(digit == yes)
+        };
+        message.push_some(fields::ENGINE_BLOCKED_STATUS, is(2));
+        message.push_some(fields::BATTERY_CHARGING_STATUS, is(1));
+        message.push_some(fields::MOVEMENT_STATUS, is(1));
+    }
     if !text.is_empty() {
         message.name("status", &**text);
     }
@@ -392,12 +413,25 @@ fn health(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
+/// Does it begin with the serial number of a command, six digits?
+fn is_confirmation(body: &str) -> bool {
+    let first = body.split(',').next().unwrap_or_default();
+    first.len() == 6 && first.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The answer to a command.
 fn confirmation(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
+    said(kind, body, cx)?;
+    cx.command_reply(None, body);
+    Ok(())
+}
+
+/// What the device says in a kind that is not understood.
+fn said(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
     let mut message = cx.message(Time::Received(cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, kind);
-    message.push(fields::COMMAND_RESULT, body);
-    drop(message);
-    cx.command_reply(None, body);
+    if !body.is_empty() {
+        message.push(fields::COMMAND_RESULT, body);
+    }
     Ok(())
 }
