@@ -72,8 +72,20 @@ pub(super) fn alone(
         Some((*at, time, fix, body.rest()))
     };
     let wanted: &[usize] = match frame.kind {
-        0x10..=0x12 | 0x16 | 0x17 | 0x1a | 0x1e | 0x26 | 0x27 | 0x2a | 0x2d => &PLACES_AT[..1],
-        0x31 | 0x32 | 0x37 | 0xa0 | 0xa2..=0xa4 => &PLACES_AT[..1],
+        0x10..=0x12
+        | 0x16
+        | 0x17
+        | 0x1a
+        | 0x1e
+        | 0x26
+        | 0x27
+        | 0x2a
+        | 0x2d
+        | 0x31
+        | 0x32
+        | 0x37
+        | 0xa0
+        | 0xa2..=0xa4 => &PLACES_AT[..1],
         0x34 => &PLACES_AT[1..2],
         0x22 | 0x25 => &PLACES_AT,
         // of other kinds only where the length of a place stands before it

@@ -35,6 +35,9 @@
 //!
 //! # Quirks
 //!
+//! - Speed, course, altitude, satellites, inputs and parameters that are no numbers or not of the form are
+//!   kept as texts: the vendor has answers that refuse such a record (11 to 15), and a tracker that
+//!   wrote it once would send it for ever.
 //! - The protocol has no sign of a fix's validity: a place with three satellites or more is valid.
 //! - Minutes of 60 to 99 are taken as they stand: some trackers do not carry.
 //! - A block of a picture or a tachograph file is a message of its own; with its line it is at most
@@ -174,6 +177,13 @@ fn is_checked(version: &str) -> bool {
     version.starts_with("2.")
 }
 
+/// Could it be a CRC: up to four hexadecimal digits?
+fn is_crc(field: &str) -> bool {
+    let field = field.trim();
+    let digits = field.strip_prefix("0x").unwrap_or(field);
+    (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 impl Decoder {
     fn packet(&mut self, packet: Packet<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
         match packet.kind {
@@ -251,21 +261,20 @@ fn data(packet: Packet<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     } else {
         record::FULL_FIELDS
     };
-    let has_crc = body.split(';').count() == plain + 1;
+    // with more fields than there are, or fewer, only a CRC that fits is one
+    let last = body.rsplit(';').next().unwrap_or_default();
+    let has_crc = body.split(';').count() == plain + 1 && is_crc(last)
+        || without_crc(body, ';', true, true).is_ok();
     let read = without_crc(body, ';', has_crc, packet.checked).and_then(record::Reading::parse);
     match read {
-        Ok(reading) if reading.is_full() == (kind == "D") => {
+        Ok(reading) => {
             reading.push(false, cx)?;
             cx.reply(Reply::stored(format!("#A{kind}#1\r\n")));
         }
-        other => {
-            let fault = other.err().unwrap_or(Fault::Structure);
-            give_up(format!("#A{kind}#{}\r\n", fault.code(kind)), fault, cx);
-        }
+        Err(fault) => give_up(format!("#A{kind}#{}\r\n", fault.code(kind)), fault, cx),
     }
     Ok(())
 }
-
 fn black_box(packet: Packet<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let body = packet.body;
     let last = body.rsplit('|').next().unwrap_or_default();

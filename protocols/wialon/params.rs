@@ -3,7 +3,6 @@
 //! Names are the tracker's own. The few that mean the same everywhere become parameters of the
 //! dictionary, the others keep their name.
 
-use super::fault::Fault;
 use super::field::value;
 use crate::contract::{Instance, Key, ParamId, RecordBuilder, Value, fields};
 use crate::kit::parse::{float, number};
@@ -14,45 +13,35 @@ struct Param<'f> {
     value: Option<Value<'f>>,
 }
 
-fn params(list: &str) -> impl Iterator<Item = Result<Param<'_>, Fault>> {
-    let list = value(list).unwrap_or_default();
-    list.split(',')
-        .filter(|item| !item.trim().is_empty())
-        .map(read)
-}
-
-fn read(item: &str) -> Result<Param<'_>, Fault> {
+fn read(item: &str) -> Option<Param<'_>> {
     let mut parts = item.splitn(3, ':');
-    let (Some(name), Some(kind), Some(text)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(Fault::Params);
-    };
-    let name = name.trim();
-    if name.is_empty() {
-        return Err(Fault::Params);
+    let (name, kind, text) = (parts.next()?.trim(), parts.next()?, parts.next()?);
+    if name.is_empty() || !matches!(kind.trim(), "1" | "2" | "3") {
+        return None;
     }
-    let numeric = |text: &str| {
-        let whole = number::<i64>(text).map(Value::Int);
-        whole.or_else(|| float(text).map(Value::Float))
-    };
     let value = match kind.trim() {
         "3" => Some(Value::Text(text)),
-        "1" | "2" => match value(text) {
-            None => None,
-            Some(text) => Some(numeric(text).ok_or(Fault::Params)?),
-        },
-        _ => return Err(Fault::Params),
+        _ => value(text).map(|text| {
+            let whole = number::<i64>(text).map(Value::Int);
+            let decimal = || float(text).map(Value::Float);
+            whole.or_else(decimal).unwrap_or(Value::Text(text))
+        }),
     };
-    Ok(Param { name, value })
+    Some(Param { name, value })
 }
 
-/// Do all of them fit?
-pub(super) fn check(list: &str) -> Result<(), Fault> {
-    params(list).try_for_each(|param| param.map(|_| ()))
-}
-
-/// Adds all of them.
+/// Adds all of them; what is none of that form is kept as one text.
 pub(super) fn push(message: &mut RecordBuilder<'_>, list: &str) {
-    for Param { name, value } in params(list).filter_map(Result::ok) {
+    let list = value(list).unwrap_or_default();
+    let mut odd = String::new();
+    for item in list.split(',').filter(|item| !item.trim().is_empty()) {
+        let Some(Param { name, value }) = read(item) else {
+            if !odd.is_empty() {
+                odd.push(',');
+            }
+            odd.push_str(item);
+            continue;
+        };
         let Some(value) = value else {
             continue;
         };
@@ -60,6 +49,9 @@ pub(super) fn push(message: &mut RecordBuilder<'_>, list: &str) {
             Some((key, value)) => message.push(key, value),
             None => message.name(name, value),
         }
+    }
+    if !odd.is_empty() {
+        message.name("params", odd.as_str());
     }
 }
 

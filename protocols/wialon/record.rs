@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::field::value;
 use super::params;
-use crate::contract::{Context, Reject, Time, fields};
+use crate::contract::{Context, ParamId, RecordBuilder, Reject, Time, Value, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time::{Civil, digits};
 use crate::kit::units;
@@ -16,32 +16,51 @@ pub(super) const FULL_FIELDS: usize = 16;
 /// With so many satellites a fix is one.
 const FIX_SATELLITES: f64 = 3.0;
 
-/// A reading whose every field has been understood.
+/// A reading: its time and place have been understood, the rest is taken as it is.
 pub(super) struct Reading<'f> {
-    time_ms: Option<i64>,
+    moment: Moment,
     place: Option<(f64, f64)>,
-    speed: Option<f64>,
-    course: Option<f64>,
-    altitude: Option<f64>,
-    satellites: Option<f64>,
+    speed: &'f str,
+    course: &'f str,
+    altitude: &'f str,
+    satellites: &'f str,
     full: Option<Full<'f>>,
 }
 
+/// When it was.
+enum Moment {
+    /// The tracker did not say.
+    Unsaid,
+    /// Unix ms.
+    At(i64),
+    /// Digits of no day or hour.
+    Impossible,
+}
+
+#[derive(Default)]
 struct Full<'f> {
-    hdop: Option<f64>,
-    inputs: Option<i64>,
-    outputs: Option<i64>,
+    hdop: &'f str,
+    inputs: &'f str,
+    outputs: &'f str,
     analog: &'f str,
-    ibutton: Option<&'f str>,
+    ibutton: &'f str,
     params: &'f str,
 }
 
-fn optional<T>(
+/// Adds a field: its number, or as it stands under `name` where it is none of the kind.
+fn push<'v, T: Into<Value<'v>>>(
+    message: &mut RecordBuilder<'_>,
+    (param, name): (ParamId, &str),
     field: &str,
     read: impl Fn(&str) -> Option<T>,
-    fault: Fault,
-) -> Result<Option<T>, Fault> {
-    value(field).map(|text| read(text).ok_or(fault)).transpose()
+) {
+    let Some(text) = value(field) else {
+        return;
+    };
+    match read(text) {
+        Some(value) => message.push(param, value),
+        None => message.name(name, text),
+    }
 }
 
 /// Unix ms of DDMMYY and HHMMSS, the latter perhaps with decimals.
@@ -98,17 +117,10 @@ fn degrees(
     }
 }
 
-/// The values of the list of analog inputs; those without a value keep their place.
-fn analog(list: &str) -> impl Iterator<Item = Result<Option<f64>, Fault>> {
-    let list = value(list).unwrap_or_default();
-    list.split(',')
-        .map(|item| optional(item, float, Fault::Analog))
-}
-
 impl<'f> Reading<'f> {
     /// Reads the fields of SD or, if there are more, of D.
     pub(super) fn parse(body: &'f str) -> Result<Self, Fault> {
-        let parts: SmallVec<[&str; FULL_FIELDS]> = body.splitn(FULL_FIELDS + 1, ';').collect();
+        let parts: SmallVec<[&str; FULL_FIELDS]> = body.splitn(FULL_FIELDS, ';').collect();
         let [
             date,
             time,
@@ -125,91 +137,99 @@ impl<'f> Reading<'f> {
         else {
             return Err(Fault::Structure);
         };
-        // the last field of D is missing where a tracker has no parameters
-        let full = match *more {
-            [] => None,
-            [hdop, inputs, outputs, analog, ibutton] => {
-                Some([hdop, inputs, outputs, analog, ibutton, ""])
+        // fields may be missing from the end of a D
+        let full = (!more.is_empty()).then(|| {
+            let at = |index: usize| more.get(index).copied().unwrap_or_default();
+            Full {
+                hdop: at(0),
+                inputs: at(1),
+                outputs: at(2),
+                analog: at(3),
+                ibutton: at(4),
+                params: at(5),
             }
-            [hdop, inputs, outputs, analog, ibutton, params] => {
-                Some([hdop, inputs, outputs, analog, ibutton, params])
-            }
-            _ => return Err(Fault::Structure),
+        });
+        let digits_only = |text: &str| {
+            let (whole, _) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+            whole.len() == 6 && whole.bytes().all(|byte| byte.is_ascii_digit())
         };
-        let time_ms = clock(date, time)?;
+        let moment = match clock(date, time) {
+            Ok(Some(ms)) => Moment::At(ms),
+            Ok(None) => Moment::Unsaid,
+            // the clock was not set yet
+            Err(_) if digits_only(date) && digits_only(time) => Moment::Impossible,
+            Err(fault) => return Err(fault),
+        };
         let latitude = degrees(lat, ns, ["N", "S"], 90.0)?;
         let longitude = degrees(lon, ew, ["E", "W"], 180.0)?;
-        let not_negative = |text: &str| float(text).filter(|value| *value >= 0.0);
-        let speed = optional(speed, not_negative, Fault::Motion)?;
-        let course = optional(course, float, Fault::Motion)?;
-        let altitude = optional(altitude, float, Fault::Motion)?;
-        let satellites = optional(satellites, not_negative, Fault::Satellites)?;
-        let full = full.map(Full::parse).transpose()?;
         Ok(Self {
-            time_ms,
+            moment,
             place: latitude.zip(longitude),
             speed,
-            course: course.filter(|course| (0.0..=360.0).contains(course)),
+            course,
             altitude,
             satellites,
             full,
         })
     }
 
-    /// Is it one of D?
-    pub(super) fn is_full(&self) -> bool {
-        self.full.is_some()
-    }
-
     /// Makes a message of it.
     pub(super) fn push(&self, buffered: bool, cx: &mut Context<'_>) -> Result<(), Reject> {
         let now_ms = cx.now_ms;
-        let time = self.time_ms.map_or(Time::Received(now_ms), Time::Device);
+        let time = match self.moment {
+            Moment::Unsaid => Time::Received(now_ms),
+            Moment::At(ms) => Time::Device(ms),
+            Moment::Impossible => Time::Impossible(now_ms),
+        };
         let mut message = cx.message(time)?;
         if buffered {
             message.push(fields::MESSAGE_BUFFERED_STATUS, true);
         }
         let place = self.place.filter(|place| *place != (0.0, 0.0));
-        let fixed = self.satellites.is_some_and(|count| count >= FIX_SATELLITES);
+        let satellites = value(self.satellites).and_then(float);
+        let fixed = satellites.is_some_and(|count| count >= FIX_SATELLITES);
         message.push(fields::POSITION_VALID, place.is_some() && fixed);
         if let Some((latitude, longitude)) = place {
             message.push(fields::POSITION_LATITUDE, latitude);
             message.push(fields::POSITION_LONGITUDE, longitude);
         }
-        message.push_some(fields::POSITION_SPEED, self.speed);
-        message.push_some(fields::POSITION_DIRECTION, self.course);
-        message.push_some(fields::POSITION_ALTITUDE, self.altitude);
-        message.push_some(fields::POSITION_SATELLITES, self.satellites);
+        let not_negative = |text: &str| float(text).filter(|value| *value >= 0.0);
+        let turn = |text: &str| float(text).filter(|course| (0.0..=360.0).contains(course));
+        let speed = (fields::POSITION_SPEED, "speed");
+        push(&mut message, speed, self.speed, not_negative);
+        let course = (fields::POSITION_DIRECTION, "course");
+        push(&mut message, course, self.course, turn);
+        let altitude = (fields::POSITION_ALTITUDE, "altitude");
+        push(&mut message, altitude, self.altitude, float);
+        let sats = (fields::POSITION_SATELLITES, "sats");
+        push(&mut message, sats, self.satellites, not_negative);
         let Some(full) = &self.full else {
             return Ok(());
         };
-        message.push_some(fields::POSITION_HDOP, full.hdop);
-        message.push_some(fields::DIN, full.inputs);
-        message.push_some(fields::DOUT, full.outputs);
-        for (volts, input) in analog(full.analog).zip(1u16..) {
-            message.push_some((fields::AIN_N, input), volts.ok().flatten());
+        push(
+            &mut message,
+            (fields::POSITION_HDOP, "hdop"),
+            full.hdop,
+            float,
+        );
+        push(
+            &mut message,
+            (fields::DIN, "inputs"),
+            full.inputs,
+            number::<i64>,
+        );
+        let outputs = (fields::DOUT, "outputs");
+        push(&mut message, outputs, full.outputs, number::<i64>);
+        let analog = value(full.analog).unwrap_or_default();
+        for (item, input) in analog.split(',').zip(1u16..) {
+            match (value(item), value(item).and_then(float)) {
+                (_, Some(volts)) => message.push((fields::AIN_N, input), volts),
+                (Some(text), None) => message.name(&format!("adc{input}"), text),
+                (None, None) => {}
+            }
         }
-        message.push_some(fields::IBUTTON_CODE, full.ibutton);
+        message.push_some(fields::IBUTTON_CODE, value(full.ibutton));
         params::push(&mut message, full.params);
         Ok(())
-    }
-}
-
-impl<'f> Full<'f> {
-    fn parse(fields: [&'f str; 6]) -> Result<Self, Fault> {
-        let [hdop, inputs, outputs, adc, ibutton, params] = fields;
-        let full = Self {
-            hdop: optional(hdop, float, Fault::Satellites)?,
-            inputs: optional(inputs, number, Fault::Inputs)?,
-            outputs: optional(outputs, number, Fault::Inputs)?,
-            analog: adc,
-            ibutton: value(ibutton),
-            params,
-        };
-        for volts in analog(adc) {
-            volts?;
-        }
-        params::check(params)?;
-        Ok(full)
     }
 }
