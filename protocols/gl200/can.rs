@@ -5,6 +5,9 @@ use crate::contract::{RecordBuilder, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::units::round;
 
+/// The most trouble codes of a report.
+const CODES_MAX: u16 = 64;
+
 /// Adds the fields of GTCAN between `from` and `end`.
 pub(super) fn push_can(
     message: &mut RecordBuilder<'_>,
@@ -18,24 +21,112 @@ pub(super) fn push_can(
         return;
     };
     let mut at = from + 3;
-    // bits 22 and above differ from device to device
-    for bit in 0..22u32 {
-        if mask & (1 << bit) == 0 {
-            continue;
-        }
-        let text = rest.at(at);
-        if at >= end {
-            return;
-        }
+    let mut next = || {
         at += 1;
+        (at <= end).then(|| rest.at(at - 1))
+    };
+    let second = own_fields(message, report, mask, &mut next);
+    if let Some(second) = second
+        && let Some(third) = expansion(message, report, second, &mut next)
+    {
+        message.name("can.mask.3", third);
+    }
+    let left = rest.text(at.min(end), end);
+    if left.bytes().any(|byte| byte != b',') {
+        message.name("fields", left);
+    }
+}
+
+/// What the first mask announces; gives the second mask, if there is one.
+fn own_fields<'f>(
+    message: &mut RecordBuilder<'_>,
+    report: &Report<'_>,
+    mask: u32,
+    next: &mut impl FnMut() -> Option<&'f str>,
+) -> Option<u32> {
+    // the engine's speed comes before the vehicle's
+    const ORDER: [u32; 22] = [
+        0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+    ];
+    for bit in ORDER.into_iter().filter(|bit| mask & 1 << bit != 0) {
+        let text = next()?;
         if !text.is_empty() {
             can_field(message, bit, text);
         }
     }
-    let left = rest.text(at, end);
-    if left.bytes().any(|byte| byte != b',') {
-        message.name("fields", left);
+    // what follows differs from device to device
+    let last = if report.is_type(&["F1"]) {
+        24
+    } else if report.is_type(&["74", "802005"]) {
+        27
+    } else {
+        22
+    };
+    for bit in (22..=last).filter(|bit| last > 22 && mask & 1 << bit != 0) {
+        let text = next()?;
+        match (last, bit) {
+            (27, 22) => {}
+            (24, 23) => message.push_some(fields::CAN_GROSS_WEIGHT, float(text)),
+            _ if text.is_empty() => {}
+            _ => message.name(&format!("can.{bit}"), text),
+        }
     }
+    if mask & 1 << 29 == 0 {
+        return None;
+    }
+    u32::from_str_radix(next()?, 16).ok()
+}
+
+/// What the second mask announces; gives the third mask, if there is one.
+fn expansion<'f>(
+    message: &mut RecordBuilder<'_>,
+    report: &Report<'_>,
+    mask: u32,
+    next: &mut impl FnMut() -> Option<&'f str>,
+) -> Option<u32> {
+    let listed = report.is_type(&["74", "802005"]);
+    for bit in (0..31u32).filter(|bit| mask & 1 << bit != 0) {
+        if listed && matches!(bit, 26 | 27) {
+            continue;
+        }
+        let text = next()?;
+        if text.is_empty() {
+            continue;
+        }
+        match bit {
+            0 => match text.split_at_checked(1) {
+                Some(("P", value)) => message.push_some(fields::CAN_ADBLUE_LEVEL, float(value)),
+                Some(("L", value)) => message.push_some(fields::CAN_ADBLUE_VOLUME, float(value)),
+                _ => message.push_some(fields::CAN_ADBLUE_LEVEL, float(text)),
+            },
+            1 => message.push_some((fields::CAN_AXLE_LOAD_N, 1), float(text)),
+            2 => message.push_some((fields::CAN_AXLE_LOAD_N, 3), float(text)),
+            3 => message.push_some((fields::CAN_AXLE_LOAD_N, 4), float(text)),
+            7 => {
+                let volts = number::<u32>(text).map(|mv| f64::from(mv) / 1000.0);
+                message.push_some((fields::AIN_N, 1), volts);
+            }
+            15 => message.push(fields::DRIVER_ID, text),
+            16 => message.name("driver.id.2", text),
+            17 => message.push(fields::DRIVER_NAME, text),
+            18 => message.name("driver.name.2", text),
+            19 => message.push(fields::VEHICLE_PLATE, text),
+            23 => message.push_some(fields::CAN_ENGINE_TORQUE, float(text)),
+            24 => message.push_some(fields::CAN_SERVICE_MILEAGE, float(text)),
+            25 => message.push_some(fields::CAN_AMBIENT_AIR_TEMPERATURE, float(text)),
+            28 if listed => {
+                let count = number::<u16>(text).unwrap_or(0).min(CODES_MAX);
+                let codes: Vec<&str> = (0..count).map_while(|_| next()).collect();
+                message.push(fields::CAN_DTC_CODES, &*codes.join(","));
+            }
+            28 => message.push(fields::CAN_DTC_CODES, text),
+            bit => message.name(&format!("can.expansion.{bit}"), text),
+        }
+    }
+    if mask & 1 << 31 == 0 {
+        return None;
+    }
+    u32::from_str_radix(next()?, 16).ok()
 }
 
 fn can_field(message: &mut RecordBuilder<'_>, bit: u32, text: &str) {
@@ -53,10 +144,19 @@ fn can_field(message: &mut RecordBuilder<'_>, bit: u32, text: &str) {
             }
             None => message.name("can.distance", text),
         },
-        3 => message.push_some(fields::CAN_FUEL_CONSUMED, float(text)),
-        4 => message.push_some(fields::CAN_ENGINE_RPM, number::<u32>(text)),
-        5 => message.push_some(fields::CAN_VEHICLE_SPEED, float(text)),
+        3 => match text.strip_prefix('K') {
+            Some(kg) => message.name("can.fuel.consumed.kg", kg),
+            None => {
+                let liters = float(text.trim_start_matches('L'));
+                message.push_some(fields::CAN_FUEL_CONSUMED, liters);
+            }
+        },
+        4 => message.push_some(fields::CAN_VEHICLE_SPEED, float(text)),
+        5 => message.push_some(fields::CAN_ENGINE_RPM, number::<u32>(text)),
         6 => message.push_some(fields::CAN_ENGINE_COOLANT_TEMPERATURE, float(text)),
+        7 if text.starts_with("L/H") => {
+            message.push_some(fields::CAN_FUEL_RATE, float(text.trim_start_matches("L/H")));
+        }
         7 => match text.split_at_checked(1) {
             Some(("M", value)) => message.push_some(fields::CAN_FUEL_CONSUMPTION, float(value)),
             Some(("H", value)) => message.push_some(fields::CAN_FUEL_RATE, float(value)),
@@ -75,7 +175,10 @@ fn can_field(message: &mut RecordBuilder<'_>, bit: u32, text: &str) {
         11 => message.push_some(fields::CAN_ENGINE_MOTORHOURS, float(text)),
         12 => message.push_some(fields::CAN_DRIVING_HOURS, float(text)),
         13 => message.push_some(fields::CAN_IDLE_HOURS, float(text)),
-        14 => message.push_some(fields::CAN_IDLE_FUEL_CONSUMED, float(text)),
+        14 => {
+            let liters = float(text.trim_start_matches('L'));
+            message.push_some(fields::CAN_IDLE_FUEL_CONSUMED, liters);
+        }
         15 => message.push_some(fields::CAN_TOTAL_AXLE_LOAD, float(text)),
         16 => {
             if let Some(bits) = hexadecimal() {

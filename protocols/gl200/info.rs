@@ -1,20 +1,34 @@
 //! GTINF: the device about itself.
 
 use super::state;
-use super::text::{Fields, Report, clock};
+use super::tail::{level, millivolts};
+use super::text::{Fields, Report, clock, is_vin};
 use crate::contract::{RecordBuilder, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time::Civil;
 
+/// So many fields from the state on, or it is another report of that name.
+const SHORTEST: usize = 8;
+
 /// Adds what it says. Where the state stands tells whether a VIN stands before it.
 pub(super) fn push(message: &mut RecordBuilder<'_>, report: &Report<'_>) {
     let rest = &report.rest;
-    let Some(at) = (1..4).find(|at| state::is_state(rest.at(*at))) else {
+    // the name, and the VIN before it where there is one
+    let named = usize::from(is_vin(rest.at(0)));
+    let found = (1..4).find(|at| state::is_state(rest.at(*at)));
+    let at = found.unwrap_or(named + 1);
+    if rest.len() < at + SHORTEST {
         message.name("fields", rest.text(0, rest.len()));
         return;
-    };
-    if !rest.at(0).is_empty() {
-        message.name("name", rest.at(0));
+    }
+    if named == 1 {
+        message.push(fields::VEHICLE_VIN, rest.at(0));
+    }
+    if !rest.at(at - 1).is_empty() {
+        message.name("name", rest.at(at - 1));
+    }
+    if found.is_none() && !rest.at(at).is_empty() {
+        message.name("state", rest.at(at));
     }
     state::push(message, rest.at(at));
     let iccid = rest.at(at + 1);
@@ -56,10 +70,6 @@ pub(super) fn push(message: &mut RecordBuilder<'_>, report: &Report<'_>) {
     }
 }
 
-fn millivolts(text: &str) -> Option<f64> {
-    number::<u32>(text).map(|mv| f64::from(mv) / 1000.0)
-}
-
 fn is_pair(text: &str) -> bool {
     text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -68,7 +78,6 @@ fn is_pair(text: &str) -> bool {
 /// without them the battery's level.
 fn after_fix(message: &mut RecordBuilder<'_>, rest: &Fields<'_>, from: usize) {
     let zone = (from..rest.len()).find(|at| rest.at(*at).starts_with(['+', '-']));
-    let level = |at: usize| number::<u8>(rest.at(at)).filter(|level| *level <= 100);
     if let Some(zone) = zone {
         let wired = zone >= from + 2 && is_pair(rest.at(zone - 1)) && is_pair(rest.at(zone - 2));
         if wired {
@@ -80,10 +89,10 @@ fn after_fix(message: &mut RecordBuilder<'_>, rest: &Fields<'_>, from: usize) {
         }
         message.name("time.zone", rest.at(zone));
     } else if is_pair(rest.at(from + 3)) && is_pair(rest.at(from + 4)) {
-        message.push_some(fields::BATTERY_LEVEL, level(from + 1));
+        message.push_some(fields::BATTERY_LEVEL, level(rest.at(from + 1)));
         state::push_inputs(message, rest.at(from + 3));
         state::push_outputs(message, rest.at(from + 4));
     } else {
-        message.push_some(fields::BATTERY_LEVEL, level(from));
+        message.push_some(fields::BATTERY_LEVEL, level(rest.at(from)));
     }
 }

@@ -20,9 +20,12 @@
 //! | MCC, MNC, LAC, cell | the first two in decimal, the others in hexadecimal digits |
 //!
 //! Behind a place of GTFRI, GTERI, GTRTL and their like: a mask (bit 0: satellites follow, bit 1:
-//! one more field), distance in km, `hours:minutes:seconds` of the engine, two or three analog inputs
+//! what triggered it, bit 4: jamming), distance in km, `hours:minutes:seconds` of the engine, two or three analog inputs
 //! in mV, battery in percent, state (two digits of `state`, inputs, outputs). Devices without wires
-//! have the distance and the battery only.
+//! have the distance and the battery only; GL500 and its like signal, battery, mode, motion and
+//! temperature. GTERI has a mask of eight digits behind its name for what its accessories add.
+//!
+//! A report whose kind is not known is read the same way: the places in it are found by their shape.
 //!
 //! Binary: `+RSP`, `+EVT`, `+INF` and others with a length of their own; see `binary`.
 //!
@@ -45,11 +48,13 @@
 //! - Fields that are not understood are kept in one text with their neighbours: `custom.fields.before`
 //!   and `custom.fields.behind` the place.
 
+mod accessory;
 mod binary;
 mod can;
 mod info;
 mod report;
 mod state;
+mod tail;
 mod text;
 
 use crate::contract::{Acks, Context, Cut, Decode, Fatal, Info, Model, Probe, Reject, Setting};
@@ -70,6 +75,7 @@ pub(crate) struct Decoder;
 impl Decode for Decoder {
     const INFO: Info = Info {
         name: "gl200",
+        version: 2,
         title: "Queclink",
         source: "Queclink: @Track Air Interface Protocol",
         port: 5004,

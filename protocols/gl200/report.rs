@@ -1,19 +1,19 @@
 //! Reports: what each kind has before and behind its places.
 
-use super::text::{BEFORE_TIME, Fields, NETWORK, Place, Report, cell, clock, places, push_place};
-use super::{can, info, state};
+use super::tail::{self, level, millivolts, push_fields};
+use super::text::{
+    BEFORE_TIME, Fields, NETWORK, Place, Report, cell, clock, is_vin, places, push_place,
+};
+use super::{accessory, can, info, state};
 use crate::contract::{Context, Login, ParamId, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::cells;
 use crate::kit::parse::{float, number};
-use crate::kit::time;
-use crate::kit::units::round;
+use crate::kit::{hex, time};
 
 /// The most cells of a report.
 const CELLS_MAX: usize = 16;
-/// The most temperature sensors of a report.
-const SENSORS_MAX: u16 = 16;
-/// Devices that read the engine by OBD and say so behind their state.
-const OBD_TYPES: [&str; 2] = ["1F", "36"];
+/// The most access points of a report.
+const WIFI_MAX: usize = 32;
 
 /// Reads a frame of text.
 pub(super) fn read(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
@@ -86,20 +86,6 @@ fn envelope(message: &mut RecordBuilder<'_>, report: &Report<'_>) {
     }
 }
 
-/// Adds fields that have no name here, if there is anything in them.
-fn push_fields(
-    message: &mut RecordBuilder<'_>,
-    name: &str,
-    rest: &Fields<'_>,
-    from: usize,
-    to: usize,
-) {
-    let text = rest.text(from, to);
-    if text.bytes().any(|byte| byte != b',') {
-        message.name(name, text);
-    }
-}
-
 /// A report with places, or with none where it could have one: a message for each.
 fn located(report: &Report<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let rest = &report.rest;
@@ -130,9 +116,9 @@ fn located(report: &Report<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
             if let Some(cell) = cell(rest, at) {
                 cells::push(&mut message, 0, cell);
             }
-            tail(&mut message, report, at + NETWORK, rest.len());
+            tail::push(&mut message, report, at + NETWORK, rest.len());
         } else {
-            blank_tail(&mut message, report);
+            tail::blank(&mut message, report);
         }
         return Ok(());
     };
@@ -148,25 +134,16 @@ fn located(report: &Report<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
         head(&mut message, report, head_end);
         let from = behind(&mut message, rest, *place);
         let to = next.map_or(rest.len(), |next| next.time_at - BEFORE_TIME);
-        tail(&mut message, report, from, to);
+        tail::push(&mut message, report, from, to);
     }
     Ok(())
 }
 
 /// The network behind a place, or a list of access points before it; gives back where it ends.
 fn behind(message: &mut RecordBuilder<'_>, rest: &Fields<'_>, place: Place) -> usize {
-    const WIFI_FIELDS: usize = 5;
-    const WIFI_MAX: usize = 32;
     let mut at = place.time_at + 1;
-    let count: Option<usize> = number(rest.at(at)).filter(|count| (1..=WIFI_MAX).contains(count));
-    if let Some(count) = count.filter(|_| is_mac(rest.at(at + 1))) {
-        for (point, number_of) in (0..count).zip(1u16..) {
-            let field = at + 1 + point * WIFI_FIELDS;
-            message.push((fields::WIFI_MAC_N, number_of), rest.at(field));
-            let dbm: Option<i64> = number(rest.at(field + 1));
-            message.push_some((fields::WIFI_SIGNAL_DBM_N, number_of), dbm);
-        }
-        at += 1 + count * WIFI_FIELDS;
+    if let Some(end) = access_points(message, rest, at) {
+        at = end;
     }
     if let Some(cell) = cell(rest, at) {
         cells::push(message, 0, cell);
@@ -174,12 +151,27 @@ fn behind(message: &mut RecordBuilder<'_>, rest: &Fields<'_>, place: Place) -> u
     at + NETWORK
 }
 
-fn is_mac(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// A list of access points that begins with its count; gives back where it ends.
+fn access_points(message: &mut RecordBuilder<'_>, rest: &Fields<'_>, at: usize) -> Option<usize> {
+    const WIFI_FIELDS: usize = 5;
+    let count: usize = number(rest.at(at)).filter(|count| (1..=WIFI_MAX).contains(count))?;
+    if !is_mac(rest.at(at + 1)) {
+        return None;
+    }
+    for (point, number_of) in (0..count).zip(1u16..) {
+        let field = at + 1 + point * WIFI_FIELDS;
+        if !is_mac(rest.at(field)) {
+            return Some(field);
+        }
+        message.push((fields::WIFI_MAC_N, number_of), rest.at(field));
+        let dbm: Option<i64> = number(rest.at(field + 1));
+        message.push_some((fields::WIFI_SIGNAL_DBM_N, number_of), dbm);
+    }
+    Some(at + 1 + count * WIFI_FIELDS)
 }
 
-fn is_vin(text: &str) -> bool {
-    text.len() == 17 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+fn is_mac(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// What is said by the kind itself, whatever its fields are.
@@ -188,8 +180,8 @@ fn event(kind: &str) -> Option<(ParamId, bool)> {
         "SOS" => (fields::ALARM_EVENT_TRIGGER, true),
         "PNA" => (fields::POWER_ON_EVENT_TRIGGER, true),
         "PFA" => (fields::POWER_OFF_EVENT_TRIGGER, true),
-        "MPN" => (fields::POWER_RESTORED_EVENT_TRIGGER, true),
-        "MPF" => (fields::POWER_CUT_EVENT_TRIGGER, true),
+        "MPN" | "EPN" => (fields::POWER_RESTORED_EVENT_TRIGGER, true),
+        "MPF" | "EPF" => (fields::POWER_CUT_EVENT_TRIGGER, true),
         "BPL" => (fields::BATTERY_LOW_EVENT_TRIGGER, true),
         "BTC" => (fields::BATTERY_CHARGING_STATUS, true),
         "STC" => (fields::BATTERY_CHARGING_STATUS, false),
@@ -197,7 +189,10 @@ fn event(kind: &str) -> Option<(ParamId, bool)> {
         "IGF" | "VGF" => (fields::ENGINE_IGNITION_STATUS, false),
         "TEM" | "TMP" => (fields::TEMPERATURE_EVENT_TRIGGER, true),
         "TOW" => (fields::TOWING_EVENT_TRIGGER, true),
-        "IDN" => (fields::IDLE_EVENT_TRIGGER, true),
+        "IDN" | "IDL" => (fields::IDLE_EVENT_TRIGGER, true),
+        "SPD" => (fields::OVERSPEEDING_EVENT_TRIGGER, true),
+        "GIN" => (fields::GEOFENCE_EVENT_ENTER, true),
+        "GOT" => (fields::GEOFENCE_EVENT_EXIT, true),
         "JDR" | "JDS" => (fields::GSM_JAMMING_EVENT_TRIGGER, true),
         "CRA" | "CRD" => (fields::CRASH_EVENT_TRIGGER, true),
         "ANT" => (fields::GNSS_ANTENNA_CUT_EVENT_TRIGGER, true),
@@ -208,7 +203,7 @@ fn event(kind: &str) -> Option<(ParamId, bool)> {
 /// The fields before the accuracy of the first place.
 fn head(message: &mut RecordBuilder<'_>, report: &Report<'_>, end: usize) {
     let rest = &report.rest;
-    let name_at = usize::from(is_vin(rest.at(0)) && report.is_type(&["1F", "36", "2D"]));
+    let name_at = usize::from(is_vin(rest.at(0)));
     if name_at == 1 {
         message.push(fields::VEHICLE_VIN, rest.at(0));
     }
@@ -248,8 +243,9 @@ fn head(message: &mut RecordBuilder<'_>, report: &Report<'_>, end: usize) {
             let volts = float(last).filter(|volts| (0.0..20.0).contains(volts));
             message.push_some(fields::BATTERY_VOLTAGE, volts);
         }
+        "STC" => message.push_some(fields::BATTERY_VOLTAGE, float(last)),
         "LBC" => message.push(fields::GSM_PHONE, last),
-        "STR" => {
+        "STR" | "CTN" => {
             message.push_some(fields::DEVICE_TEMPERATURE, float(rest.at(first + 3)));
             push_level(message, rest.at(first + 4));
             push_fields(message, "fields.before", rest, first, (first + 3).min(end));
@@ -257,15 +253,34 @@ fn head(message: &mut RecordBuilder<'_>, report: &Report<'_>, end: usize) {
         "LBS" => push_level(message, rest.at(first + 2)),
         "CAN" => can::push_can(message, report, first, end),
         "OBD" => can::push_obd(message, report, first, end),
-        "BID" | "BAA" => {
-            let mac = rest.at(end.saturating_sub(2));
-            if is_mac(mac) {
-                message.push((fields::BLUETOOTH_MAC_N, 1), mac);
-                let volts = number::<u16>(last).map(|mv| f64::from(mv) / 1000.0);
-                message.push_some((fields::BLE_SENSOR_BATTERY_VOLTAGE_N, 1), volts);
+        "BID" => announced(message, rest, first, first + 2, end),
+        "BAA" => announced(message, rest, first, first + 4, end),
+        "IDA" => {
+            let id = rest.at(first + 1);
+            if !id.is_empty() {
+                message.push(fields::DRIVER_ID, id);
             }
-            push_fields(message, "fields.before", rest, first, end.saturating_sub(2));
+            push_fields(message, "fields.before", rest, first + 2, end);
         }
+        "DAR" => {
+            let (warning, degree) = (rest.at(first), number::<u8>(rest.at(first + 1)));
+            if warning == "1" {
+                message.push(fields::FATIGUE_EVENT_TRIGGER, true);
+                if let Some(degree) = degree {
+                    message.name("fatigue.degree", degree);
+                }
+            } else if let Some(warning) = number::<u8>(warning) {
+                message.name("warning.type", warning);
+            }
+        }
+        "WIF" => {
+            let behind = access_points(message, rest, first);
+            push_level(message, last);
+            if behind.is_none() {
+                push_fields(message, "fields.before", rest, first, end);
+            }
+        }
+        "DTT" => serial_data(message, rest, first, end),
         "GSM" => {}
         "VER" => {
             message.push(fields::DEVICE_MODEL, rest.at(first));
@@ -302,8 +317,7 @@ fn reasons(message: &mut RecordBuilder<'_>, report: &Report<'_>, first: usize, e
     let volts = (first..end.saturating_sub(2))
         .map(|at| rest.at(at))
         .find(|text| (3..=5).contains(&text.len()))
-        .and_then(number::<u32>);
-    let volts = volts.map(|mv| f64::from(mv) / 1000.0);
+        .and_then(millivolts);
     message.push_some(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts);
     let on = reason.ends_with('1');
     match (report.kind, reason.as_bytes()) {
@@ -312,11 +326,9 @@ fn reasons(message: &mut RecordBuilder<'_>, report: &Report<'_>, first: usize, e
             message.push((fields::DIN_N, u16::from(input - b'0')), on);
         }
         ("NMR", [b'0' | b'1']) => message.push(fields::MOVEMENT_STATUS, on),
-        ("HBM", [_, b'0']) => message.push(fields::HARSH_BRAKING_EVENT_TRIGGER, true),
-        ("HBM", [_, b'1']) => message.push(fields::HARSH_ACCELERATION_EVENT_TRIGGER, true),
+        ("HBM", [_, b'0' | b'3']) => message.push(fields::HARSH_BRAKING_EVENT_TRIGGER, true),
+        ("HBM", [_, b'1' | b'4']) => message.push(fields::HARSH_ACCELERATION_EVENT_TRIGGER, true),
         ("HBM", [_, b'2']) => message.push(fields::HARSH_CORNERING_EVENT_TRIGGER, true),
-        ("SPD", [.., b'1']) => message.push(fields::OVERSPEEDING_EVENT_TRIGGER, true),
-        ("SPD", [.., b'0']) => message.push(fields::OVERSPEEDING_STATUS, false),
         ("GEO", [.., b'1']) => message.push(fields::GEOFENCE_EVENT_ENTER, true),
         ("GEO", [.., b'0']) => message.push(fields::GEOFENCE_EVENT_EXIT, true),
         _ => {}
@@ -324,188 +336,42 @@ fn reasons(message: &mut RecordBuilder<'_>, report: &Report<'_>, first: usize, e
 }
 
 fn push_level(message: &mut RecordBuilder<'_>, text: &str) {
-    let level = number::<u8>(text).filter(|level| *level <= 100);
-    message.push_some(fields::BATTERY_LEVEL, level);
+    message.push_some(fields::BATTERY_LEVEL, level(text));
 }
 
-fn push_distance(message: &mut RecordBuilder<'_>, text: &str) {
-    let km = float(text).filter(|_| text.contains('.'));
-    message.push_some(fields::VEHICLE_MILEAGE, km);
-}
-
-/// `hours:minutes:seconds`
-fn hours(text: &str) -> Option<f64> {
-    let mut parts = text.split(':').map(number::<u32>);
-    let (Some(hours), Some(minutes), Some(seconds), None) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next())
-    else {
-        return None;
+/// A Bluetooth accessory: its mask stands at `at`, and what that announces behind it.
+fn announced(
+    message: &mut RecordBuilder<'_>,
+    rest: &Fields<'_>,
+    first: usize,
+    at: usize,
+    end: usize,
+) {
+    push_fields(message, "fields.before", rest, first, at.min(end));
+    let mut next_at = at + 1;
+    let next = || {
+        let text = (next_at < end).then(|| rest.at(next_at));
+        next_at += 1;
+        text
     };
-    let hours = f64::from(hours) + f64::from(minutes) / 60.0 + f64::from(seconds) / 3600.0;
-    Some(round(hours, 6))
+    // it is read as far as it goes
+    let _ = accessory::push_readings(message, 1, rest.at(at), next);
 }
 
-/// Two groups of two digits behind the state.
-fn is_status(text: &str) -> bool {
-    text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// The fields behind the network, up to the send time or the next place.
-fn tail(message: &mut RecordBuilder<'_>, report: &Report<'_>, from: usize, to: usize) {
-    let rest = &report.rest;
-    let from = mask(message, report, from, to);
-    match report.kind {
-        "FRI" | "ERI" | "RTL" | "DOG" | "GEO" | "SPD" | "NMR" | "TOW" | "SOS" => {
-            motion_tail(message, report, from, to);
-        }
-        "IGN" | "IGF" | "VGN" | "VGF" => {
-            let hours = (from..to).find_map(|at| hours(rest.at(at)));
-            message.push_some(fields::ENGINE_MOTORHOURS, hours);
-            if let Some(at) = (from..to).find(|at| rest.at(*at).contains('.')) {
-                push_distance(message, rest.at(at));
-            }
-        }
-        "IGL" | "DIS" | "HBM" | "CAN" | "OBD" => {
-            if let Some(at) = (from..to).find(|at| rest.at(*at).contains('.')) {
-                push_distance(message, rest.at(at));
-            }
-        }
-        _ => push_fields(message, "fields.behind", rest, from, to),
-    }
-}
-
-/// The mask behind the network and what it announces; gives back where it ends. Devices whose
-/// version is younger than the mask have `00` there, or nothing.
-fn mask(message: &mut RecordBuilder<'_>, report: &Report<'_>, from: usize, to: usize) -> usize {
-    let rest = &report.rest;
-    let text = rest.at(from);
-    let satellites = number::<u8>(rest.at(from + 1)).filter(|count| *count <= 64);
-    match text {
-        "01" | "03" if from + 2 < to && satellites.is_some() => {
-            message.push_some(fields::POSITION_SATELLITES, satellites);
-            from + 2 + usize::from(text == "03")
-        }
-        "02" if from + 2 < to => from + 2,
-        "00" if !matches!(report.kind, "FRI" | "ERI" | "RTL" | "NMR") => from + 1,
-        _ => from,
-    }
-}
-
-/// The tail of FRI and its like.
-fn motion_tail(message: &mut RecordBuilder<'_>, report: &Report<'_>, from: usize, to: usize) {
-    let rest = &report.rest;
-    // what lies behind `to` belongs to the next place
-    let field = |at: usize| if at < to { rest.at(at) } else { "" };
-    let level = |at: usize| number::<u8>(field(at)).filter(|level| *level <= 100);
-    let distance = (from..to).take(3).find(|at| field(*at).contains('.'));
-    let status = (from + 1..to).find(|at| {
-        let before = field(at - 1);
-        is_status(field(*at)) && (before.is_empty() || level(at - 1).is_some())
-    });
-    if let Some(at) = distance {
-        push_distance(message, field(at));
-        message.push_some(fields::ENGINE_MOTORHOURS, hours(field(at + 1)));
-    }
-    let analog = |message: &mut RecordBuilder<'_>, end: usize| {
-        let Some(at) = distance else {
-            return;
-        };
-        for (at, input) in (at + 2..end).zip(1u16..) {
-            let volts = number::<u32>(field(at)).map(|mv| f64::from(mv) / 1000.0);
-            message.push_some((fields::AIN_N, input), volts);
-        }
-    };
-    let is_pair = |at: usize| {
-        let text = field(at);
-        text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    let after = if let Some(at) = status {
-        analog(message, at - 1);
-        message.push_some(fields::BATTERY_LEVEL, level(at - 1));
-        let text = field(at);
-        state::push(message, text.get(..2).unwrap_or_default());
-        state::push_inputs(message, text.get(2..4).unwrap_or_default());
-        state::push_outputs(message, text.get(4..).unwrap_or_default());
-        at + 1
-    } else if let Some(at) = distance.filter(|at| is_pair(at + 5) && is_pair(at + 6)) {
-        // inputs and outputs in fields of their own (GV200)
-        analog(message, at + 5);
-        state::push_inputs(message, field(at + 5));
-        state::push_outputs(message, field(at + 6));
-        at + 7
-    } else if let Some(at) = distance.filter(|at| state::is_state(field(at + 5))) {
-        message.push_some(fields::BATTERY_LEVEL, level(at + 4));
-        state::push(message, field(at + 5));
-        at + 6
-    } else if let Some(at) = distance.filter(|at| at + 3 < to) {
-        analog(message, at + 4);
-        at + 4
-    } else if from + 3 < to && field(from + 2).is_empty() && level(from + 3).is_some() {
-        message.push_some(fields::BATTERY_LEVEL, level(from + 3));
-        from + 4
-    } else if let Some(level) = level(from + 1) {
-        message.push(fields::BATTERY_LEVEL, level);
-        from + 2
-    } else if let Some(level) = level(from + 2) {
-        message.push(fields::BATTERY_LEVEL, level);
-        from + 3
-    } else {
-        distance.map_or(from, |at| at + 1)
-    };
-    extension(message, report, after, to);
-}
-
-/// What the mask of ERI and the engine add behind the state.
-fn extension(message: &mut RecordBuilder<'_>, report: &Report<'_>, from: usize, to: usize) {
-    const TEMPERATURE: u32 = 2;
-    let rest = &report.rest;
-    if report.is_type(&OBD_TYPES) {
-        if from + 2 < to {
-            message.push_some(fields::CAN_ENGINE_RPM, number::<u32>(rest.at(from)));
-            message.push_some(fields::FUEL_CONSUMPTION, float(rest.at(from + 1)));
-            message.push_some(fields::FUEL_LEVEL, float(rest.at(from + 2)));
-        }
-        push_fields(message, "fields.behind", rest, from + 3, to);
+/// What came over the serial port: a fuel sensor's line, or anything.
+fn serial_data(message: &mut RecordBuilder<'_>, rest: &Fields<'_>, first: usize, end: usize) {
+    let data = (first..end).rev().map(|at| rest.at(at));
+    let data = data.filter(|text| text.len() >= 2).find_map(hex::decode);
+    let Some(data) = data else {
+        push_fields(message, "fields.before", rest, first, end);
         return;
-    }
-    let announced = (0..3).find_map(|at| {
-        let text = rest.at(at);
-        (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok())?
-    });
-    let mut at = from;
-    if report.kind == "ERI" && announced.is_some_and(|mask| mask & TEMPERATURE != 0) {
-        let count = number::<u16>(rest.at(from + 1)).unwrap_or(0);
-        at = from + 2;
-        for sensor in 1..=count.min(SENSORS_MAX) {
-            let (id, reading) = (rest.at(at), rest.at(at + 2));
-            if id.len() != 16 || at + 2 >= to {
-                break;
-            }
-            message.push((fields::SENSOR_ID_N, sensor), id);
-            if let (4, Ok(raw)) = (reading.len(), u16::from_str_radix(reading, 16)) {
-                let celsius = f64::from(raw.cast_signed()) / 16.0;
-                message.push((fields::SENSOR_TEMPERATURE_N, sensor), celsius);
-            }
-            at += 3;
-        }
-    }
-    if rest.between(from, to) != ["00"] {
-        push_fields(message, "fields.behind", rest, at, to);
-    }
-}
-
-/// A report without a place and without a network: the level that stands behind the blanks.
-fn blank_tail(message: &mut RecordBuilder<'_>, report: &Report<'_>) {
-    let rest = &report.rest;
-    if !matches!(report.kind, "FRI" | "ERI" | "RTL" | "NMR") {
-        return;
-    }
-    let filled = |at: &usize| !rest.at(*at).is_empty();
-    let blanks =
-        (1..rest.len()).find(|at| (*at..at + BEFORE_TIME).all(|at| rest.at(at).is_empty()));
-    if let Some(from) = blanks.and_then(|at| (at..rest.len()).find(filled)) {
-        motion_tail(message, report, from, rest.len());
-    }
+    };
+    let text = String::from_utf8_lossy(&data);
+    let fuel = text
+        .split_once("COMB,")
+        .and_then(|(_, fields)| fields.split(',').nth(1));
+    message.push_some(fields::FUEL_LEVEL, fuel.and_then(float));
+    message.push(fields::TEXT_MESSAGE, text.trim());
 }
 
 /// A list of cells, the one that serves last.

@@ -103,6 +103,15 @@ impl<'f> Report<'f> {
     }
 }
 
+/// Seventeen capital letters and digits, some of each.
+pub(super) fn is_vin(text: &str) -> bool {
+    let is_capital = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    text.len() == 17
+        && text.bytes().all(is_capital)
+        && text.bytes().any(|byte| byte.is_ascii_digit())
+        && text.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 /// `YYYYMMDDHHMMSS`
 pub(super) fn clock(text: &str) -> Option<Civil> {
     let (century, rest) = text.split_at_checked(2)?;
