@@ -144,13 +144,14 @@ fn can_field(message: &mut RecordBuilder<'_>, bit: u32, text: &str) {
             }
             None => message.name("can.distance", text),
         },
-        3 => match text.strip_prefix('K') {
-            Some(kg) => message.name("can.fuel.consumed.kg", kg),
-            None => {
+        3 => {
+            if let Some(kg) = text.strip_prefix('K') {
+                message.name("can.fuel.consumed.kg", kg);
+            } else {
                 let liters = float(text.trim_start_matches('L'));
                 message.push_some(fields::CAN_FUEL_CONSUMED, liters);
             }
-        },
+        }
         4 => message.push_some(fields::CAN_VEHICLE_SPEED, float(text)),
         5 => message.push_some(fields::CAN_ENGINE_RPM, number::<u32>(text)),
         6 => message.push_some(fields::CAN_ENGINE_COOLANT_TEMPERATURE, float(text)),

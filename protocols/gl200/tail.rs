@@ -94,13 +94,13 @@ pub(super) fn push(message: &mut RecordBuilder<'_>, report: &Report<'_>, from: u
         // all kinds end with the distance, if they have it, or the battery
         _ => {
             let (first, last) = (rest.at(from), rest.at(to.saturating_sub(1)));
+            // two digits may be a mask as well, unless nothing or the mask stands before them
+            let is_level = level(last).is_some()
+                && (!is_pair(last) || matches!(rest.at(to.saturating_sub(2)), "" | "00"));
             if from < to && first.contains('.') && float(first).is_some() {
                 push_distance(message, first);
                 push_fields(message, "fields.behind", rest, from + 1, to);
-            } else if from < to && !is_pair(last) && level(last).is_some() {
-                message.push_some(fields::BATTERY_LEVEL, level(last));
-                push_fields(message, "fields.behind", rest, from, to - 1);
-            } else if from < to && is_pair(last) && matches!(rest.at(to - 2), "" | "00") {
+            } else if from < to && is_level {
                 message.push_some(fields::BATTERY_LEVEL, level(last));
                 push_fields(message, "fields.behind", rest, from, to - 1);
             } else {
