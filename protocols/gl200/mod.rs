@@ -20,10 +20,11 @@
 //! | MCC, MNC, LAC, cell | the first two in decimal, the others in hexadecimal digits |
 //!
 //! Behind a place of GTFRI, GTERI, GTRTL and their like: a mask (bit 0: satellites follow, bit 1:
-//! what triggered it, bit 4: jamming), distance in km, `hours:minutes:seconds` of the engine, two or three analog inputs
-//! in mV, battery in percent, state (two digits of `state`, inputs, outputs). Devices without wires
-//! have the distance and the battery only; GL500 and its like signal, battery, mode, motion and
-//! temperature. GTERI has a mask of eight digits behind its name for what its accessories add.
+//! what triggered it, bit 4: jamming), distance in km, `hours:minutes:seconds` of the engine, two
+//! or three analog inputs in mV, battery in percent, state (two digits of `state`, inputs,
+//! outputs). Devices without wires have the distance and the battery only; GL500 and its like
+//! signal, battery, mode, motion and temperature. GTERI has a mask of eight digits behind its name
+//! for what its accessories add.
 //!
 //! A report whose kind is not known is read the same way: the places in it are found by their shape.
 //!
