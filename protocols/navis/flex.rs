@@ -1,6 +1,7 @@
 //! The fields of FLEX: their lengths, and what they say. Those without a meaning here are kept under their number.
 
 use crate::contract::{Context, Instance, RecordBuilder, Reject, Time, Value, fields};
+use crate::kit::hex;
 use crate::kit::table::{self, Form, Row, little_endian, row, signed};
 use crate::kit::units::{round, scaled};
 
@@ -88,12 +89,12 @@ struct Fix {
 }
 
 /// Reads a record into a message.
-pub(super) fn record(
+pub(super) fn record<'c>(
     mask: &[u8],
     record: &[u8],
     kind: &str,
-    cx: &mut Context<'_>,
-) -> Result<(), Reject> {
+    cx: &'c mut Context<'_>,
+) -> Result<RecordBuilder<'c>, Reject> {
     let mut fix = Fix::default();
     each(mask, record, |number, bytes| {
         let raw = little_endian(bytes.get(..8).unwrap_or(bytes));
@@ -124,6 +125,24 @@ pub(super) fn record(
     each(mask, record, |number, bytes| {
         one(number, bytes, &mut message);
     });
+    Ok(message)
+}
+
+/// Reads a further packet that holds a place into a message: its kind (0A), how long its fixed part is, number of
+/// the record (4), event (2), time of the event (4), state of the fix, its time (4), latitude, longitude, altitude
+/// (4 each), km/h (4), course (2), km (4), as the fields of a record are; then a part of its own.
+pub(super) fn placed(kind: &str, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+    const PLACED: u8 = 0x0a;
+    const MASK: [u8; 2] = [0xe1, 0xfe];
+    const OTHER: Reject = Reject::new("packet", "not one with a place", 0);
+    let [PLACED, _, rest @ ..] = bytes else {
+        return Err(OTHER);
+    };
+    let (fixed, own) = rest.split_at_checked(record_bytes(&MASK)).ok_or(OTHER)?;
+    let mut message = record(&MASK, fixed, kind, cx)?;
+    if !own.is_empty() {
+        message.push(fields::PAYLOAD_HEX, &*hex::encode(own));
+    }
     Ok(())
 }
 
@@ -153,6 +172,7 @@ fn one(number: u16, bytes: &[u8], message: &mut RecordBuilder<'_>) {
     match number {
         4 => {
             message.push(fields::ARM_STATUS, raw & 1 != 0);
+            message.push(fields::ALARM_MODE_STATUS, raw & 2 != 0);
             message.name("state", unsigned);
         }
         8 => message.push(fields::POSITION_SATELLITES, unsigned >> 2),

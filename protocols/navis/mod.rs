@@ -16,6 +16,8 @@
 //! |---|---|
 //! | `*>S:` IMEI | `*<S` |
 //! | `*>FLEX` B0, version, structure, bits, mask | `*<FLEX` B0, version, structure |
+//! | `*>T` a record | `*<T`, its number (4) |
+//! | `*>A` count (1), records | `*<A`, count |
 //! | `*@...`, `*#...` the answer to a command | none |
 //!
 //! FLEX, as soon as it has been agreed on; the last byte is CRC-8 of all before it:
@@ -30,17 +32,19 @@
 //! | 7F | keep-alive | none |
 //!
 //! A record holds the fields whose bits are set in the mask (the highest bit of the first byte is field 1), in
-//! order: see `flex`.
+//! order: see `flex`. A further packet begins with its kind: 0A holds a place, see `flex`. Records of NTCB, which are
+//! of a fixed format each, are in `formats`.
 //!
 //! # Session
 //!
 //! IMEI -> FLEX with the mask -> records. The mask says how long a record is, so that without it nothing can be cut.
+//! Older devices do not ask for FLEX: their records come in NTCB. An empty body keeps the connection alive.
 //!
 //! # Quirks
 //!
 //! - A record has two times: the event's and the last fix's (`position.timestamp`).
 //! - Values that are not there have a number of their own (FF, 7FFF, 80, -1): they are left out.
-//! - Bodies of NTCB that are no longer in use (`*>T`, `*>A` of formats 1 to 6) are kept as bytes, not acknowledged.
+//! - A record of NTCB whose format is not known is kept as bytes, and acknowledged.
 //!
 //! # Source
 //!
@@ -49,6 +53,7 @@
 //! excerpts of them, and wants a frame to prove it.
 
 mod flex;
+mod formats;
 
 use crate::contract::{
     Acks, Command, CommandError, Context, Cut, Decode, Delivery, Fatal, Info, Login, Model, Probe,
@@ -250,8 +255,14 @@ impl Decoder {
                 return Err(Reject::new("flex", "not understood", HEADER_BYTES));
             };
             let mut whole = [0; MASK_BYTES_MAX];
+            let mut left = usize::from(*bits);
             for (to, from) in whole.iter_mut().zip(mask) {
-                *to = *from;
+                // what is behind the last bit is no field
+                *to = *from
+                    & !(0xffu8
+                        .checked_shr(u32::try_from(left).unwrap_or(8))
+                        .unwrap_or(0));
+                left = left.saturating_sub(8);
             }
             if mask.len() < usize::from(*bits).div_ceil(8) {
                 return Err(Reject::new("flex", "the mask is cut short", HEADER_BYTES));
@@ -264,7 +275,15 @@ impl Decoder {
             let mut agreed = b"*<FLEX".to_vec();
             agreed.extend_from_slice(&[0xb0, *version, *structure]);
             cx.reply(Reply::admitted(answer(&agreed)));
-        } else {
+        } else if let Some(record) = body.strip_prefix(b"*>T")
+            && let Some(index) = formats::index(Cursor::new(record))
+        {
+            records("T", 1, record, cx)?;
+            cx.reply(Reply::stored(answer(&[&b"*<T"[..], &index].concat())));
+        } else if let Some([count, listed @ ..]) = body.strip_prefix(b"*>A") {
+            records("A", *count, listed, cx)?;
+            cx.reply(Reply::stored(answer(&[b'*', b'<', b'A', *count])));
+        } else if !body.is_empty() {
             let text = String::from_utf8_lossy(body);
             let is_answer = body.starts_with(b"*@") || body.starts_with(b"*#");
             let mut message = cx.message(Time::Received(cx.now_ms))?;
@@ -345,8 +364,32 @@ impl Decoder {
     }
 }
 
-/// A packet of another structure than the mask's, kept as it is.
+/// Records of NTCB; what cannot be read of them is kept as it is.
+fn records(kind: &str, count: u8, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+    let read = cx.attempt(|cx| {
+        let mut cursor = Cursor::new(bytes);
+        for _ in 0..count {
+            formats::record(kind, &mut cursor, cx)?;
+        }
+        Ok(())
+    });
+    match read {
+        Ok(()) => Ok(()),
+        Err(_) => kept(kind, bytes, cx),
+    }
+}
+
+/// A packet of another structure than the mask's.
 fn further(kind: &str, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+    let read = cx.attempt(|cx| flex::placed(kind, bytes, cx));
+    match read {
+        Ok(()) => Ok(()),
+        Err(_) => kept(kind, bytes, cx),
+    }
+}
+
+/// Bytes that are not understood, as they are.
+fn kept(kind: &str, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     let mut message = cx.message(Time::Received(cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, kind);
     message.push(fields::PAYLOAD_HEX, &*hex::encode(bytes));
