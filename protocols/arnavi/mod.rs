@@ -9,15 +9,13 @@
 //! | bytes | field | meaning |
 //! |---|---|---|
 //! | 1, 1 | begin, number | 5B; 1 to FB, or FD and a byte: the answer to a command |
-//! | 1, 2 | kind, length | of a packet: 01 tags, 03 text, 04 file, 06 bytes |
+//! | 1, 2 | kind, length | of a packet: 00 nothing, 01 tags, 03 text, 04 file, 06 bytes |
 //! | 4 | time | unix seconds |
 //! | ... | content | so many bytes as the length says |
 //! | 1 | checksum | |
 //! | 1 | end | 5D, after one or more packets |
 //!
-//! A tag is its number (1) and a value of four bytes: 03 and 04 latitude and longitude (floating
-//! point, degrees), 05 course
-//! (2 degrees), altitude (10 m), satellites of two systems (four bits each), speed (knots), 09 state.
+//! The tags are in `tags`.
 //!
 //! Text:
 //! `$AV,Vn,ID,index,supply,battery,-,moves,ignition,inputs,...,fix,satellites,[altitude,geoid,]HHMMSS,latitude,longitude,knots,course,DDMMYY,...*XX`,
@@ -31,11 +29,9 @@
 //!
 //! # Quirks
 //!
-//! - The state and tags above 09 depend on the owner's configuration: they are kept under their numbers.
-//!
-//! - What the checksums of packets and of text cover is told by no description at hand, and no
-//!   capture fits a known one: they
-//!   are not verified.
+//! - Tags that are not known are kept under their numbers.
+//! - The checksum of a packet is the sum of its time and content in one capture of three, and nothing
+//!   known in the others; that of text fits nothing known: they are not verified.
 //!
 //! # Source
 //!
@@ -43,9 +39,10 @@
 //! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
 //! excerpts of them, and wants a frame to prove it.
 
+mod tags;
+
 use crate::contract::{
-    Acks, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, RecordBuilder, Reject, Reply,
-    Time, fields,
+    Acks, Context, Cut, Decode, Fatal, Info, Login, Model, Probe, Reject, Reply, Time, fields,
 };
 use crate::kit::cursor::Cursor;
 use crate::kit::parse::{float, nmea_degrees, number};
@@ -179,6 +176,7 @@ fn header(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
 }
 
 fn package(number: u8, packets: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+    const NOTHING: u8 = 0;
     const TAGS: u8 = 1;
     const TEXT: u8 = 3;
     let short = Reject::new("packet", "cut short", 2);
@@ -189,52 +187,20 @@ fn package(number: u8, packets: &[u8], cx: &mut Context<'_>) -> Result<(), Rejec
         let time = cursor.take(4).ok_or(short)?;
         let content = cursor.take(length).ok_or(short)?;
         cursor.u8().ok_or(short)?;
+        if kind == NOTHING && content.is_empty() {
+            continue;
+        }
         let seconds = i64::try_from(little_endian(time)).unwrap_or_default();
         let mut message = cx.message(Time::Device(seconds * 1000))?;
         message.push(fields::MESSAGE_TYPE, &*kind.to_string());
         match kind {
-            TAGS => tags(content, &mut message),
+            TAGS => tags::push(content, &mut message),
             TEXT => message.push(fields::TEXT_MESSAGE, &*String::from_utf8_lossy(content)),
             _ => message.push(fields::PAYLOAD_HEX, &*hex::encode(content)),
         }
     }
     cx.reply(Reply::stored(vec![0x7b, 0, number, 0x7d]));
     Ok(())
-}
-
-fn tags(content: &[u8], message: &mut RecordBuilder<'_>) {
-    let (mut latitude, mut longitude) = (None, None);
-    let tags = content.chunks_exact(5);
-    let left = tags.remainder();
-    for tag in tags {
-        let &[id, a, b, c, d] = tag else { continue };
-        let raw = u32::from_le_bytes([a, b, c, d]);
-        let degrees = |limit: f64| {
-            let value = f64::from(f32::from_bits(raw));
-            Some(units::round(value, 6)).filter(|value| value.abs() <= limit)
-        };
-        match id {
-            0x03 => latitude = degrees(90.0),
-            0x04 => longitude = degrees(180.0),
-            0x05 => {
-                message.push(fields::POSITION_DIRECTION, i64::from(a) * 2);
-                message.push(fields::POSITION_ALTITUDE, i64::from(b) * 10);
-                message.push(fields::POSITION_SATELLITES, (c & 15) + (c >> 4));
-                message.push(fields::POSITION_SPEED, units::knots(d.into()));
-            }
-            0x09 => message.push(fields::STATUS_BITMASK, raw),
-            _ => message.wire(id.into(), raw),
-        }
-    }
-    let place = latitude.zip(longitude).filter(|place| *place != (0.0, 0.0));
-    message.push(fields::POSITION_VALID, place.is_some());
-    if let Some((latitude, longitude)) = place {
-        message.push(fields::POSITION_LATITUDE, latitude);
-        message.push(fields::POSITION_LONGITUDE, longitude);
-    }
-    if !left.is_empty() {
-        message.push(fields::PAYLOAD_HEX, &*hex::encode(left));
-    }
 }
 
 fn text(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {

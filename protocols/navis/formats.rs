@@ -88,7 +88,7 @@ pub(super) fn record(
     let format = Format::of(byte).ok_or(Reject::new("record", "of no known format", 0))?;
     let mut ahead = *cursor;
     ahead.take(6).ok_or(SHORT)?;
-    let time = clock(&mut ahead).ok_or(SHORT)?;
+    let time = clock(ahead.array().ok_or(SHORT)?);
     let time = time.map_or(Time::Received(cx.now_ms), Time::Device);
     let mut message = cx.message(time)?;
     message.push(fields::MESSAGE_TYPE, kind);
@@ -96,10 +96,10 @@ pub(super) fn record(
     push(format, cursor, &mut message).ok_or(SHORT)
 }
 
-/// Six bytes: the time of day, day, month from 0, year of two digits. All zeros is none.
-fn clock(cursor: &mut Cursor<'_>) -> Option<Option<i64>> {
-    let [hour, minute, second, day, month, year] = cursor.array::<6>()?.map(i64::from);
-    Some(two_digit(year, month + 1, day, hour, minute, second).utc_ms())
+/// The time of day, day, month from 0, year of two digits; all zeros is none.
+fn clock(bytes: [u8; 6]) -> Option<i64> {
+    let [hour, minute, second, day, month, year] = bytes.map(i64::from);
+    two_digit(year, month + 1, day, hour, minute, second).utc_ms()
 }
 
 fn float(cursor: &mut Cursor<'_>) -> Option<f64> {
@@ -231,7 +231,7 @@ fn vehicle(cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<(
 
 fn place(format: Format, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
     let state = cursor.u8()?;
-    let fixed_ms = clock(cursor)?;
+    let fixed_ms = clock(cursor.array()?);
     let [latitude, longitude] = if format == F6 {
         let mut degrees = || Some(f64::from(cursor.u32_le()?.cast_signed()) / 600_000.0);
         [degrees()?, degrees()?]
