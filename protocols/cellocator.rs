@@ -25,15 +25,20 @@
 //! | 56 | 4, 2 | cm/s, course in 1e-3 radians |
 //! | 62 | 7 | seconds, minutes, hours, day, month, year (2) |
 //!
-//! Kind 3 has 31 bytes: state of the programming. Kind 11 is modular: control (2), number, one byte, length of
+//! Behind the mark `MCPG` a kind 0 has from 24 on: outputs and one byte (1 each), two analog inputs (2 each); at 44 latitude,
+//! longitude in 1e-7 degrees, at 56 km/h, course in 1e-3 degrees.
+//!
+//! Kind 3 has 31 bytes: state of the programming. Kind 7 has 70: a part of what a serial port gave, from the memory. Kind 8
+//! (without control): the same as it comes, 19 bytes and its length (2, at 16). Kind 9: at 13 the length of what follows it up to
+//! the sum, at 14 parts of kind (1), length (1), bytes. Kind 11 is modular: control (2), number, one byte, length of
 //! the modules (2), then each: kind, length (2), bytes. Module 2 has interval (2), time (4), count,
 //! and for each value id (2),
-//! length (1), bytes; module 6 a place (modes, satellites, longitude, latitude, altitude, cm/s in 2, course), module 7
-//! the time.
+//! length (1), bytes; module 6 a place (modes, satellites, longitude, latitude, altitude, cm/s (1), course in 1e-3
+//! radians (2)), module 7 the time.
 //!
 //! # Session
 //!
-//! Every frame names its device. Kind 0 is answered with kind 4, kind 11 with kind 11, both of 28 bytes
+//! Every frame names its device. Kind 11 is answered with kind 11, all others with kind 4, both of 28 bytes
 //! with the number of the frame.
 //!
 //! # Source
@@ -49,7 +54,7 @@
 
 use crate::contract::{
     Acks, Context, Cut, Decode, Fatal, Info, Key, Login, Model, ParamId, Probe, RecordBuilder,
-    Reject, Reply, fields,
+    Reject, Reply, Time, fields,
 };
 use crate::kit::cursor::Cursor;
 use crate::kit::table::little_endian;
@@ -61,9 +66,17 @@ const OTHER_MARK: &[u8] = b"MCPG";
 const MARK_BYTES: usize = 4;
 const STATE: u8 = 0;
 const PROGRAMMING: u8 = 3;
+const SERIAL_LOG: u8 = 7;
+const SERIAL: u8 = 8;
+const PARTS: u8 = 9;
 const MODULAR: u8 = 11;
 const STATE_BYTES: usize = 70;
 const PROGRAMMING_BYTES: usize = 31;
+/// A frame of kind 8 without its data, and where their length stands.
+const SERIAL_BYTES: usize = 19;
+const SERIAL_LENGTH_AT: usize = 16;
+/// To the end of the length of a frame of kind 9, and its sum.
+const PARTS_BYTES: usize = 15;
 /// To the end of the modules' length.
 const MODULAR_HEAD_BYTES: usize = 15;
 const ANSWER_BYTES: usize = 28;
@@ -108,7 +121,17 @@ impl Decode for Decoder {
         if input.starts_with(MARK) || input.starts_with(OTHER_MARK) {
             let length = match input.get(MARK_BYTES) {
                 None => return Ok(Cut::Need(MARK_BYTES + 1)),
-                Some(&STATE) => STATE_BYTES,
+                Some(&(STATE | SERIAL_LOG)) => STATE_BYTES,
+                Some(&SERIAL) => match input.get(SERIAL_LENGTH_AT..SERIAL_LENGTH_AT + 2) {
+                    Some([low, high]) => {
+                        SERIAL_BYTES + usize::from(u16::from_le_bytes([*low, *high]))
+                    }
+                    _ => return Ok(Cut::Need(SERIAL_BYTES)),
+                },
+                Some(&PARTS) => match input.get(PARTS_BYTES - 2) {
+                    Some(length) => PARTS_BYTES + usize::from(*length),
+                    None => return Ok(Cut::Need(PARTS_BYTES)),
+                },
                 Some(&PROGRAMMING) => PROGRAMMING_BYTES,
                 Some(&MODULAR) => match input.get(MODULAR_HEAD_BYTES - 2..MODULAR_HEAD_BYTES) {
                     Some([low, high]) => {
@@ -144,17 +167,19 @@ impl Decode for Decoder {
         let unit = cursor.array::<4>().ok_or(SHORT)?;
         let name = u32::from_le_bytes(unit).to_string();
         cx.identify(Login::of(&name))?;
-        cursor.u16_le().ok_or(SHORT)?;
+        if kind != SERIAL {
+            cursor.u16_le().ok_or(SHORT)?;
+        }
         let number = cursor.u8().ok_or(SHORT)?;
         match kind {
             STATE => {
-                state(number, &mut cursor, cx).and_then(|read| read.ok_or(SHORT))?;
-                let mut answer = vec![0; ANSWER_BYTES - 1];
-                head(&mut answer, 4, unit);
-                if let Some(place) = answer.get_mut(15) {
-                    *place = number;
-                }
-                cx.reply(Reply::stored(closed(answer)));
+                let layout = if frame.starts_with(MARK) {
+                    Layout::Usual
+                } else {
+                    Layout::Other
+                };
+                state(number, layout, &mut cursor, cx).and_then(|read| read.ok_or(SHORT))?;
+                acknowledge(number, unit, cx);
             }
             MODULAR => {
                 cursor.take(3).ok_or(SHORT)?;
@@ -167,9 +192,19 @@ impl Decode for Decoder {
             }
             _ => {
                 let now_ms = cx.now_ms;
-                let mut message = cx.message(crate::contract::Time::Received(now_ms))?;
+                let mut message = cx.message(Time::Received(now_ms))?;
                 message.push(fields::MESSAGE_TYPE, &*kind.to_string());
-                message.push(fields::PAYLOAD_HEX, &*hex::encode(cursor.rest()));
+                message.push(fields::FRAME_SEQNUM, number);
+                match kind {
+                    SERIAL => {
+                        let data = cursor.rest().get(SERIAL_DATA_AT..).unwrap_or_default();
+                        message.push((fields::RS232_DATA_N, 1), data);
+                    }
+                    PARTS => push_parts(&mut message, cursor.rest()),
+                    _ => message.push(fields::PAYLOAD_HEX, &*hex::encode(cursor.rest())),
+                }
+                drop(message);
+                acknowledge(number, unit, cx);
             }
         }
         Ok(())
@@ -183,6 +218,44 @@ impl Decode for Decoder {
         } else {
             Probe::No
         }
+    }
+}
+
+/// How a frame of kind 0 is laid out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Usual,
+    /// Behind the mark `MCPG`.
+    Other,
+}
+
+/// Where the data of kind 8 begin, behind the number.
+const SERIAL_DATA_AT: usize = 8;
+
+/// Kind 4 with the number of the frame.
+fn acknowledge(number: u8, unit: [u8; 4], cx: &mut Context<'_>) {
+    let mut answer = vec![0; ANSWER_BYTES - 1];
+    head(&mut answer, 4, unit);
+    if let Some(place) = answer.get_mut(15) {
+        *place = number;
+    }
+    cx.reply(Reply::stored(closed(answer)));
+}
+
+/// One byte and the length, then kind, length and bytes of each part.
+fn push_parts(message: &mut RecordBuilder<'_>, bytes: &[u8]) {
+    let mut cursor = Cursor::new(bytes.get(2..).unwrap_or_default());
+    while cursor.left() > 0 {
+        let mut ahead = cursor;
+        let part = ahead.u8().zip(ahead.u8());
+        let part = part.and_then(|(kind, length)| Some((kind, ahead.take(length.into())?)));
+        let Some((kind, part)) = part else {
+            message.push(fields::PAYLOAD_HEX, &*hex::encode(cursor.rest()));
+            return;
+        };
+        let id = u32::from(kind);
+        message.push(Key::Wire { space: 2, id }, part);
+        cursor = ahead;
     }
 }
 
@@ -216,17 +289,24 @@ struct Place {
     there: bool,
 }
 
+impl Place {
+    fn of(latitude: f64, longitude: f64) -> Self {
+        let there = (latitude, longitude) != (0.0, 0.0)
+            && latitude.abs() <= 90.0
+            && longitude.abs() <= 180.0;
+        Self {
+            latitude,
+            longitude,
+            there,
+        }
+    }
+}
+
 /// Longitude and latitude in 1e-8 radians.
 fn place(cursor: &mut Cursor<'_>) -> Option<Place> {
     let degrees = |raw: u32| units::round(f64::from(raw.cast_signed()).to_degrees() / 1e8, 7);
-    let (longitude, latitude) = (degrees(cursor.u32_le()?), degrees(cursor.u32_le()?));
-    let there =
-        (latitude, longitude) != (0.0, 0.0) && latitude.abs() <= 90.0 && longitude.abs() <= 180.0;
-    Some(Place {
-        latitude,
-        longitude,
-        there,
-    })
+    let longitude = degrees(cursor.u32_le()?);
+    Some(Place::of(degrees(cursor.u32_le()?), longitude))
 }
 
 fn push_place(message: &mut RecordBuilder<'_>, place: &Place) {
@@ -236,7 +316,12 @@ fn push_place(message: &mut RecordBuilder<'_>, place: &Place) {
     }
 }
 
-fn state(number: u8, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Result<Option<()>, Reject> {
+fn state(
+    number: u8,
+    layout: Layout,
+    cursor: &mut Cursor<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Option<()>, Reject> {
     /// From the hardware on to the time.
     const TIME_AT: usize = 50;
     let time = || {
@@ -256,10 +341,14 @@ fn state(number: u8, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Result<Op
     let mut message = cx.message(or_impossible(time(), cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, "0");
     message.push(fields::FRAME_SEQNUM, number);
-    Ok(push_state(&mut message, cursor))
+    Ok(push_state(&mut message, layout, cursor))
 }
 
-fn push_state(message: &mut RecordBuilder<'_>, cursor: &mut Cursor<'_>) -> Option<()> {
+fn push_state(
+    message: &mut RecordBuilder<'_>,
+    layout: Layout,
+    cursor: &mut Cursor<'_>,
+) -> Option<()> {
     let [hardware, firmware, protocol, status, _] = cursor.array::<5>()?;
     message.push(fields::DEVICE_HARDWARE_VERSION, &*hardware.to_string());
     message.push(fields::DEVICE_FIRMWARE_VERSION, &*firmware.to_string());
@@ -278,8 +367,16 @@ fn push_state(message: &mut RecordBuilder<'_>, cursor: &mut Cursor<'_>) -> Optio
     message.push(fields::DOOR_OPEN_STATUS, inputs >> 24 & 1 == 1);
     message.push(fields::BATTERY_CHARGING_STATUS, inputs >> 7 & 1 == 1);
     message.push(fields::DOUT, cursor.u8()?);
-    for name in ["adc1", "adc2", "adc3", "adc4"] {
-        message.name(name, cursor.u8()?);
+    match layout {
+        Layout::Usual => {
+            for name in ["adc1", "adc2", "adc3", "adc4"] {
+                message.name(name, cursor.u8()?);
+            }
+        }
+        Layout::Other => {
+            message.name("adc1", cursor.u16_le()?);
+            message.name("adc2", cursor.u16_le()?);
+        }
     }
     let meters = little_endian(cursor.take(3)?) as f64;
     message.push(fields::VEHICLE_MILEAGE, meters / 1000.0);
@@ -291,7 +388,14 @@ fn push_state(message: &mut RecordBuilder<'_>, cursor: &mut Cursor<'_>) -> Optio
     message.name("location.mode.1", first);
     message.name("location.mode.2", second);
     message.push(fields::POSITION_SATELLITES, satellites);
-    let place = place(cursor)?;
+    let place = match layout {
+        Layout::Usual => place(cursor)?,
+        Layout::Other => {
+            let degrees = |raw: u32| units::scaled(raw.cast_signed().into(), 7);
+            let latitude = degrees(cursor.u32_le()?);
+            Place::of(latitude, degrees(cursor.u32_le()?))
+        }
+    };
     let altitude = cursor.u32_le()?.cast_signed();
     let (speed, course) = (cursor.u32_le()?, cursor.u16_le()?);
     message.push(fields::POSITION_VALID, place.there && satellites > 0);
@@ -301,9 +405,12 @@ fn push_state(message: &mut RecordBuilder<'_>, cursor: &mut Cursor<'_>) -> Optio
             fields::POSITION_ALTITUDE,
             units::scaled(i64::from(altitude), 2),
         );
-        let kmh = units::round(f64::from(speed) * 0.036, 3);
-        message.push(fields::POSITION_SPEED, kmh);
-        let course = (f64::from(course) / 1000.0).to_degrees();
+        let thousandths = f64::from(course) / 1000.0;
+        let (kmh, course) = match layout {
+            Layout::Usual => (f64::from(speed) * 0.036, thousandths.to_degrees()),
+            Layout::Other => (speed.into(), thousandths),
+        };
+        message.push(fields::POSITION_SPEED, units::round(kmh, 3));
         message.push(fields::POSITION_DIRECTION, units::round(course, 3));
     }
     Some(())
@@ -371,7 +478,7 @@ fn push_module_place(message: &mut RecordBuilder<'_>, module: &mut Cursor<'_>) -
     let place = place(module)?;
     push_place(message, &place);
     let altitude = module.u32_le()?.cast_signed();
-    let speed = module.u16_le()?;
+    let (speed, course) = (module.u8()?, module.u16_le()?);
     if place.there {
         message.push(
             fields::POSITION_ALTITUDE,
@@ -379,9 +486,8 @@ fn push_module_place(message: &mut RecordBuilder<'_>, module: &mut Cursor<'_>) -
         );
         let kmh = units::round(f64::from(speed) * 0.036, 3);
         message.push(fields::POSITION_SPEED, kmh);
-    }
-    if let Some(course) = module.u8() {
-        message.name("course", course);
+        let course = (f64::from(course) / 1000.0).to_degrees();
+        message.push(fields::POSITION_DIRECTION, units::round(course, 3));
     }
     Some(())
 }
