@@ -6,9 +6,11 @@
 //!
 //! | layout | fields |
 //! |---|---|
-//! | old, up to 17 fields | YYYY/MM/DD, HH:MM:SS, latitude, longitude, altitude, mph, course, satellites, HDOP, volts, signal, fix, miles, others |
+//! | old | YYYY/MM/DD, HH:MM:SS, latitude, longitude, altitude, mph, course, satellites, HDOP, volts, signal, miles, fix, others |
 //! | new | the same to mph, then acceleration, deceleration, rpm, course, satellites, HDOP, miles, fuel use, volts, signal, fix, others |
-//! | configured | as the setting `format` lists them: UID, EV, D (MM/DD/YYYY), T, LT, LN, AL, GSPT, HD, SV, HP, BV, CQ, GS, SI, IG, OT |
+//! | configured | as the setting `format` lists them: UID or IM, EV, D (MM/DD/YYYY), T, LT, LN, AL, GSPT (km/h), HD, SV, HP, BV, CQ, GS (3: a fix), SI, IG (1 on, 2 off), OT |
+//!
+//! The layouts are told apart by where the voltage with its point stands.
 //!
 //! # Session
 //!
@@ -32,7 +34,8 @@ use crate::kit::parse::{float, number};
 use crate::kit::time::{Civil, or_impossible};
 use crate::kit::{framing, units};
 
-const OLD_FIELDS_MAX: usize = 17;
+/// To the state of the fix.
+const NEW_FIELDS_MIN: usize = 18;
 const FIELDS_MAX: usize = 64;
 const SHORT: Reject = Reject::new("frame", "fewer fields than it has", 0);
 
@@ -96,9 +99,11 @@ impl Decode for Decoder {
         let format = settings.format.clone();
         let form = format.as_deref().and_then(|text| {
             let form = text.strip_prefix("form=").unwrap_or(text);
-            form.starts_with("UID").then_some(form)
+            (form.starts_with("UID") || form.starts_with("IM")).then_some(form)
         });
-        if !date.contains('/') {
+        let is_dated = |date: &str| date.contains('/');
+        let form = form.filter(|form| is_dated(value(form, &parts, "D")));
+        if form.is_none() && !is_dated(date) {
             let now_ms = cx.now_ms;
             let mut message = cx.message(Time::Received(now_ms))?;
             push_event(&mut message, event);
@@ -151,7 +156,8 @@ fn alarm(event: u16) -> Option<ParamId> {
         6010 => fields::POWER_RESTORED_EVENT_TRIGGER,
         6016 => fields::IDLE_EVENT_TRIGGER,
         6017 => fields::TOWING_EVENT_TRIGGER,
-        6090 | 6091 => fields::TAMPERING_EVENT_TRIGGER,
+        6090 => fields::TAMPERING_EVENT_TRIGGER,
+        6091 => fields::BATTERY_LOW_EVENT_TRIGGER,
         _ => return None,
     })
 }
@@ -167,6 +173,7 @@ fn push_event(message: &mut RecordBuilder<'_>, text: &str) {
     match event {
         4001 | 4003 | 6011 | 6013 => message.push(fields::ENGINE_IGNITION_STATUS, true),
         4002 | 4004 | 6012 | 6014 => message.push(fields::ENGINE_IGNITION_STATUS, false),
+        4005 => message.push(fields::BATTERY_CHARGING_STATUS, false),
         6030 | 6071 => message.push(fields::MOVEMENT_STATUS, true),
         6031 => message.push(fields::MOVEMENT_STATUS, false),
         _ => {}
@@ -222,16 +229,26 @@ fn push_place(
     place.is_some()
 }
 
+/// Are the fields those of the new layout: whole numbers at rpm and satellites, volts, whole numbers at
+/// signal and fix?
+fn is_new(parts: &[&str]) -> bool {
+    let at = |index: usize| parts.get(index).copied().unwrap_or_default();
+    let is_whole = |index| number::<u32>(at(index)).is_some();
+    let is_decimal = |index: usize| at(index).contains('.') && float(at(index)).is_some();
+    let old = is_whole(9) && is_decimal(11) && is_whole(12) && !is_decimal(16);
+    parts.len() > NEW_FIELDS_MIN && !old || is_decimal(16) && is_whole(17) && is_whole(18)
+}
+
 /// The old and the new layout.
 fn fixed(parts: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
     let at = |index: usize| parts.get(index).copied().unwrap_or_default();
     let ms = moment(at(2), at(3));
     let mut message = cx.message(or_impossible(ms, cx.now_ms))?;
     push_event(&mut message, at(1));
-    let old = parts.len() <= OLD_FIELDS_MAX;
+    let old = !is_new(parts);
     // course, satellites, HDOP, volts, signal, fix, miles
     let [course, satellites, hdop, volts, signal, fix, miles] = if old {
-        [8, 9, 10, 11, 12, 13, 14]
+        [8, 9, 10, 11, 12, 14, 13]
     } else {
         [11, 12, 13, 16, 17, 18, 14]
     };
@@ -276,17 +293,22 @@ fn fixed(parts: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
+/// The field that `form` calls `name`.
+fn value<'p>(form: &str, parts: &[&'p str], name: &str) -> &'p str {
+    let at = form.split(',').position(|field| field == name);
+    at.and_then(|at| parts.get(at)).copied().unwrap_or_default()
+}
+
 fn configured(form: &str, parts: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
-    let of = |name: &str| {
-        let at = form.split(',').position(|field| field == name);
-        at.and_then(|at| parts.get(at)).copied().unwrap_or_default()
-    };
+    let of = |name: &str| value(form, parts, name);
     let ms = moment(of("D"), of("T"));
     let mut message = cx.message(or_impossible(ms, cx.now_ms))?;
     push_event(&mut message, of("EV"));
-    if push_place(&mut message, of("LT"), of("LN"), of("GS") != "0") {
+    // of three dimensions; a device that is not told to say so has one
+    let is_fix = matches!(of("GS"), "3" | "");
+    if push_place(&mut message, of("LT"), of("LN"), is_fix) {
         message.push_some(fields::POSITION_ALTITUDE, float(of("AL")));
-        message.push_some(fields::POSITION_SPEED, float(of("GSPT")).map(units::miles));
+        message.push_some(fields::POSITION_SPEED, float(of("GSPT")));
         let heading = of("HD");
         let factor = if heading.contains('.') { 1.0 } else { 0.1 };
         let course = float(heading).map(|value| units::round(value * factor, 1));
@@ -300,10 +322,16 @@ fn configured(form: &str, parts: &[&str], cx: &mut Context<'_>) -> Result<(), Re
         message.push(fields::GSM_SIM_ICCID, of("SI"));
     }
     message.push_some(fields::DOUT, number::<u8>(of("OT")));
+    // 1 on, 2 off, 0 not known
+    let ignition = number::<u8>(of("IG")).filter(|state| *state > 0);
+    message.push_some(
+        fields::ENGINE_IGNITION_STATUS,
+        ignition.map(|state| state == 1),
+    );
     for (name, text) in form.split(',').zip(parts) {
         let known = [
             "UID", "EV", "D", "T", "LT", "LN", "AL", "GSPT", "HD", "SV", "HP", "BV", "CQ", "SI",
-            "OT",
+            "IG", "IM", "OT",
         ];
         if !known.contains(&name) && !text.is_empty() {
             message.name(name, *text);
