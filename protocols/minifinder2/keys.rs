@@ -222,21 +222,21 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Latitude and longitude; the first place of a record counts.
-    fn place(&mut self, value: &mut Cursor<'_>, source: &str) -> Option<()> {
+    /// Latitude and longitude, and whether they are a place; the last of a record counts.
+    fn place(&mut self, value: &mut Cursor<'_>, source: &str) -> Option<bool> {
         let degrees = |raw: u32| units::scaled(i64::from(raw.cast_signed()), 7);
         let (latitude, longitude) = (degrees(value.u32_le()?), degrees(value.u32_le()?));
         let there = (latitude != 0.0 || longitude != 0.0)
             && latitude.abs() <= 90.0
             && longitude.abs() <= 180.0;
-        if there && !self.placed {
+        if there {
             self.placed = true;
             self.message.push(fields::POSITION_VALID, true);
             self.message.push(fields::POSITION_LATITUDE, latitude);
             self.message.push(fields::POSITION_LONGITUDE, longitude);
             self.message.push(fields::LOCATION_SOURCE, source);
         }
-        Some(())
+        Some(there)
     }
 
     fn accuracy(&mut self, value: &mut Cursor<'_>) -> Option<()> {
@@ -250,16 +250,16 @@ impl Reader<'_, '_> {
     }
 
     fn satellites(&mut self, value: &mut Cursor<'_>) -> Option<()> {
-        self.place(value, "gnss")?;
+        let there = self.place(value, "gnss")?;
         let (speed, course) = (value.u16_le()?, value.u16_le()?);
         let altitude = value.u16_le()?.cast_signed();
         let hdop = value.u16_le()?;
-        if self.placed {
+        if there {
             self.message.push(fields::POSITION_SPEED, speed);
             self.message.push(fields::POSITION_DIRECTION, course);
             self.message.push(fields::POSITION_ALTITUDE, altitude);
         }
-        if hdop == 0 || !self.placed {
+        if !self.placed || there && hdop == 0 {
             self.message.push(fields::POSITION_VALID, false);
         }
         self.message

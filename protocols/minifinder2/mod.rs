@@ -26,8 +26,8 @@
 //! # Session
 //!
 //! Key 01 of data and of services names the device; other kinds stand under it. A frame that wants an answer gets
-//! kind 7F with key 00 (done); a request of a service gets kind 03 with the service's key: 11 with
-//! a place of 0,0 (none is known), 12 with unix seconds.
+//! kind 7F with key 00 (done); a request of a service gets kind 03 with the service's key: 11, and 21 and 22 (a
+//! place by cells, by access points), with a place of 0,0 (none is known), 12 with unix seconds.
 //!
 //! # Source
 //!
@@ -60,6 +60,8 @@ const ANSWER: u8 = 0x7f;
 const KEY_IDENT: u8 = 0x01;
 const KEY_PLACE: u8 = 0x11;
 const KEY_TIME: u8 = 0x12;
+const KEY_CELLS: u8 = 0x21;
+const KEY_POINTS: u8 = 0x22;
 
 const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
     Model {
@@ -161,8 +163,8 @@ fn answer(kind: u8, number: u16, keys: &[u8], now_ms: i64) -> Vec<u8> {
     if kind == SERVICES {
         for (key, _) in Keys(keys) {
             match key {
-                KEY_PLACE => {
-                    content.extend_from_slice(&[10, KEY_PLACE]);
+                KEY_PLACE | KEY_CELLS | KEY_POINTS => {
+                    content.extend_from_slice(&[10, key]);
                     content.extend_from_slice(&[0; 9]);
                 }
                 KEY_TIME => {
