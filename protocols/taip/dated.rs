@@ -1,16 +1,18 @@
 //! Reports with a date, and the vehicle's values.
 
-use super::parts::{Fix, Widths, begin, date, is_fix, push_inputs, push_state};
-use crate::contract::{Context, Key, Reject, fields};
+use super::parts::{Fix, Widths, begin, date, is_fix, push_event, push_inputs, push_state};
+use crate::contract::{Context, Instance, Key, RecordBuilder, Reject, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time::or_impossible;
 use crate::kit::units;
 
 pub(super) fn dated(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
     let mut widths = Widths(body);
+    let event = widths.event()?;
     let time = or_impossible(date(&mut widths)?, cx.now_ms);
     let fix = Fix::read(&mut widths)?;
     let mut message = begin(kind, time, cx)?;
+    push_event(&mut message, event);
     push_state(&mut message, &fix, &mut widths, units::miles)?;
     if !widths.0.is_empty() {
         message.name("tail", widths.0);
@@ -20,35 +22,68 @@ pub(super) fn dated(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<bool
 
 pub(super) fn supplied(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
     let mut widths = Widths(body);
-    let code = number::<u8>(widths.take(2)?);
+    let event = widths.event()?;
     let time = or_impossible(date(&mut widths)?, cx.now_ms);
     let fix = Fix::read(&mut widths)?;
     let mut message = begin(kind, time, cx)?;
-    message.push_some(fields::EVENT_ENUM, code);
-    push_inputs(&mut message, widths.hexadecimal(2)?);
-    message.name("state", widths.take(2)?);
-    let volts = float(widths.take(3)?).map(|tenths| tenths / 10.0);
-    message.push_some(fields::BATTERY_VOLTAGE, volts);
-    let meters = widths.hexadecimal(8)?;
-    message.push_some(
-        fields::VEHICLE_MILEAGE,
-        meters.map(|meters| units::scaled(meters, 3)),
-    );
-    message.push(fields::GNSS_STATUS, widths.take(1)? == "1");
-    let digit = widths.take(1)?;
-    fix.push(&mut message, is_fix(digit), units::miles);
-    message.push_some(fields::POSITION_MODE_ENUM, number::<u8>(digit));
-    message.push_some(fields::POSITION_PDOP, float(widths.take(2)?));
-    message.push_some(fields::POSITION_SATELLITES, number::<u8>(widths.take(2)?));
-    let age = widths.hexadecimal(4)?.filter(|age| *age < 0xffff);
-    message.push_some(fields::POSITION_FIX_AGE, age);
-    message.name("network", widths.take(2)?);
-    let signal = number::<u8>(widths.take(2)?).filter(|signal| *signal <= 31);
-    message.push_some(fields::GSM_SIGNAL_ENUM, signal);
+    push_event(&mut message, event);
+    let fixed = push_supply(&mut message, &mut widths);
+    // one that does not say so has a fix
+    fix.push(&mut message, fixed.is_none_or(is_fix), units::miles);
+    if fixed.is_some() {
+        push_receivers(&mut message, &mut widths);
+    }
     if !widths.0.is_empty() {
         message.name("tail", widths.0);
     }
     Ok(true)
+}
+
+/// Inputs, state, supply, odometer, and whether the receiver is on; gives back the state of the fix. What is behind
+/// the place may end anywhere.
+fn push_supply<'a>(message: &mut RecordBuilder<'_>, widths: &mut Widths<'a>) -> Option<&'a str> {
+    let mut next = |count| widths.take(count).ok();
+    let hexadecimal = |text| i64::from_str_radix(text, 16).ok();
+    push_inputs(message, hexadecimal(next(2)?));
+    message.name("state", next(2)?);
+    let volts = float(next(3)?).map(|tenths| tenths / 10.0);
+    message.push_some(fields::BATTERY_VOLTAGE, volts);
+    let meters = hexadecimal(next(8)?);
+    message.push_some(
+        fields::VEHICLE_MILEAGE,
+        meters.map(|meters| units::scaled(meters, 3)),
+    );
+    message.push(fields::GNSS_STATUS, next(1)? == "1");
+    let digit = next(1)?;
+    message.push_some(fields::POSITION_MODE_ENUM, number::<u8>(digit));
+    Some(digit)
+}
+
+/// PDOP, satellites, age, network, signal, and two temperatures with their ages.
+fn push_receivers(message: &mut RecordBuilder<'_>, widths: &mut Widths<'_>) -> Option<()> {
+    let mut next = |count| widths.take(count).ok();
+    message.push_some(fields::POSITION_PDOP, float(next(2)?));
+    message.push_some(fields::POSITION_SATELLITES, number::<u8>(next(2)?));
+    let age = i64::from_str_radix(next(4)?, 16).ok();
+    message.push_some(fields::POSITION_FIX_AGE, age.filter(|age| *age < 0xffff));
+    message.name("network", next(2)?);
+    let signal = number::<u8>(next(2)?).filter(|signal| *signal <= 31);
+    message.push_some(fields::GSM_SIGNAL_ENUM, signal);
+    for sensor in 1..=2 {
+        let is_signed = widths.0.starts_with(['+', '-']);
+        let (celsius, age) = (
+            is_signed.then(|| widths.take(5).ok())??,
+            widths.take(2).ok()?,
+        );
+        // an age of FF: there is no sensor
+        if age != "FF" {
+            let celsius = number::<i64>(celsius.trim_start_matches('+'));
+            let celsius = celsius.map(|hundredths| units::scaled(hundredths, 2));
+            let sensor: Instance = sensor;
+            message.push_some((fields::SENSOR_TEMPERATURE_N, sensor), celsius);
+        }
+    }
+    Some(())
 }
 
 pub(super) fn vehicle(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {

@@ -1,6 +1,6 @@
 //! Reports with the second of the day or of the week.
 
-use super::parts::{DAY_MS, Fix, GPS_EPOCH_MS, Widths, begin, push_source};
+use super::parts::{DAY_MS, Fix, GPS_EPOCH_MS, Widths, begin, push_event, push_source};
 use crate::contract::{Context, RecordBuilder, Reject, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time::or_impossible;
@@ -38,7 +38,7 @@ pub(super) fn event<'a>(
         .map(|((week, day), second)| GPS_EPOCH_MS + (week * 7 + day) * DAY_MS + second * 1000);
     let fix = Fix::read(&mut widths)?;
     let mut message = begin("REV", or_impossible(ms, cx.now_ms), cx)?;
-    message.push_some(fields::EVENT_ENUM, code);
+    push_event(&mut message, code);
     push_source(&mut message, &fix, &mut widths)?;
     for (key, value) in values.filter_map(|part| part.split_once('=')) {
         match key {

@@ -1,7 +1,7 @@
 //! Reports whose fields are set apart by semicolons.
 
 use super::parts::{Fix, SHORT, Widths, begin, date, is_fix, push_inputs};
-use crate::contract::{Context, Reject, fields};
+use crate::contract::{Context, RecordBuilder, Reject, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time::or_impossible;
 use crate::kit::units;
@@ -21,7 +21,7 @@ pub(super) fn listed(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
     message.push_some(fields::POSITION_FIX_AGE, age);
     push_inputs(&mut message, widths.hexadecimal(2)?);
     if widths.0.len() >= 4 {
-        message.push_some(fields::EVENT_ENUM, number::<u8>(widths.take(2)?));
+        push_event(&mut message, number(widths.take(2)?));
         message.push_some(fields::POSITION_HDOP, float(widths.take(2)?));
         message.name("tail", widths.0);
     }
@@ -43,11 +43,23 @@ pub(super) fn listed(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
         let code = parts
             .last()
             .and_then(|text| i64::from_str_radix(text, 16).ok());
-        message.push_some(fields::EVENT_ENUM, code);
+        push_event(&mut message, code);
     } else {
         for (text, id) in parts.iter().zip(0u32..).skip(1) {
             message.wire(id, *text);
         }
     }
     Ok(true)
+}
+
+fn push_event(message: &mut RecordBuilder<'_>, code: Option<i64>) {
+    message.push_some(fields::EVENT_ENUM, code);
+    let trigger = match code {
+        Some(22) => fields::HARSH_ACCELERATION_EVENT_TRIGGER,
+        Some(23) => fields::HARSH_BRAKING_EVENT_TRIGGER,
+        Some(24) => fields::CRASH_EVENT_TRIGGER,
+        Some(26 | 28) => fields::HARSH_CORNERING_EVENT_TRIGGER,
+        _ => return,
+    };
+    message.push(trigger, true);
 }

@@ -58,6 +58,21 @@ impl<'a> Widths<'a> {
         Ok(taken)
     }
 
+    /// How many characters stand before the place's first sign.
+    pub(super) fn before_place(&self) -> usize {
+        self.0.find(['+', '-']).unwrap_or(self.0.len())
+    }
+
+    /// An event of two digits, where it stands before the date.
+    pub(super) fn event(&mut self) -> Result<Option<u8>, Reject> {
+        const EVENT_AND_DATE: usize = 14;
+        if self.before_place() == EVENT_AND_DATE {
+            Ok(number(self.take(2)?))
+        } else {
+            Ok(None)
+        }
+    }
+
     pub(super) fn hexadecimal(&mut self, count: usize) -> Result<Option<i64>, Reject> {
         Ok(i64::from_str_radix(self.take(count)?, 16).ok())
     }
@@ -103,6 +118,16 @@ impl Fix {
             message.push_some(fields::POSITION_SPEED, self.speed.map(kmh));
             message.push_some(fields::POSITION_DIRECTION, self.course);
         }
+    }
+}
+
+/// The event of a report that is no list: 1 is the button, 2 the supply.
+pub(super) fn push_event(message: &mut RecordBuilder<'_>, event: Option<u8>) {
+    message.push_some(fields::EVENT_ENUM, event);
+    match event {
+        Some(1) => message.push(fields::ALARM_EVENT_TRIGGER, true),
+        Some(2) => message.push(fields::POWER_CUT_EVENT_TRIGGER, true),
+        _ => {}
     }
 }
 
@@ -154,7 +179,7 @@ pub(super) fn push_state(
     let age = widths.hexadecimal(2)?.filter(|age| *age < 0xff);
     message.push_some(fields::POSITION_FIX_AGE, age);
     push_inputs(message, widths.hexadecimal(2)?);
-    message.push_some(fields::EVENT_ENUM, number::<u8>(widths.take(2)?));
+    push_event(message, number(widths.take(2)?));
     message.push_some(fields::POSITION_HDOP, float(widths.take(2)?));
     Ok(())
 }
