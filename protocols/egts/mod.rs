@@ -29,8 +29,9 @@
 //!
 //! # Session
 //!
-//! A terminal names itself (subrecord 1) and waits for the result (9, 0 is well); a platform that passes others'
-//! data on names itself too (5), and each record names its object. Every data packet is answered by a
+//! A terminal names itself (subrecord 1: by IMEI, IMSI, telephone or its number, whichever is registered) and
+//! waits for the result (9, 0 is well); a platform that passes others'
+//! data on names itself too (5) and waits likewise, and each record names its object. Every data packet is answered by a
 //! response with a state for each of its records.
 //!
 //! # Quirks
@@ -167,7 +168,7 @@ impl Decode for Decoder {
         }
         let mut naming = self.naming;
         let mut answered = Vec::new();
-        let (mut authorised, mut stored) = (false, false);
+        let (mut authorised, mut platform, mut stored) = (false, false, false);
         while cursor.left() > 0 {
             let record = record(&mut cursor).ok_or(Reject::new("record", "cut short", length))?;
             if answered.len() == RECORDS_MAX {
@@ -176,6 +177,7 @@ impl Decode for Decoder {
             if record.service == AUTHORISATION {
                 let brought = subrecords::authorisation(&record, &mut naming, cx)?;
                 authorised |= brought.name;
+                platform |= brought.platform;
                 stored |= brought.message;
             } else {
                 name_object(&record, &mut naming, cx)?;
@@ -203,9 +205,13 @@ impl Decode for Decoder {
                 .or_by(Cause::Limit, self.result(NO_RESOURCES))
                 .or_by(Cause::Store, self.result(NO_RESOURCES));
             cx.reply(reply);
-            self.packets = self.packets.wrapping_add(1);
-            self.records = self.records.wrapping_add(1);
+        } else if platform {
+            cx.reply(Reply::open(self.result(OK)));
+        } else {
+            return Ok(());
         }
+        self.packets = self.packets.wrapping_add(1);
+        self.records = self.records.wrapping_add(1);
         Ok(())
     }
 

@@ -15,12 +15,16 @@
 //! | 23 | an input: number and state (2) |
 //! | 24, 25 | an analog value, a counter: number (1), value (3) |
 //! | 27 | level: flags (1: number in bits 0 to 2, raw bytes in 3, unit in 4 and 5, fault in 6), address (2), value (4) |
-//! | 28 | passengers |
+//! | 28 | passengers: flags (1: raw bytes in bit 0), doors that are there, doors that were open (1 each), address (2), in and out of each (1 each) |
+//!
+//! Those from 16 on are of the service of telemetry; of other services they are kept.
 
 use super::wire::{Naming, Record, next, since_2010};
-use crate::contract::{Context, Instance, Login, RecordBuilder, Reject, Time, Value, fields};
+use crate::contract::{Context, Instance, Key, Login, RecordBuilder, Reject, Time, Value, fields};
 use crate::kit::cursor::Cursor;
+use crate::kit::hex;
 use crate::kit::units::{round, scaled};
+use smallvec::SmallVec;
 
 pub(super) const RECORD_RESPONSE: u8 = 0;
 const TERMINAL: u8 = 1;
@@ -29,6 +33,7 @@ const VEHICLE: u8 = 3;
 const PLATFORM: u8 = 5;
 pub(super) const RESULT_CODE: u8 = 9;
 const PLACE: u8 = 16;
+const TELEMETRY: u8 = 2;
 
 const SHORT: Reject = Reject::new("subrecord", "cut short", 0);
 
@@ -47,8 +52,10 @@ fn text(bytes: &[u8]) -> Option<&str> {
 /// What a record of the authorisation service has brought.
 #[derive(Default)]
 pub(super) struct Brought {
-    /// A name, whose result is waited for.
+    /// A terminal's name, whose result is waited for.
     pub(super) name: bool,
+    /// A platform's, whose result is waited for as well.
+    pub(super) platform: bool,
     /// A message.
     pub(super) message: bool,
 }
@@ -69,7 +76,10 @@ pub(super) fn authorisation(
                 *naming = Naming::Terminal;
                 brought.name = true;
             }
-            PLATFORM => *naming = Naming::Records,
+            PLATFORM => {
+                *naming = Naming::Records;
+                brought.platform = true;
+            }
             VEHICLE if cx.ident().is_some() => {
                 brought.message = true;
                 let mut message = cx.message(Time::Received(cx.now_ms))?;
@@ -111,10 +121,13 @@ fn terminal(content: &[u8], cx: &mut Context<'_>) -> Result<bool, Reject> {
     optional(5, 3);
     optional(6, 2);
     let telephone = optional(7, 15).and_then(text);
-    match imei {
-        Some(imei) => cx.identify(Login::of(imei))?,
-        None => cx.identify(Login::of(&number))?,
-    };
+    let names = [imei, imsi, telephone, Some(&*number)];
+    let mut names = names.into_iter().flatten();
+    cx.identify(Login {
+        ident: names.next().unwrap_or_default(),
+        alternates: &names.collect::<SmallVec<[&str; 4]>>(),
+        secret: None,
+    })?;
     let more = imsi.is_some() || telephone.is_some();
     if more {
         let mut message = cx.message(Time::Received(cx.now_ms))?;
@@ -125,13 +138,13 @@ fn terminal(content: &[u8], cx: &mut Context<'_>) -> Result<bool, Reject> {
     Ok(more)
 }
 
-/// Reads any other record into a message.
+/// Reads any other record into a message. One that is cut short is kept as far as it goes.
 pub(super) fn telemetry(record: &Record<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
+    let is_telemetry = record.service == TELEMETRY;
     let mut cursor = Cursor::new(record.content);
     let mut seconds = None;
-    while cursor.left() > 0 {
-        let (kind, content) = subrecord(&mut cursor).ok_or(SHORT)?;
-        if kind == PLACE {
+    while let Some((kind, content)) = subrecord(&mut cursor) {
+        if kind == PLACE && is_telemetry {
             seconds = next(&mut Cursor::new(content), 4);
         }
     }
@@ -146,9 +159,16 @@ pub(super) fn telemetry(record: &Record<'_>, cx: &mut Context<'_>) -> Result<(),
     let mut cursor = Cursor::new(record.content);
     while let Some((kind, content)) = subrecord(&mut cursor) {
         let mut inner = Cursor::new(content);
-        if one(kind, &mut inner, &mut message).is_none() {
-            message.wire(kind.into(), content);
+        let id = u32::from(kind);
+        if !is_telemetry {
+            let space = record.service;
+            message.push(Key::Wire { space, id }, content);
+        } else if one(kind, &mut inner, &mut message).is_none() {
+            message.wire(id, content);
         }
+    }
+    if cursor.left() > 0 {
+        message.push(fields::PAYLOAD_HEX, &*hex::encode(cursor.rest()));
     }
     Ok(())
 }
@@ -186,6 +206,7 @@ fn one(kind: u8, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Op
             Some(())
         }
         27 => level(cursor, message),
+        28 => passengers(cursor, message),
         _ => None,
     }
 }
@@ -309,6 +330,22 @@ fn level(cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()>
     }
     if flags & 64 != 0 {
         message.push((fields::SENSOR_STATUS_N, number), 1);
+    }
+    Some(())
+}
+
+fn passengers(cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+    const RAW: u8 = 1;
+    let [flags, doors, opened] = cursor.array()?;
+    cursor.take(2)?;
+    if flags & RAW != 0 {
+        return None;
+    }
+    message.name("doors.opened", opened);
+    for door in (0..8u8).filter(|door| doors & (1 << door) != 0) {
+        for way in ["in", "out"] {
+            message.name(&format!("passengers.{way}.{}", door + 1), cursor.u8()?);
+        }
     }
     Some(())
 }

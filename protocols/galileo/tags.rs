@@ -14,7 +14,7 @@
 //! | 48 | 2 | more status |
 //! | 50 to 57, 78 to 7d | 2 | inputs 0 to 7, 8 to 13 |
 //! | 58, 59, 60 to 62 | 2 | level at RS-232 0, 1; RS-485 0 to 2 |
-//! | 5a, 5c, 5d | 4, 68, 3 | REP-500, PressurePro, DBG-S11D |
+//! | 5a, 5b, 5c, 5d | 4, 7, 68, 3 | REP-500, refrigerator, PressurePro, DBG-S11D |
 //! | 63 to 6f | 3 | level and temperature at RS-485 3 to 15 |
 //! | 70 to 77 | 2 | thermometer: id, temperature |
 //! | 80 to 87 | 3 | hygrometer: id, temperature, humidity of 255 |
@@ -76,6 +76,7 @@ fn length(tag: u8, rest: &[u8]) -> Option<usize> {
         | 0xdb..=0xe0
         | 0xe2..=0xe9
         | 0xf0..=0xf9 => 4,
+        0x5b => 7,
         0xfd => 8,
         0x30 => 9,
         0x03 => 15,
