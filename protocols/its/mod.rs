@@ -73,7 +73,7 @@ use crate::contract::{
 use crate::kit::checksum;
 use crate::kit::parse::{float, number};
 use crate::kit::time::{self, Civil};
-use parts::{bits, clock, place, push_text};
+use parts::{bits, clock, from_place, place, push_text};
 use smallvec::SmallVec;
 
 const FIELDS_MAX: usize = 128;
@@ -319,8 +319,12 @@ fn emergency(kind: &str, after: &[&str], cx: &mut Context<'_>) -> Result<(), Rej
     let [status, ref rest @ ..] = *after else {
         return Err(MISFIT);
     };
-    let (civil, rest) = clock(rest).ok_or(MISFIT)?;
-    let [fix, lat, ns, lon, ew, ref rest @ ..] = *rest else {
+    let (civil, rest) = clock(rest).unwrap_or((None, from_place(rest)));
+    let (fix, rest) = match *rest {
+        [fix @ ("" | "0" | "1" | "A" | "V"), ref rest @ ..] => (fix, rest),
+        ref rest => ("", rest),
+    };
+    let [lat, ns, lon, ew, ref rest @ ..] = *rest else {
         return Err(MISFIT);
     };
     let place = place([lat, ns, lon, ew]);

@@ -64,6 +64,17 @@ pub(super) fn clock<'a, 'f>(parts: &'a [&'f str]) -> Option<(Option<Civil>, &'a 
     }
 }
 
+/// What begins with a place, or nothing: for a report whose clock has not been set.
+pub(super) fn from_place<'a, 'f>(parts: &'a [&'f str]) -> &'a [&'f str] {
+    let at = parts
+        .windows(4)
+        .position(|four| matches!(four, [_, "N" | "S", _, "E" | "W"]));
+    // the state of the fix may stand before it
+    let is_fix = |at: &usize| matches!(parts.get(*at), Some(&("0" | "1" | "A" | "V")));
+    let from = at.map(|at| at.checked_sub(1).filter(is_fix).unwrap_or(at));
+    from.and_then(|from| parts.get(from..)).unwrap_or_default()
+}
+
 /// `lat,N|S,lon,E|W` in degrees.
 pub(super) fn place(parts: [&str; 4]) -> Option<(f64, f64)> {
     let [lat, ns, lon, ew] = parts;

@@ -1,7 +1,7 @@
 //! A report: where the vehicle is and how it does, then a tail of the maker's own.
 
 use super::neighbours;
-use super::parts::{bits, clock, place, push_text};
+use super::parts::{bits, clock, from_place, place, push_text};
 use crate::contract::{Context, ParamId, RecordBuilder, Reject, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time;
@@ -26,6 +26,7 @@ pub(super) fn report(
     let is_fix = |text: &str| matches!(text, "0" | "1" | "A" | "V");
     let (fix, rest) = match *rest {
         [fix, ref rest @ ..] if is_fix(fix) => (Some(fix), rest),
+        ["", ref rest @ ..] if clock(rest).is_some() => (None, rest),
         ref rest => (None, rest),
     };
     // a maker may leave the vehicle out
@@ -33,12 +34,17 @@ pub(super) fn report(
         None if is_fix(vehicle) => ("", Some(vehicle)),
         fix => (vehicle, fix),
     };
-    let (civil, rest) = clock(rest).ok_or(MISFIT)?;
+    let (civil, rest) = match clock(rest) {
+        Some(read) => read,
+        // without a clock: from the place on, if there is one
+        None => (None, from_place(rest)),
+    };
     let rest = match *rest {
         [later, ref rest @ ..] if is_fix(later) => {
             fix = Some(later);
             rest
         }
+        ["", ref rest @ ..] if matches!(rest, [_, "N" | "S", _, "E" | "W", ..]) => rest,
         ref rest => rest,
     };
     let [lat, ns, lon, ew, ref rest @ ..] = *rest else {
