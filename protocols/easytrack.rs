@@ -190,26 +190,16 @@ fn coordinate(text: &str) -> Option<f64> {
     Some(if raw >> 31 == 0 { degrees } else { -degrees })
 }
 
+/// Behind the place, speed to odometer; one that ends early is read as far as it goes.
+const KNOWN_FIELDS: usize = 7;
+
 fn position(kind: &str, content: &[&str], is_4g: bool, cx: &mut Context<'_>) -> Result<(), Reject> {
-    let [
-        fix,
-        date,
-        clock,
-        lat,
-        lon,
-        speed,
-        course,
-        status,
-        signal,
-        battery,
-        fuel,
-        odometer,
-        ref rest @ ..,
-    ] = *content
-    else {
+    let [fix, date, clock, lat, lon, ref rest @ ..] = *content else {
         return Err(Reject::new("position", "its fields do not fit", 0));
     };
-    let status = hexadecimal(status).ok_or(Reject::new("status", "no number", 0))?;
+    let (known, rest) = rest.split_at_checked(KNOWN_FIELDS).unwrap_or((rest, &[]));
+    let at = |index: usize| known.get(index).copied().unwrap_or_default();
+    let [speed, course, status, signal, battery, fuel, odometer] = [0, 1, 2, 3, 4, 5, 6].map(at);
     let civil = triple(date)
         .zip(triple(clock))
         .map(|([y, m, d], [h, min, s])| time::two_digit(y, m, d, h, min, s));
@@ -229,7 +219,9 @@ fn position(kind: &str, content: &[&str], is_4g: bool, cx: &mut Context<'_>) -> 
     message.push_some(fields::POSITION_SPEED, hundredths(speed));
     let course = hundredths(course).filter(|course| *course < 360.0);
     message.push_some(fields::POSITION_DIRECTION, course);
-    push_status(status, is_4g, &mut message);
+    if let Some(status) = hexadecimal(status) {
+        push_status(status, is_4g, &mut message);
+    }
     message.push_some(fields::GSM_SIGNAL_ENUM, hexadecimal(signal));
     message.push_some(fields::BATTERY_LEVEL, number::<u16>(battery));
     let fuel = hexadecimal(fuel);
