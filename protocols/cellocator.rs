@@ -304,9 +304,9 @@ impl Place {
 
 /// Longitude and latitude in 1e-8 radians.
 fn place(cursor: &mut Cursor<'_>) -> Option<Place> {
-    let degrees = |raw: u32| units::round(f64::from(raw.cast_signed()).to_degrees() / 1e8, 7);
-    let longitude = degrees(cursor.u32_le()?);
-    Some(Place::of(degrees(cursor.u32_le()?), longitude))
+    let degrees = |raw: i32| units::round(f64::from(raw).to_degrees() / 1e8, 7);
+    let longitude = degrees(cursor.i32_le()?);
+    Some(Place::of(degrees(cursor.i32_le()?), longitude))
 }
 
 fn push_place(message: &mut RecordBuilder<'_>, place: &Place) {
@@ -391,12 +391,12 @@ fn push_state(
     let place = match layout {
         Layout::Usual => place(cursor)?,
         Layout::Other => {
-            let degrees = |raw: u32| units::scaled(raw.cast_signed().into(), 7);
-            let latitude = degrees(cursor.u32_le()?);
-            Place::of(latitude, degrees(cursor.u32_le()?))
+            let degrees = |raw: i32| units::scaled(raw.into(), 7);
+            let latitude = degrees(cursor.i32_le()?);
+            Place::of(latitude, degrees(cursor.i32_le()?))
         }
     };
-    let altitude = cursor.u32_le()?.cast_signed();
+    let altitude = cursor.i32_le()?;
     let (speed, course) = (cursor.u32_le()?, cursor.u16_le()?);
     message.push(fields::POSITION_VALID, place.there && satellites > 0);
     push_place(message, &place);
@@ -477,7 +477,7 @@ fn push_module_place(message: &mut RecordBuilder<'_>, module: &mut Cursor<'_>) -
     message.push(fields::POSITION_VALID, false);
     let place = place(module)?;
     push_place(message, &place);
-    let altitude = module.u32_le()?.cast_signed();
+    let altitude = module.i32_le()?;
     let (speed, course) = (module.u8()?, module.u16_le()?);
     if place.there {
         message.push(

@@ -226,12 +226,7 @@ fn report(head: &[u8], kind: &str, parts: &[u8], cx: &mut Context<'_>) -> Result
 fn moment(place: &str) -> Option<Civil> {
     let clock = digits(place.get(..6)?, "HMS")?;
     let date = digits(place.get(28..34)?, "dmy")?;
-    Some(Civil {
-        hour: clock.hour,
-        minute: clock.minute,
-        second: clock.second,
-        ..date
-    })
+    Some(date.at_clock(clock))
 }
 
 struct Reader<'m, 'r> {
@@ -412,8 +407,7 @@ impl Reader<'_, '_> {
         let mnc = number(value.get(COUNTRY_END..head)?);
         for index in 0..count {
             let cell = value.get(head + index * each..)?;
-            let hexadecimal =
-                |from: usize, to: usize| i64::from_str_radix(cell.get(from..to)?, 16).ok();
+            let hexadecimal = |from: usize, to: usize| hex::number(cell.get(from..to)?);
             let level = if width == 4 {
                 number(cell.get(8..10)?)
             } else {
@@ -432,8 +426,7 @@ impl Reader<'_, '_> {
     }
 
     fn serving(&mut self, value: &str) -> Option<()> {
-        let hexadecimal =
-            |from: usize, to: usize| i64::from_str_radix(value.get(from..to)?, 16).ok();
+        let hexadecimal = |from: usize, to: usize| hex::number(value.get(from..to)?);
         let cell = Cell {
             mcc: Some(number(value.get(..4)?)?),
             mnc: Some(number(value.get(4..8)?)?),

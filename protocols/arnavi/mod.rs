@@ -47,7 +47,7 @@ use crate::contract::{
 use crate::kit::cursor::Cursor;
 use crate::kit::parse::{float, nmea_degrees, number};
 use crate::kit::table::little_endian;
-use crate::kit::time::{Civil, digits, or_impossible};
+use crate::kit::time::{digits, or_impossible};
 use crate::kit::{checksum, framing, hex, units};
 use smallvec::SmallVec;
 
@@ -227,15 +227,7 @@ fn text(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
         return Ok(());
     };
     let civil = digits(at(lat - 1), "HMS").zip(digits(at(lat + 4), "dmy"));
-    let ms = civil.and_then(|(clock, date)| {
-        let civil = Civil {
-            hour: clock.hour,
-            minute: clock.minute,
-            second: clock.second,
-            ..date
-        };
-        civil.utc_ms()
-    });
+    let ms = civil.and_then(|(clock, date)| date.at_clock(clock).utc_ms());
     let mut message = cx.message(or_impossible(ms, cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, at(1));
     message.push_some(fields::RECORD_SEQNUM, number::<i64>(at(3)));

@@ -42,10 +42,6 @@ pub(super) fn push(cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) {
     }
 }
 
-fn float(cursor: &mut Cursor<'_>) -> Option<f64> {
-    cursor.array().map(f32::from_le_bytes).map(f64::from)
-}
-
 /// Mask 1: the tracker's own.
 fn tracker(bit: u32, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
     let instance = Instance::try_from(bit).ok()?;
@@ -82,10 +78,10 @@ fn tracker(bit: u32, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -
 }
 
 fn place(cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
-    let (longitude, latitude) = (float(cursor)?, float(cursor)?);
+    let (longitude, latitude) = (cursor.f32_le()?, cursor.f32_le()?);
     let (speed, quality, course) = (cursor.u8()?, cursor.u8()?, cursor.u8()?);
-    let altitude = cursor.u16_le()?.cast_signed();
-    let metres = float(cursor)?;
+    let altitude = cursor.i16_le()?;
+    let metres = cursor.f32_le()?;
     let valid =
         longitude.abs() <= 180.0 && latitude.abs() <= 90.0 && (longitude != 0.0 || latitude != 0.0);
     message.push(fields::POSITION_VALID, valid);
@@ -143,7 +139,7 @@ fn sensors(bit: u32, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -
 fn levels(first: Instance, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
     const NONE: u16 = 0x8000;
     for number in [first, first + 1] {
-        let (level, celsius) = (cursor.u16_le()?, cursor.u8()?.cast_signed());
+        let (level, celsius) = (cursor.u16_le()?, cursor.i8()?);
         if level != NONE {
             message.push((fields::LLS_VALUE_N, number), level);
             message.push((fields::LLS_TEMPERATURE_N, number), celsius);
@@ -158,7 +154,7 @@ fn later(bit: u32, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> 
         0 => unknown(4, bit, 4, cursor, message)?,
         1 => unknown(4, bit, 30, cursor, message)?,
         2 => {
-            let litres = float(cursor)?;
+            let litres = cursor.f32_le()?;
             if litres.is_finite() {
                 message.push(fields::SEGMENT_CAN_FUEL_CONSUMED, units::round(litres, 6));
             }

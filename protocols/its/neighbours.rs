@@ -2,6 +2,7 @@
 
 use crate::contract::{Instance, RecordBuilder, fields};
 use crate::kit::cells::{self, Cell};
+use crate::kit::hex;
 use crate::kit::parse::number;
 
 /// Which of a neighbour's three fields stands first.
@@ -12,18 +13,14 @@ enum Order {
     Signal,
 }
 
-fn hexadecimal(text: &str) -> Option<i64> {
-    i64::from_str_radix(text, 16).ok()
-}
-
 /// Adds `[MCC, MNC, LAC, cell]`, the last two hexadecimal.
 pub(super) fn push_serving(parts: [&str; 4], message: &mut RecordBuilder<'_>) {
     let [mcc, mnc, lac, id] = parts;
     let cell = Cell {
         mcc: number(mcc),
         mnc: number(mnc),
-        lac: hexadecimal(lac),
-        id: hexadecimal(id),
+        lac: hex::number(lac),
+        id: hex::number(id),
         dbm: None,
     };
     cells::push(message, 0, cell);
@@ -42,7 +39,7 @@ pub(super) fn push(serving: [&str; 3], parts: &[&str], message: &mut RecordBuild
             Order::Lac => (a, b, c),
             Order::Signal => (b, c, a),
         };
-        let (Some(lac), Some(id)) = (hexadecimal(lac), hexadecimal(id)) else {
+        let (Some(lac), Some(id)) = (hex::number(lac), hex::number(id)) else {
             continue;
         };
         if lac == 0 && id == 0 {
@@ -75,7 +72,7 @@ fn order(serving_lac: &str, parts: &[&str]) -> Order {
         triples
             .filter(|triple| {
                 let lac = triple.get(place).map(|lac| lac.trim_matches(['(', ')']));
-                lac.and_then(hexadecimal) == hexadecimal(serving_lac)
+                lac.and_then(hex::number) == hex::number(serving_lac)
             })
             .count()
     };

@@ -21,18 +21,7 @@ pub(super) fn clock<'a, 'f>(parts: &'a [&'f str]) -> Option<(Option<Civil>, &'a 
     let joined = |date: &str, clock: &str| {
         let date = date_of(date)?;
         let clock = time::digits(clock, "HMS")?;
-        let Civil {
-            hour,
-            minute,
-            second,
-            ..
-        } = clock;
-        Some(Civil {
-            hour,
-            minute,
-            second,
-            ..date
-        })
+        Some(date.at_clock(clock))
     };
     match *parts {
         [both, ref rest @ ..] if matches!(both.len(), 12 | 14) && digits(both) => {

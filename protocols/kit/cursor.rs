@@ -73,6 +73,26 @@ impl<'a> Cursor<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
+    /// One byte, two's complement.
+    pub fn i8(&mut self) -> Option<i8> {
+        self.array().map(i8::from_le_bytes)
+    }
+
+    /// Two bytes, first the lowest, two's complement.
+    pub fn i16_le(&mut self) -> Option<i16> {
+        self.array().map(i16::from_le_bytes)
+    }
+
+    /// Four bytes, first the lowest, two's complement.
+    pub fn i32_le(&mut self) -> Option<i32> {
+        self.array().map(i32::from_le_bytes)
+    }
+
+    /// Four bytes, first the lowest: a floating point number. It need not be finite.
+    pub fn f32_le(&mut self) -> Option<f64> {
+        self.array().map(f32::from_le_bytes).map(f64::from)
+    }
+
     /// Eight bytes.
     pub fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
@@ -102,5 +122,10 @@ mod tests {
         assert_eq!(cursor.u16_le(), Some(1));
         assert_eq!(cursor.u32_le(), Some(0x0100_0002));
         assert_eq!(cursor.u16_le(), None);
+        let mut cursor = Cursor::new(&[0xfe, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x80, 0x3f]);
+        assert_eq!(cursor.i8(), Some(-2));
+        assert_eq!(cursor.i16_le(), Some(-2));
+        assert_eq!(cursor.i32_le(), Some(-1));
+        assert_eq!(cursor.f32_le(), Some(1.0));
     }
 }

@@ -34,6 +34,11 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     high.is_none().then_some(bytes)
 }
 
+/// A number in hexadecimal digits; `None` if it is anything else.
+pub fn number(text: &str) -> Option<i64> {
+    i64::from_str_radix(text, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +50,7 @@ mod tests {
         assert_eq!(mac([0xdc, 0, 1, 2, 3, 0xff]), "dc:00:01:02:03:ff");
         assert_eq!(decode("0"), None);
         assert_eq!(decode("zz"), None);
+        assert_eq!(number("1f"), Some(31));
+        assert_eq!(number("x"), None);
     }
 }

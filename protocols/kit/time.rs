@@ -80,6 +80,22 @@ impl Civil {
         }
     }
 
+    /// This date, at the time of day of `clock`.
+    pub fn at_clock(self, clock: Self) -> Self {
+        let Self {
+            hour,
+            minute,
+            second,
+            ..
+        } = clock;
+        Self {
+            hour,
+            minute,
+            second,
+            ..self
+        }
+    }
+
     /// `YYYYMMDDHHMMSS`
     pub fn compact(self) -> String {
         let Self {
@@ -178,6 +194,13 @@ mod tests {
             Some(two_digit(22, 1, 28, 10, 57, 59))
         );
         assert_eq!(digits("28012210575x", "dmyHMS"), None);
+    }
+
+    #[test]
+    fn a_date_and_a_time_of_day_are_joined() {
+        let (date, clock) = (digits("280122", "dmy"), digits("105759", "HMS"));
+        let joined = date.zip(clock).map(|(date, clock)| date.at_clock(clock));
+        assert_eq!(joined, Some(two_digit(22, 1, 28, 10, 57, 59)));
     }
 
     #[test]

@@ -224,8 +224,8 @@ impl Reader<'_, '_> {
 
     /// Latitude and longitude, and whether they are a place; the last of a record counts.
     fn place(&mut self, value: &mut Cursor<'_>, source: &str) -> Option<bool> {
-        let degrees = |raw: u32| units::scaled(i64::from(raw.cast_signed()), 7);
-        let (latitude, longitude) = (degrees(value.u32_le()?), degrees(value.u32_le()?));
+        let degrees = |raw: i32| units::scaled(raw.into(), 7);
+        let (latitude, longitude) = (degrees(value.i32_le()?), degrees(value.i32_le()?));
         let there = (latitude != 0.0 || longitude != 0.0)
             && latitude.abs() <= 90.0
             && longitude.abs() <= 180.0;
@@ -242,7 +242,7 @@ impl Reader<'_, '_> {
     fn accuracy(&mut self, value: &mut Cursor<'_>) -> Option<()> {
         let tenths = f64::from(value.u16_le()?);
         self.message.push(fields::POSITION_HDOP, tenths / 10.0);
-        let altitude = value.u16_le()?.cast_signed();
+        let altitude = value.i16_le()?;
         if self.placed {
             self.message.push(fields::POSITION_ALTITUDE, altitude);
         }
@@ -252,7 +252,7 @@ impl Reader<'_, '_> {
     fn satellites(&mut self, value: &mut Cursor<'_>) -> Option<()> {
         let there = self.place(value, "gnss")?;
         let (speed, course) = (value.u16_le()?, value.u16_le()?);
-        let altitude = value.u16_le()?.cast_signed();
+        let altitude = value.i16_le()?;
         let hdop = value.u16_le()?;
         if there {
             self.message.push(fields::POSITION_SPEED, speed);
@@ -297,7 +297,7 @@ impl Reader<'_, '_> {
 
     fn access_points(&mut self, named: bool, value: &mut Cursor<'_>) -> Option<()> {
         while value.left() > 0 && self.points < POINTS_MAX {
-            let dbm = value.u8()?.cast_signed();
+            let dbm = value.i8()?;
             let address = value.array()?;
             self.points += 1;
             let number = self.points;
@@ -316,7 +316,7 @@ impl Reader<'_, '_> {
     fn cells(&mut self, long: bool, value: &mut Cursor<'_>) -> Option<()> {
         let (mcc, mnc) = (value.u16_le()?, value.u8()?);
         while value.left() > 0 && self.cells < CELLS_MAX {
-            let level = value.u8()?.cast_signed();
+            let level = value.i8()?;
             let area = value.u16_le()?;
             let id = if long {
                 value.u32_le()?
@@ -373,7 +373,7 @@ impl Reader<'_, '_> {
         let address = value.array()?;
         self.message
             .push((fields::BLE_BEACON_ID_N, number), &*reversed(address));
-        let dbm = value.u8()?.cast_signed();
+        let dbm = value.i8()?;
         self.message
             .push((fields::BLE_BEACON_SIGNAL_DBM_N, number), dbm);
         let _at_one_meter = value.u8()?;
@@ -406,7 +406,7 @@ impl Reader<'_, '_> {
     fn known_point(&mut self, value: &mut Cursor<'_>) -> Option<()> {
         let flags = value.u8()?;
         let address: [u8; 6] = value.array()?;
-        let dbm = value.u8()?.cast_signed();
+        let dbm = value.i8()?;
         self.points += 1;
         let number = self.points;
         self.message

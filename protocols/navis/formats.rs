@@ -102,10 +102,6 @@ fn clock(bytes: [u8; 6]) -> Option<i64> {
     two_digit(year, month + 1, day, hour, minute, second).utc_ms()
 }
 
-fn float(cursor: &mut Cursor<'_>) -> Option<f64> {
-    cursor.array().map(f32::from_le_bytes).map(f64::from)
-}
-
 fn push_bits(
     message: &mut RecordBuilder<'_>,
     param: crate::contract::ParamId,
@@ -148,7 +144,7 @@ fn push(format: Format, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_>
     message.push(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts(cursor)?);
     message.push(fields::BATTERY_VOLTAGE, volts(cursor)?);
     if matches!(format, F1 | F2 | F3) {
-        let celsius = cursor.u16_le()?.cast_signed();
+        let celsius = cursor.i16_le()?;
         message.push((fields::SENSOR_TEMPERATURE_N, 1), celsius);
     }
     let analog = match format {
@@ -233,22 +229,22 @@ fn place(format: Format, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_
     let state = cursor.u8()?;
     let fixed_ms = clock(cursor.array()?);
     let [latitude, longitude] = if format == F6 {
-        let mut degrees = || Some(f64::from(cursor.u32_le()?.cast_signed()) / 600_000.0);
+        let mut degrees = || Some(f64::from(cursor.i32_le()?) / 600_000.0);
         [degrees()?, degrees()?]
     } else {
-        [float(cursor)?.to_degrees(), float(cursor)?.to_degrees()]
+        [cursor.f32_le()?.to_degrees(), cursor.f32_le()?.to_degrees()]
     };
     let is_there =
         latitude.abs() <= 90.0 && longitude.abs() <= 180.0 && (latitude, longitude) != (0.0, 0.0);
     message.push(fields::POSITION_VALID, is_there && state & 2 != 0);
     if format == F6 {
         message.push(fields::POSITION_SATELLITES, state >> 2);
-        let altitude = cursor.u32_le()?.cast_signed();
+        let altitude = cursor.i32_le()?;
         if is_there {
             message.push(fields::POSITION_ALTITUDE, scaled(altitude.into(), 1));
         }
     }
-    let (speed, course) = (float(cursor)?, cursor.u16_le()?);
+    let (speed, course) = (cursor.f32_le()?, cursor.u16_le()?);
     if is_there {
         message.push(fields::POSITION_LATITUDE, round(latitude, 7));
         message.push(fields::POSITION_LONGITUDE, round(longitude, 7));
@@ -258,8 +254,8 @@ fn place(format: Format, cursor: &mut Cursor<'_>, message: &mut RecordBuilder<'_
     if let Some(ms) = fixed_ms {
         message.push(fields::POSITION_TIMESTAMP, scaled(ms, 3));
     }
-    message.push(fields::VEHICLE_MILEAGE, round(float(cursor)?, 5));
-    message.push(fields::TRIP_MILEAGE, round(float(cursor)?, 5));
+    message.push(fields::VEHICLE_MILEAGE, round(cursor.f32_le()?, 5));
+    message.push(fields::TRIP_MILEAGE, round(cursor.f32_le()?, 5));
     cursor.take(4)?;
     Some(())
 }

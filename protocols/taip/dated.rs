@@ -4,7 +4,7 @@ use super::parts::{Fix, Widths, begin, date, is_fix, push_event, push_inputs, pu
 use crate::contract::{Context, Instance, Key, RecordBuilder, Reject, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time::or_impossible;
-use crate::kit::units;
+use crate::kit::{hex, units};
 
 pub(super) fn dated(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
     let mut widths = Widths(body);
@@ -43,12 +43,11 @@ pub(super) fn supplied(kind: &str, body: &str, cx: &mut Context<'_>) -> Result<b
 /// the place may end anywhere.
 fn push_supply<'a>(message: &mut RecordBuilder<'_>, widths: &mut Widths<'a>) -> Option<&'a str> {
     let mut next = |count| widths.take(count).ok();
-    let hexadecimal = |text| i64::from_str_radix(text, 16).ok();
-    push_inputs(message, hexadecimal(next(2)?));
+    push_inputs(message, hex::number(next(2)?));
     message.name("state", next(2)?);
     let volts = float(next(3)?).map(|tenths| tenths / 10.0);
     message.push_some(fields::BATTERY_VOLTAGE, volts);
-    let meters = hexadecimal(next(8)?);
+    let meters = hex::number(next(8)?);
     message.push_some(
         fields::VEHICLE_MILEAGE,
         meters.map(|meters| units::scaled(meters, 3)),
@@ -64,7 +63,7 @@ fn push_receivers(message: &mut RecordBuilder<'_>, widths: &mut Widths<'_>) -> O
     let mut next = |count| widths.take(count).ok();
     message.push_some(fields::POSITION_PDOP, float(next(2)?));
     message.push_some(fields::POSITION_SATELLITES, number::<u8>(next(2)?));
-    let age = i64::from_str_radix(next(4)?, 16).ok();
+    let age = hex::number(next(4)?);
     message.push_some(fields::POSITION_FIX_AGE, age.filter(|age| *age < 0xffff));
     message.name("network", next(2)?);
     let signal = number::<u8>(next(2)?).filter(|signal| *signal <= 31);
@@ -129,7 +128,7 @@ pub(super) fn vehicle(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> 
         .len()
         .checked_sub(6)
         .and_then(|from| at(2).get(from..from + 2));
-    let inputs = inputs.and_then(|text| i64::from_str_radix(text, 16).ok());
+    let inputs = inputs.and_then(hex::number);
     if let Some(inputs) = inputs {
         message.push(fields::EXTERNAL_POWERSOURCE_STATUS, inputs & 0x40 != 0);
     }

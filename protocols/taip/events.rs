@@ -2,6 +2,7 @@
 
 use super::parts::{DAY_MS, Fix, GPS_EPOCH_MS, Widths, begin, push_event, push_source};
 use crate::contract::{Context, RecordBuilder, Reject, fields};
+use crate::kit::hex;
 use crate::kit::parse::{float, number};
 use crate::kit::time::or_impossible;
 
@@ -65,7 +66,7 @@ pub(super) fn event<'a>(
 }
 
 pub(super) fn push_io(message: &mut RecordBuilder<'_>, text: &str) {
-    let digit = |at: usize| i64::from_str_radix(text.get(at..=at)?, 16).ok();
+    let digit = |at: usize| hex::number(text.get(at..=at)?);
     if let Some(state) = digit(0) {
         message.push(fields::ENGINE_IGNITION_STATUS, state & 1 != 0);
         message.push(fields::BATTERY_CHARGING_STATUS, state & 2 != 0);

@@ -4,7 +4,7 @@ use super::parts::{Fix, SHORT, Widths, begin, date, is_fix, push_inputs};
 use crate::contract::{Context, RecordBuilder, Reject, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time::or_impossible;
-use crate::kit::units;
+use crate::kit::{hex, units};
 
 pub(super) fn listed(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
     let (_, rest) = body.split_once(',').ok_or(SHORT)?;
@@ -40,9 +40,7 @@ pub(super) fn listed(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
                 message.push_some((fields::SENSOR_TEMPERATURE_N, sensor), celsius);
             }
         }
-        let code = parts
-            .last()
-            .and_then(|text| i64::from_str_radix(text, 16).ok());
+        let code = parts.last().and_then(|text| hex::number(text));
         push_event(&mut message, code);
     } else {
         for (text, id) in parts.iter().zip(0u32..).skip(1) {

@@ -3,7 +3,7 @@
 use crate::contract::{Context, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::parse::{float, nmea_degrees, number};
 use crate::kit::time::{Civil, digits};
-use crate::kit::{checksum, units};
+use crate::kit::{checksum, hex, units};
 
 pub(super) const SHORT: Reject = Reject::new("frame", "cut short", 0);
 
@@ -74,7 +74,7 @@ impl<'a> Widths<'a> {
     }
 
     pub(super) fn hexadecimal(&mut self, count: usize) -> Result<Option<i64>, Reject> {
-        Ok(i64::from_str_radix(self.take(count)?, 16).ok())
+        Ok(hex::number(self.take(count)?))
     }
 
     /// A sign, so many digits of degrees, and decimals or minutes.
