@@ -316,6 +316,9 @@ impl Journal {
             // in the order of a checkpoint; none can come between, and the writer posts under the
             // second lock, which is therefore held shortly
             let mut ledger = lock(&shared.ledger);
+            shared
+                .end_doubt(ledger.as_mut())
+                .map_err(AuditError::Ledger)?;
             let mut months: BTreeMap<AccountId, Totals> = BTreeMap::new();
             for account in shared.tree.accounts() {
                 let rows = ledger

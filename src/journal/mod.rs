@@ -281,8 +281,9 @@ struct Unsaved {
     statistics: statistics::Unsaved,
     /// The last entry whose rows are in the ledger.
     statistics_saved: Position,
-    /// Nobody knows whether the last rows came to the ledger: the next start folds them again.
-    statistics_stuck: bool,
+    /// Rows of which nobody knows whether they came to the ledger, and the watermark that it has
+    /// if they did: they are in neither of the two until it is asked.
+    in_doubt: Option<(Position, statistics::Unsaved)>,
     changed: bool,
 }
 
@@ -398,7 +399,7 @@ impl Journal {
                 .collect(),
             statistics: statistics::Unsaved::default(),
             statistics_saved: checkpoint.statistics_watermark,
-            statistics_stuck: false,
+            in_doubt: None,
             changed: false,
         };
         for (id, totals) in &checkpoint.accounts {
@@ -692,6 +693,7 @@ impl Journal {
         let shared = &self.inner.shared;
         // the ledger first, as the checkpoint does: rows are in one of the two
         let mut ledger = lock(&shared.ledger);
+        shared.end_doubt(ledger.as_mut()).map_err(StatisticsError)?;
         let rows = ledger
             .statistics(account, period, from_s, to_s)
             .map_err(StatisticsError)?;

@@ -3,7 +3,7 @@
 
 use super::entry::EntryRef;
 use super::fold::Fold;
-use super::ledger::{BlockedUntil, Checkpoint, LedgerError};
+use super::ledger::{BlockedUntil, Checkpoint, Ledger, LedgerError};
 use super::statistics::{FORGET_MS, Period};
 use super::{Failure, Shared, Watermark, lock, note_block, stats};
 use crate::archive::day_of;
@@ -369,14 +369,32 @@ impl Shared {
         }
     }
 
+    /// Rows are added, so none may be stored twice; and a transaction may have come about though
+    /// making it durable failed. The ledger is asked, before it is read or written again.
+    pub(super) fn end_doubt(&self, ledger: &mut dyn Ledger) -> Result<(), LedgerError> {
+        if lock(&self.unsaved).in_doubt.is_none() {
+            return Ok(());
+        }
+        let has = ledger.load()?.unwrap_or_default().statistics_watermark;
+        let mut unsaved = lock(&self.unsaved);
+        if let Some((watermark, rows)) = unsaved.in_doubt.take() {
+            if has == watermark {
+                unsaved.statistics_saved = watermark;
+            } else {
+                unsaved.statistics.put_back(rows);
+            }
+        }
+        Ok(())
+    }
+
     /// Step 4 of the order on disk.
     pub(super) fn checkpoint(&self, with_statistics: bool) -> Result<Position, LedgerError> {
         // the ledger is taken first and kept: what is in neither of the two is seen by nobody
         let mut ledger = lock(&self.ledger);
         let begun = Instant::now();
+        self.end_doubt(ledger.as_mut())?;
         let mut unsaved = lock(&self.unsaved);
         let watermark = unsaved.watermark;
-        let with_statistics = with_statistics && !unsaved.statistics_stuck;
         if !unsaved.changed && (!with_statistics || unsaved.statistics.is_empty()) {
             return Ok(watermark);
         }
@@ -416,25 +434,18 @@ impl Shared {
         self.stats.checkpoint_us.record(us(begun.elapsed()));
         if let Err(error) = stored {
             stats::add(&self.stats.checkpoint_errors, 1);
-            // a transaction may have come about though making it durable failed: rows are added,
-            // so they must not be stored twice
-            let has = ledger.load();
             let mut unsaved = lock(&self.unsaved);
             for (id, totals) in checkpoint.accounts {
                 unsaved.accounts.entry(id).or_insert(totals);
             }
             unsaved.changed = true;
             if let Some(statistics) = statistics {
-                let saved = if let Ok(has) = has {
-                    has.unwrap_or_default().statistics_watermark
-                } else {
-                    unsaved.statistics_stuck = true;
-                    saved_before
-                };
-                if saved != watermark {
-                    unsaved.statistics_saved = saved_before;
-                    unsaved.statistics.put_back(statistics);
-                }
+                unsaved.statistics_saved = saved_before;
+                unsaved.in_doubt = Some((watermark, statistics));
+            }
+            drop(unsaved);
+            if let Err(error) = self.end_doubt(ledger.as_mut()) {
+                tracing::error!(%error, "the ledger does not say what it has; it is asked again");
             }
             return Err(error);
         }

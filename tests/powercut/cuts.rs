@@ -1,6 +1,7 @@
 //! Cuts at every point of a record: of a load, of an opening, of segments that go.
 
-use crate::disk::{DIR, Dice, Left, Recorder, image};
+use crate::disk::{Call, DIR, Recorder};
+use crate::image::{Dice, Left, image};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tollgate::ids::{
 };
 use tollgate::journal::{
     Batch, Checkpoint, FrameMeta, FrameWriter, Journal, Ledger, LedgerError, Lifetimes,
-    MemoryLedger, Options, PartMeta, Period, REPLAY_BYTES, Range,
+    MemoryLedger, OpenError, Options, PartMeta, Period, REPLAY_BYTES, Range,
 };
 
 const T0_US: i64 = 1_764_000_000_000_000;
@@ -26,15 +27,21 @@ struct RecordedLedger {
 
 impl Ledger for RecordedLedger {
     fn load(&mut self) -> Result<Option<Checkpoint>, LedgerError> {
+        drop(self.disk.call(Call::Ledger)?);
         self.ledger.load()
     }
 
+    /// Two calls that may fail: the transaction, and making it durable. Behind the second one the
+    /// transaction is there, and nobody knows whether it will be.
     fn store(&mut self, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
+        drop(self.disk.call(Call::Ledger)?);
         self.ledger.store(checkpoint)?;
+        let synced = self.disk.call(Call::Ledger).map(drop);
         let mut disk = self.disk.disk();
         let at = disk.ops.len();
-        disk.checkpoints.push((at, checkpoint.clone()));
-        Ok(())
+        disk.checkpoints
+            .push((at, checkpoint.clone(), synced.is_ok()));
+        Ok(synced?)
     }
 
     fn statistics(
@@ -53,13 +60,21 @@ impl Ledger for RecordedLedger {
 }
 
 pub(crate) struct Run {
-    disk: Recorder,
+    pub(crate) disk: Recorder,
     pub(crate) tree: Arc<Tree>,
     pub(crate) journal: Journal,
     /// Operations that laid down the image.
     laid: usize,
     /// Operations when it was open.
     pub(crate) opened: usize,
+}
+
+impl Run {
+    /// How many messages there are by the counters, when files may not be readable just now.
+    pub(crate) fn messages(&self) -> i64 {
+        let master = self.tree.account(AccountId(1)).expect("it is there");
+        i64::try_from(master.posted().messages).expect("few")
+    }
 }
 
 /// Nothing is kept longer than the order on disk needs it.
@@ -80,9 +95,17 @@ fn start(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint]) -> Run 
 }
 
 /// `aging`: segments go as soon as they may.
-fn start_with(image: &BTreeMap<PathBuf, Vec<u8>>, checkpoints: &[Checkpoint], aging: bool) -> Run {
-    let lifetimes: Option<Arc<dyn Lifetimes>> = aging.then(|| Arc::new(Nothing) as _);
-    start_kept(image, checkpoints, lifetimes)
+pub(crate) fn start_with(
+    image: &BTreeMap<PathBuf, Vec<u8>>,
+    checkpoints: &[Checkpoint],
+    aging: bool,
+) -> Run {
+    start_kept(image, checkpoints, lifetimes(aging))
+}
+
+/// With `aging` nothing is kept longer than the order on disk needs it.
+pub(crate) fn lifetimes(aging: bool) -> Option<Arc<dyn Lifetimes>> {
+    aging.then(|| Arc::new(Nothing) as _)
 }
 
 /// `lifetimes`: days are over, are settled at once, and segments go as soon as they may.
@@ -91,13 +114,23 @@ pub(crate) fn start_kept(
     checkpoints: &[Checkpoint],
     lifetimes: Option<Arc<dyn Lifetimes>>,
 ) -> Run {
-    let aging = lifetimes.is_some();
     let disk = Recorder::with(image);
+    open(disk, checkpoints, lifetimes)
+        .unwrap_or_else(|error| panic!("the image does not open: {error}"))
+}
+
+/// Opens what is on a disk, which may misbehave.
+pub(crate) fn open(
+    disk: Recorder,
+    checkpoints: &[Checkpoint],
+    lifetimes: Option<Arc<dyn Lifetimes>>,
+) -> Result<Run, OpenError> {
+    let aging = lifetimes.is_some();
     let mut ledger = MemoryLedger::default();
     for checkpoint in checkpoints {
         ledger.store(checkpoint).expect("in memory");
         let at = disk.now();
-        disk.disk().checkpoints.push((at, checkpoint.clone()));
+        disk.disk().checkpoints.push((at, checkpoint.clone(), true));
     }
     let tree = Arc::new(Tree::new());
     for (id, parent) in [(1, 0), (2, 1), (3, 2)] {
@@ -131,31 +164,61 @@ pub(crate) fn start_kept(
         Arc::new(ManualClock::new(now_us)),
         Arc::new(disk.clone()),
         &mut |_, _| replayed += 1,
-    )
-    .unwrap_or_else(|error| panic!("the image does not open: {error}"));
+    )?;
     if let Some(lifetimes) = lifetimes {
         journal.keep_for(lifetimes);
     } else {
         assert_eq!(replayed, journal.durable().sequence());
     }
-    Run {
+    Ok(Run {
         opened: disk.now(),
         disk,
         tree,
         journal,
         laid,
+    })
+}
+
+/// Frames of 1 to 3 messages numbered from `next` on.
+pub(crate) fn encode(batch: &mut Batch, next: &mut i64, dice: &mut Dice) {
+    let ident = Ident::new("352093081452251").expect("an ident");
+    for _ in 0..=dice.below(30) {
+        let meta = FrameMeta {
+            at_us: T0_US + *next * 1_000_000,
+            connection: ConnectionId(1),
+            channel: ChannelId(1),
+            protocol: 1,
+            decoder_version: 1,
+            peer: "192.0.2.1:1".parse().expect("an address"),
+            bytes_in: u32::try_from(FRAME_BYTES).expect("small"),
+        };
+        let mut frame = FrameWriter::begin(batch, &meta);
+        frame.part(&PartMeta {
+            ident: &ident,
+            device: DeviceId(1),
+            account: AccountId(3),
+            epoch: Epoch(0),
+        });
+        // as many messages as the number of the first one says, so that a reader can tell
+        for _ in 0..=*next % 3 {
+            let mut record = vec![0];
+            protocols::record::write_varint(&mut record, protocols::record::zigzag(*next));
+            record.resize(record.len() + dice.below(120), 0);
+            frame.record(&record);
+            *next += 1;
+        }
+        frame.finish(u32::try_from(REPLY_BYTES).expect("small"));
     }
 }
 
-/// Appends frames of 1 to 3 messages numbered from `next` on, in batches of changing size, and
-/// waits for each. Gives the acks seen: (operations until then, last entry).
+/// Appends batches of changing size, and waits for each. Gives the acks seen: (operations until
+/// then, last entry).
 pub(crate) fn load(
     run: &Run,
     batches: usize,
     next: &mut i64,
     dice: &mut Dice,
 ) -> Vec<(usize, Position)> {
-    let ident = Ident::new("352093081452251").expect("an ident");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
@@ -163,33 +226,7 @@ pub(crate) fn load(
     let mut acks = Vec::new();
     for _ in 0..batches {
         let mut batch = Batch::new();
-        for _ in 0..=dice.below(30) {
-            let meta = FrameMeta {
-                at_us: T0_US + *next * 1_000_000,
-                connection: ConnectionId(1),
-                channel: ChannelId(1),
-                protocol: 1,
-                decoder_version: 1,
-                peer: "192.0.2.1:1".parse().expect("an address"),
-                bytes_in: u32::try_from(FRAME_BYTES).expect("small"),
-            };
-            let mut frame = FrameWriter::begin(&mut batch, &meta);
-            frame.part(&PartMeta {
-                ident: &ident,
-                device: DeviceId(1),
-                account: AccountId(3),
-                epoch: Epoch(0),
-            });
-            // as many messages as the number of the first one says, so that a reader can tell
-            for _ in 0..=*next % 3 {
-                let mut record = vec![0];
-                protocols::record::write_varint(&mut record, protocols::record::zigzag(*next));
-                record.resize(record.len() + dice.below(120), 0);
-                frame.record(&record);
-                *next += 1;
-            }
-            frame.finish(u32::try_from(REPLY_BYTES).expect("small"));
-        }
+        encode(&mut batch, next, dice);
         let permit = run.journal.try_permit(batch.len()).expect("room");
         let last = run.journal.append(permit, &mut batch);
         let now = runtime
@@ -205,7 +242,7 @@ pub(crate) fn load(
 }
 
 /// Everything acked is there exactly once, with its charge, and nothing half.
-fn check(run: &Run, acked: Position) -> i64 {
+pub(crate) fn check(run: &Run, acked: Position) -> i64 {
     let durable = run.journal.durable();
     assert!(durable >= acked, "acked up to {acked}, there is {durable}");
     let mut follow = run.journal.follow(Position::ZERO);
@@ -244,26 +281,42 @@ fn check(run: &Run, acked: Position) -> i64 {
 }
 
 /// Cuts the power somewhere in the record of a run; gives what is left and what had been acked.
-pub(crate) fn cut(
-    run: &Run,
-    acks: &[(usize, Position)],
-    before: Position,
-    dice: &mut Dice,
-) -> (
+pub(crate) fn cut(run: &Run, acks: &[(usize, Position)], before: Position, dice: &mut Dice) -> Cut {
+    cut_from(&run.disk, run.laid, acks, before, dice)
+}
+
+/// An image, its checkpoints, what had been acked, and how it came about.
+pub(crate) type Cut = (
     BTreeMap<PathBuf, Vec<u8>>,
     Vec<Checkpoint>,
     Position,
     String,
-) {
-    let disk = run.disk.disk();
-    let at = run.laid + dice.below(disk.ops.len() - run.laid + 1);
-    let left = [Left::None, Left::Ordered, Left::Random][dice.below(3)];
+);
+
+/// Cuts the power at or behind the operation `from`.
+pub(crate) fn cut_from(
+    disk: &Recorder,
+    from: usize,
+    acks: &[(usize, Position)],
+    before: Position,
+    dice: &mut Dice,
+) -> Cut {
+    let disk = disk.disk();
+    let at = from + dice.below(disk.ops.len() - from + 1);
+    let left = [Left::None, Left::Ordered, Left::Torn, Left::Random][dice.below(4)];
     let image = image(&disk.ops[..at], left, dice);
-    let checkpoints = disk
+    let mut checkpoints: Vec<_> = disk
         .checkpoints
         .iter()
-        .filter(|(stored, _)| *stored <= at)
-        .map(|(_, checkpoint)| checkpoint.clone())
+        .filter(|(stored, ..)| *stored <= at)
+        .collect();
+    // what was not made durable may be gone, unless something behind it was
+    while checkpoints.last().is_some_and(|(.., synced)| !synced) && dice.coin() {
+        checkpoints.pop();
+    }
+    let checkpoints = checkpoints
+        .into_iter()
+        .map(|(_, checkpoint, _)| checkpoint.clone())
         .collect();
     let acked = acks
         .iter()
@@ -334,7 +387,7 @@ fn every_image_that_a_power_cut_may_leave_opens_with_all_that_was_acked() {
 
 /// What is left after segments went: everything from the first one on, and counters that balance
 /// with the base of the audit and what is left.
-fn check_aged(run: &Run, acked: Position) -> i64 {
+pub(crate) fn check_aged(run: &Run, acked: Position) -> i64 {
     let durable = run.journal.durable();
     assert!(durable >= acked, "acked up to {acked}, there is {durable}");
     let mut times = Vec::new();

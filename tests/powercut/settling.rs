@@ -1,7 +1,7 @@
 //! Cuts while days are settled, archives are merged and segments go.
 
 use crate::cuts::{Run, Seed, cut, load, number_from, start_kept};
-use crate::disk::Dice;
+use crate::image::Dice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
