@@ -1,6 +1,9 @@
 //! Ends: by signal 9 in the middle of the load, and in order.
 
-use crate::harness::{Gateway, Heard, LONG, Setup, Tracker, audit, call, command, frame, now_ms};
+use crate::harness::{
+    Gateway, Heard, LONG, Setup, Tracker, audit, call, command, frame, now_ms, now_us,
+};
+use crate::image::Dice;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -16,25 +19,12 @@ const START_MS: usize = 600;
 /// How long the load may go on before it is killed, at most.
 const LOAD_MS: usize = 500;
 
-fn ident(index: usize) -> String {
+pub(crate) fn ident(index: usize) -> String {
     format!("3566{index:011}")
 }
 
-/// splitmix64: the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ z >> 31) % bound as u64).expect("below a usize")
-    }
-}
-
 /// A number of the environment.
-fn number_of(name: &str, default: u64) -> u64 {
+pub(crate) fn number_of(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
@@ -53,15 +43,15 @@ impl Drop for Seed {
 
 /// A tracker with a flash: it sends each frame until it is acked, whoever answers, and now and then
 /// it has not seen the ack of the one before.
-struct Sender {
+pub(crate) struct Sender {
     stop: Arc<AtomicBool>,
-    /// The times of what was acked.
-    acked: Arc<Mutex<Vec<i64>>>,
+    /// When an ack came, unix us, and the time of a record of it, unix ms.
+    acked: Arc<Mutex<Vec<(i64, i64)>>>,
     thread: JoinHandle<()>,
 }
 
 impl Sender {
-    fn start(index: usize, at: SocketAddr, seed: u64) -> Self {
+    pub(crate) fn start(index: usize, at: SocketAddr, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acked = Arc::new(Mutex::new(Vec::new()));
         let (ended, told) = (Arc::clone(&stop), Arc::clone(&acked));
@@ -92,6 +82,8 @@ impl Sender {
                     if tracker.send(&times) != Heard::Count(4) {
                         break;
                     }
+                    let acked_us = now_us();
+                    let times = times.into_iter().map(|time| (acked_us, time));
                     told.lock().expect("no panic").extend(times);
                     next += 1;
                 }
@@ -104,14 +96,22 @@ impl Sender {
         }
     }
 
+    /// The times of the records acked until now.
     fn acked(&self) -> Vec<i64> {
-        self.acked.lock().expect("no panic").clone()
+        let acked = self.acked.lock().expect("no panic");
+        acked.iter().map(|(_, time)| *time).collect()
     }
 
     fn end(self) -> Vec<i64> {
+        let acked = self.end_with_times();
+        acked.into_iter().map(|(_, time)| time).collect()
+    }
+
+    /// Ends it; when each record was acked, and its own time.
+    pub(crate) fn end_with_times(self) -> Vec<(i64, i64)> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("it ends");
-        self.acked.lock().expect("no panic").clone()
+        std::mem::take(&mut *self.acked.lock().expect("no panic"))
     }
 }
 
@@ -189,7 +189,7 @@ impl Operator {
 
 /// Every record acked is there, none twice.
 #[track_caller]
-fn assert_stored(acked: &[i64], stored: &[i64]) {
+pub(crate) fn assert_stored(acked: &[i64], stored: &[i64]) {
     let lost: Vec<_> = acked
         .iter()
         .filter(|time| stored.binary_search(time).is_err())

@@ -43,8 +43,14 @@ pub(crate) struct Setup {
     pub(crate) more: String,
     /// The soft limit of open files that its shell gives it.
     pub(crate) soft_files: Option<u32>,
+    /// strace writes there what it does to files.
+    pub(crate) trace: Option<PathBuf>,
     ports: u16,
 }
+
+/// What changes a file or a folder, and what makes that durable.
+const TRACED: &str = "trace=openat,write,pwrite64,ftruncate,fallocate,fsync,fdatasync,\
+                      rename,renameat,renameat2,unlink,unlinkat";
 
 impl Setup {
     pub(crate) fn new() -> Self {
@@ -52,7 +58,19 @@ impl Setup {
             dir: Arc::new(tempfile::tempdir().expect("a directory")),
             more: String::new(),
             soft_files: None,
+            trace: None,
             ports: free_ports(6),
+        }
+    }
+
+    /// The same with an empty directory.
+    pub(crate) fn elsewhere(&self) -> Self {
+        Self {
+            dir: Arc::new(tempfile::tempdir().expect("a directory")),
+            more: self.more.clone(),
+            soft_files: self.soft_files,
+            trace: None,
+            ports: self.ports,
         }
     }
 
@@ -114,9 +132,17 @@ impl Setup {
     /// Starts it and does not wait: it may be anywhere in its start, and gives its lines.
     pub(crate) fn spawn(&self) -> (Gateway, mpsc::Receiver<String>) {
         let config = self.config();
-        let mut process = match self.soft_files {
-            None => Command::new(TOLLGATE),
-            Some(files) => {
+        let mut process = match (self.soft_files, &self.trace) {
+            (None, None) => Command::new(TOLLGATE),
+            (_, Some(log)) => {
+                // as a grandchild, so that the process is the gateway's own
+                let mut strace = Command::new("strace");
+                strace.args(["-D", "-f", "--seccomp-bpf", "-qq", "-ttt", "-y", "-xx"]);
+                strace.args(["-s", "100000000", "-e", TRACED, "-o"]);
+                strace.arg(log).arg(TOLLGATE);
+                strace
+            }
+            (Some(files), None) => {
                 let mut shell = Command::new("sh");
                 let script = format!("ulimit -Sn {files} && exec \"$0\" \"$@\"");
                 shell.args(["-c", &script, TOLLGATE]);
@@ -551,6 +577,10 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
 
 /// Now, in ms: trackers' times are of today.
 pub(crate) fn now_ms() -> i64 {
+    now_us() / 1000
+}
+
+pub(crate) fn now_us() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    i64::try_from(now.expect("after 1970").as_millis()).expect("before the year 292 million")
+    i64::try_from(now.expect("after 1970").as_micros()).expect("before the year 292 million")
 }

@@ -7,6 +7,7 @@
 //! | four protocols end to end, right answers, messages of the right devices | `captures::get_the_recorded_answers_and_are_read_back` |
 //! | messages by device and time range, by channel, as they come | the same, and `captures::messages_are_followed_as_they_come` |
 //! | acked after it was durable; the audit balances | `crash::what_was_acked_survives_kills_at_any_moment` |
+//! | every image that a power cut may leave of the whole data directory opens with what was answered | `power::every_image_of_the_process_opens_with_all_that_was_answered` |
 //! | SIGTERM drains: answers, exit 0 | `crash::sigterm_drains_and_ends_with_0` |
 //! | a second process on the same data directory | `start::a_second_process_on_the_data_directory_is_refused` |
 //! | a port in use | `start::a_port_in_use_is_told_with_its_channel` |
@@ -29,7 +30,10 @@ mod bad_input;
 mod captures;
 mod crash;
 mod harness;
+#[path = "../powercut/image.rs"]
+mod image;
 mod limits;
+mod power;
 mod start;
 mod story;
 mod watch;
