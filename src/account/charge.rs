@@ -1,8 +1,8 @@
-//! The walk from the master to the leaf: all or none, tested before it is added.
+//! Charges of whole chains: what a frame costs, who refuses it, and what is taken of a level.
 
-use super::tree::Node;
+use super::walk::{walk, walk_unasked};
 use super::word::{BYTES_MAX, UNCAPPED};
-use super::word::{Denied, FramesReading, MESSAGES_MAX, MINUTE_MAX, Metered, USE_MAX, shown_cap};
+use super::word::{FramesReading, MESSAGES_MAX, MINUTE_MAX, Metered, USE_MAX, shown_cap};
 use super::{Account, Dimension, Kind, LEVELS_MAX, Refusal, Tree};
 use smallvec::SmallVec;
 use std::fmt;
@@ -52,62 +52,18 @@ pub fn split_bytes(bytes: u64, parts: usize) -> impl Iterator<Item = u64> {
     (0..count).map(move |part| if part == 0 { share + rest } else { share })
 }
 
-/// Walks the steps, each no higher than the ones behind it.
-///
-/// A window further down may be in a later minute: then this charge goes into that one, from the
-/// master on, so that a parent's window is never behind its children's.
-fn walk<A: Copy, D>(
-    minute: u32,
-    steps: &[(&Account, A)],
-    add: impl Fn(&Node, u32, A) -> Result<(), Denied<D>>,
-    undo: impl Fn(&Node, u32, A),
-) -> Result<u32, (usize, u32, D)> {
-    let mut minute = minute.min(MINUTE_MAX);
-    'from_master: loop {
-        for (index, (account, amount)) in steps.iter().enumerate() {
-            let Err(denied) = add(account.node(), minute, *amount) else {
-                continue;
-            };
-            for (account, amount) in steps[..index].iter().rev() {
-                undo(account.node(), minute, *amount);
-            }
-            match denied {
-                Denied::Later(later) => {
-                    minute = later;
-                    continue 'from_master;
-                }
-                Denied::Full(full) => return Err((index, minute, full)),
-            }
-        }
-        return Ok(minute);
-    }
-}
-
-/// Walks without asking. What was added above for a minute that turns out to be over is gone with
-/// that window.
-fn walk_unasked(
-    minute: u32,
-    chain: &[(&Account, ())],
-    add: impl Fn(&Node, u32) -> Result<(), u32>,
-) {
-    let mut minute = minute.min(MINUTE_MAX);
-    'from_master: loop {
-        for (account, ()) in chain {
-            if let Err(later) = add(account.node(), minute) {
-                minute = later;
-                continue 'from_master;
-            }
-        }
-        return;
-    }
-}
-
 fn charge_frames(minute: u32, steps: &[(&Account, Cost)]) -> Result<u32, Refusal> {
     walk(
         minute,
         steps,
-        |node, minute, cost| node.frames.add(minute, cost.bytes, cost.messages),
-        |node, minute, cost| node.frames.undo(minute, cost.bytes, cost.messages),
+        |(account, cost), minute| {
+            let frames = &account.node().frames;
+            frames.add(minute, cost.bytes, cost.messages)
+        },
+        |(account, cost), minute| {
+            let frames = &account.node().frames;
+            frames.undo(minute, cost.bytes, cost.messages);
+        },
     )
     .map_err(|(index, minute, full)| {
         let (account, cost) = steps[index];
@@ -174,16 +130,22 @@ impl Account {
     /// no longer free for what asks.
     pub fn charge_unchecked(&self, minute: u32, cost: Cost) {
         let (steps, len) = self.steps(());
-        walk_unasked(minute, &steps[..len], |node, minute| {
-            node.frames.add_usage(minute, cost.bytes, cost.messages)
+        walk_unasked(minute, &steps[..len], |(account, ()), minute| {
+            account
+                .node()
+                .frames
+                .add_usage(minute, cost.bytes, cost.messages)
         });
     }
 
     /// Counts again, behind a start, what the journal says was admitted in a minute.
     pub fn restore(&self, minute: u32, cost: Cost) {
         let (steps, len) = self.steps(());
-        walk_unasked(minute, &steps[..len], |node, minute| {
-            node.frames.restore(minute, cost.bytes, cost.messages)
+        walk_unasked(minute, &steps[..len], |(account, ()), minute| {
+            account
+                .node()
+                .frames
+                .restore(minute, cost.bytes, cost.messages)
         });
     }
 
@@ -225,8 +187,8 @@ impl Account {
             Dimension::ChannelMessages => (0, amount),
             _ => {
                 let (steps, len) = self.steps(());
-                return walk_unasked(minute, &steps[..len], |node, minute| {
-                    node.meter(dimension).add_unasked(minute, amount)
+                return walk_unasked(minute, &steps[..len], |(account, ()), minute| {
+                    account.node().meter(dimension).add_unasked(minute, amount)
                 });
             }
         };
@@ -238,8 +200,8 @@ impl Account {
         walk(
             minute,
             &steps[..len],
-            |node, minute, amount| node.meter(dimension).add(minute, amount),
-            |node, minute, amount| node.meter(dimension).undo(minute, amount),
+            |(account, amount), minute| account.node().meter(dimension).add(minute, *amount),
+            |(account, amount), minute| account.node().meter(dimension).undo(minute, *amount),
         )
         .map_or_else(
             |(index, minute, full): (usize, u32, Metered)| {
@@ -270,8 +232,8 @@ impl Account {
     pub fn occupy(&self, dimension: Dimension, amount: u64) -> Held {
         debug_assert_ne!(dimension.kind(), Kind::Rate, "a rate is charged");
         let (steps, len) = self.steps(());
-        walk_unasked(0, &steps[..len], |node, minute| {
-            node.meter(dimension).add_unasked(minute, amount)
+        walk_unasked(0, &steps[..len], |(account, ()), minute| {
+            account.node().meter(dimension).add_unasked(minute, amount)
         });
         Held {
             account: self.clone(),

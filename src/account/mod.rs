@@ -45,12 +45,14 @@
 //! and publishes rules, `control` takes counts for the items it creates, `journal` posts totals and
 //! restores the running minute behind a start, `metrics` and the API read.
 
+mod atomics;
 mod charge;
 mod dimension;
 mod refusal;
 mod rules;
 mod totals;
 mod tree;
+mod walk;
 mod word;
 
 pub use charge::{Cost, Held, Reading, split_bytes};

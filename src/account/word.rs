@@ -3,8 +3,7 @@
 //! 128 bits, by `cmpxchg16b` or its like. In 64 there is no room for the cap, and a use that was
 //! tested against a cap in another word could be exchanged after the cap was lowered.
 
-use portable_atomic::AtomicU128;
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::atomics::{AtomicU64, AtomicU128, Ordering};
 
 /// Bits of a minute since 1970: until 2097.
 const MINUTE_BITS: u32 = 26;

@@ -16,14 +16,14 @@ const PHASES: u32 = 6;
 const CHARGES: usize = 10_000;
 /// Accounts below each account.
 const WIDTH: u64 = 3;
-const BYTES: Dimension = Dimension::ChannelTraffic;
-const MESSAGES: Dimension = Dimension::ChannelMessages;
-const CONNECTIONS: Dimension = Dimension::ChannelConnections;
+pub(super) const BYTES: Dimension = Dimension::ChannelTraffic;
+pub(super) const MESSAGES: Dimension = Dimension::ChannelMessages;
+pub(super) const CONNECTIONS: Dimension = Dimension::ChannelConnections;
 
-struct Forest {
-    tree: Tree,
-    accounts: Vec<Account>,
-    leaves: Vec<Account>,
+pub(super) struct Forest {
+    pub(super) tree: Tree,
+    pub(super) accounts: Vec<Account>,
+    pub(super) leaves: Vec<Account>,
 }
 
 fn grow() -> Forest {
@@ -49,22 +49,22 @@ fn grow() -> Forest {
     }
 }
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from((self.0 >> 33) % bound as u64).unwrap()
     }
 
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len())]
     }
 }
 
-fn rules(bytes: i64, messages: i64, connections: i64) -> Rules {
+pub(super) fn rules(bytes: i64, messages: i64, connections: i64) -> Rules {
     Rules {
         caps: Caps::NONE
             .with(BYTES, bytes)
@@ -76,7 +76,7 @@ fn rules(bytes: i64, messages: i64, connections: i64) -> Rules {
 }
 
 /// What a refusal says must have been true of one instant.
-fn assert_true(refusal: &Refusal) {
+pub(super) fn assert_true(refusal: &Refusal) {
     assert!(refusal.cap >= 0, "{refusal:?}");
     let cap = u64::try_from(refusal.cap).unwrap();
     assert!(refusal.used + refusal.asked > cap, "{refusal:?}");
@@ -134,7 +134,7 @@ fn charging(forest: &Forest, seed: u64, minute: impl Fn(usize) -> u32) -> Vec<(A
 
 /// Lowers and raises limits of the odd accounts, and watches each that is full: from the instant
 /// that `set_rules` returns its use may only go down.
-fn changing(forest: &Forest, minute: u32, over: &AtomicBool) {
+pub(super) fn changing(forest: &Forest, minute: u32, over: &AtomicBool) {
     let mut random = Random(77);
     let odd: Vec<&Account> = forest
         .accounts
@@ -182,7 +182,7 @@ fn changing(forest: &Forest, minute: u32, over: &AtomicBool) {
 }
 
 /// Looks at the even accounts, whose caps stay: no use is ever above one.
-fn looking(forest: &Forest, minute: u32, over: &AtomicBool) {
+pub(super) fn looking(forest: &Forest, minute: u32, over: &AtomicBool) {
     while !over.load(Ordering::Acquire) {
         for account in forest
             .accounts
