@@ -15,7 +15,7 @@ use super::scrape;
 use crate::events::{Code, Origin};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -51,7 +51,45 @@ pub(super) fn open(state: Arc<State>, door: Door) -> axum::Router {
     })
 }
 
+/// Pages of other origins may call: what lets in is a header that no browser sends by itself.
+/// `/metrics` and health are not for them.
+const CORS: [(HeaderName, HeaderValue); 2] = [
+    (
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    ),
+    (
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("etag, retry-after, x-tollgate-refusal"),
+    ),
+];
+
+/// What a browser asks before such a call.
+fn preflight() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.extend(CORS);
+    for (name, value) in [
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            "GET, POST, PUT, PATCH, DELETE",
+        ),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type, if-match, x-flespi-app, x-flespi-cid, x-flespi-trace",
+        ),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
 async fn answer(state: Arc<State>, door: Door, request: Request) -> Response {
+    if request.method() == Method::OPTIONS && request.headers().contains_key(header::ORIGIN) {
+        return preflight();
+    }
     let peer = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
@@ -85,24 +123,38 @@ async fn answer(state: Arc<State>, door: Door, request: Request) -> Response {
         }
     }
     let begun = std::time::Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let (response, caller) = called(&state, door, peer, request).await;
+    let asked = Asked {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        app: noted(request.headers(), "x-flespi-app"),
+        trace: noted(request.headers(), "x-flespi-trace"),
+    };
+    let (mut response, caller) = called(&state, door, peer, request).await;
+    response.headers_mut().extend(CORS);
     state
         .metrics
         .api_seconds()
         .count(begun.elapsed().as_secs_f64());
     state.answered(response.status());
-    if let Some(caller) = caller.filter(|_| method != Method::GET) {
-        note(
-            &state,
-            &caller,
-            &method,
-            &path,
-            response.status(),
-            begun.elapsed(),
-        );
+    if let Some(caller) = caller.filter(|_| asked.method != Method::GET) {
+        note(&state, &caller, &asked, response.status(), begun.elapsed());
     }
     response
+}
+
+/// What is written down of a request.
+struct Asked {
+    method: Method,
+    path: String,
+    app: Option<String>,
+    trace: Option<String>,
+}
+
+/// A header that a client gives for the log, up to its longest.
+fn noted(headers: &HeaderMap, name: &str) -> Option<String> {
+    const NOTED: usize = 64;
+    let text = headers.get(name)?.to_str().ok()?;
+    Some(text.chars().take(NOTED).collect())
 }
 
 /// So much of a path is logged.
@@ -112,23 +164,28 @@ const PATH_LOGGED: usize = 256;
 fn note(
     state: &State,
     caller: &Caller,
-    method: &Method,
-    path: &str,
+    asked: &Asked,
     status: StatusCode,
     took: Duration,
 ) {
     let source = caller
         .peer
         .map_or_else(|| "local".to_owned(), |peer| peer.ip().to_string());
-    let http = serde_json::json!({
-        "method": method.as_str(),
-        "uri": path.chars().take(PATH_LOGGED).collect::<String>(),
+    let mut http = serde_json::json!({
+        "method": asked.method.as_str(),
+        "uri": asked.path.chars().take(PATH_LOGGED).collect::<String>(),
         "code": status.as_u16(),
         "duration": took.as_secs_f64(),
         "source": source,
     });
+    if let Some(app) = &asked.app {
+        http["app"] = app.as_str().into();
+    }
     let mut data = serde_json::Map::new();
     data.insert("http_data".into(), http);
+    if let Some(trace) = &asked.trace {
+        data.insert("trace".into(), trace.as_str().into());
+    }
     data.insert("host".into(), source.into());
     let origin = match &caller.token {
         Some(token) => {
@@ -148,7 +205,9 @@ fn note(
 fn described(path: &str) -> Option<Response> {
     let json = |module: Option<&str>| {
         let page = openapi::description(module).to_string();
-        Some(text(StatusCode::OK, "application/json", page))
+        let mut page = text(StatusCode::OK, "application/json", page);
+        page.headers_mut().extend(CORS);
+        Some(page)
     };
     match path {
         "/" | "/docs" => {

@@ -167,6 +167,18 @@ pub(super) fn seconds(at_us: i64) -> Value {
     }
 }
 
+/// Without the default fields that say what the item is anyway: some clients write back the whole
+/// object that they have read, `id` and `cid` included. `configuration` stays: what is made of it
+/// hangs on the type as well.
+pub(super) fn changes(state: &State, item: &Item, body: &Map<String, Value>) -> Map<String, Value> {
+    let wants = Wants::new(None, true);
+    let shown = show(state, item, &wants);
+    body.iter()
+        .filter(|(name, value)| *name == "configuration" || shown.get(*name) != Some(*value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
 /// The object of an item.
 pub(super) fn show(state: &State, item: &Item, wants: &Wants) -> Map<String, Value> {
     match item {
@@ -400,6 +412,7 @@ fn device(state: &State, item: &DeviceItem, wants: &Wants) -> Map<String, Value>
     ] {
         sheet.more(name, || Value::Array(Vec::new()));
     }
+    sheet.more("settings", || Value::Object(Map::new()));
     let registry = state.control.registry();
     let handle = registry.device(item.id);
     if let Some(handle) = &handle {

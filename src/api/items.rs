@@ -354,7 +354,10 @@ pub(super) fn change(call: &Arc<Call>, kind: Kind, mode: Mode) -> Result<Answer,
     let (control, scope) = (&call.state.control, call.caller.scope());
     let mut revision = None;
     for id in chosen.ids {
-        let mut edit = |item: &mut Item| edit::apply(item, body, mode);
+        let mut edit = |item: &mut Item| {
+            let changes = dto::changes(&call.state, item, body);
+            edit::apply(item, &changes, mode)
+        };
         let item = kind.id(id);
         let done = if call.query.dry_run {
             control.change_dry_run(scope, item, call.if_match, &mut edit)

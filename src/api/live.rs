@@ -199,6 +199,14 @@ pub(super) fn telemetry(call: &Arc<Call>) -> Result<Answer, Error> {
     Ok(answer)
 }
 
+/// GET of settings. No device type has any, so the list is empty; clients that look for them go on.
+pub(super) fn settings(call: &Arc<Call>) -> Result<Answer, Error> {
+    let chosen = call.choose(Kind::Device, 0)?;
+    let mut answer = Answer::list(Vec::new(), chosen.errors);
+    answer.good |= !chosen.ids.is_empty();
+    Ok(answer)
+}
+
 /// DELETE of telemetry.
 pub(super) fn forget_telemetry(call: &Arc<Call>) -> Result<Answer, Error> {
     let chosen = call.choose(Kind::Device, 0)?;

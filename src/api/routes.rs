@@ -138,6 +138,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::POST, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Register messages", register::messages),
     route(Method::GET, "gw/devices/{devices}/telemetry/{telemetry}", sub(DEVICES, "telemetry"), "The newest value of parameters", live::telemetry),
     route(Method::GET, "gw/devices/{devices}/telemetry", sub(DEVICES, "telemetry"), "The newest value of each parameter", live::telemetry),
+    route(Method::GET, "gw/devices/{devices}/settings/{settings}", sub(DEVICES, "settings"), "Settings of devices: there are none", live::settings),
     route(Method::DELETE, "gw/devices/{devices}/telemetry/{telemetry}", sub(DEVICES, "telemetry"), "Forget parameters", live::forget_telemetry),
 ];
 

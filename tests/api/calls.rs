@@ -366,3 +366,32 @@ async fn a_long_list_comes_whole_in_pages_and_by_selector() {
     assert_eq!(partly.body["result"], json!([{ "id": 1 }]));
     assert_eq!(partly.error()["id"], 99999);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_may_be_written_back_with_a_change() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let other = gateway.account(master, "Other").await;
+    let mut read = gateway.device(master, "352625333222111").await.row().clone();
+    let path = format!("PUT /gw/devices/{}", read["id"]);
+    read["name"] = json!("lorry");
+    let written = gateway.operator(0, &path, read.clone()).await;
+    assert_eq!(written.row(), &read);
+    // what is not the item's to change is refused as ever
+    for (name, value) in [
+        ("cid", json!(other)),
+        ("id", json!(9)),
+        ("protocol_id", json!(2)),
+    ] {
+        let mut wrong = read.clone();
+        wrong[name] = value;
+        let reply = gateway.operator(0, &path, wrong).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{name}");
+        assert_eq!(reply.error()["field"], name);
+        assert_eq!(reply.error()["reason"], "field is not allowed");
+    }
+    let empty = gateway
+        .operator(0, "GET /gw/devices/all/settings/all", Value::Null)
+        .await;
+    assert_eq!(empty.rows().len(), 0);
+}

@@ -287,3 +287,32 @@ async fn a_token_ends_by_date_by_disuse_and_with_its_account() {
         .rows();
     assert_eq!(valid().await, [false, false, true]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_origin_may_call_the_api_and_nothing_else() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let key = gateway.token(master, json!({ "type": 1 })).await;
+    let ask = Request::builder()
+        .method("OPTIONS")
+        .uri("/gw/devices/all")
+        .header("origin", "https://map.example")
+        .header("access-control-request-headers", "authorization");
+    let asked = gateway
+        .send(false, ask.body(Body::empty()).expect("a request"))
+        .await;
+    assert_eq!(asked.status, StatusCode::NO_CONTENT);
+    let allowed = asked.headers["access-control-allow-headers"].to_str();
+    assert!(allowed.expect("text").contains("authorization"));
+    let listed = gateway
+        .call(Some(&key), 0, "GET /gw/devices/all", Value::Null)
+        .await;
+    assert_eq!(listed.headers["access-control-allow-origin"], "*");
+    // a page on the operator's own machine is near: it must not read what needs no token
+    for path in ["/metrics", "/health/ready"] {
+        let page = gateway
+            .call(None, 0, &format!("GET {path}"), Value::Null)
+            .await;
+        assert_eq!(page.headers.get("access-control-allow-origin"), None);
+    }
+}
