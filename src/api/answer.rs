@@ -179,6 +179,7 @@ impl Error {
                 ..Self::unable(error.to_string())
             },
             WriteError::Refused(_)
+            | WriteError::NotRestored
             | WriteError::TooSoon { .. }
             | WriteError::TelemetryAhead
             | WriteError::NoPort { .. }

@@ -60,8 +60,11 @@ impl Query {
         for (name, value) in pairs.0 {
             let number = || {
                 value
-                    .parse()
-                    .map_err(|_| Error::field(name.as_str(), "is not a number of 0 or more"))
+                    .parse::<u32>()
+                    .map(|number| number as usize)
+                    .map_err(|_| {
+                        Error::field(name.as_str(), "is not a number from 0 to 4294967295")
+                    })
             };
             match name.as_str() {
                 "fields" => query.fields = fields_of(&value)?,

@@ -161,13 +161,7 @@ fn noted(headers: &HeaderMap, name: &str) -> Option<String> {
 const PATH_LOGGED: usize = 256;
 
 /// The event of a call that writes. The query is left out: it may hold a body.
-fn note(
-    state: &State,
-    caller: &Caller,
-    asked: &Asked,
-    status: StatusCode,
-    took: Duration,
-) {
+fn note(state: &State, caller: &Caller, asked: &Asked, status: StatusCode, took: Duration) {
     let source = caller
         .peer
         .map_or_else(|| "local".to_owned(), |peer| peer.ip().to_string());

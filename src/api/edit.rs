@@ -49,10 +49,18 @@ fn flag(field: &str, value: &Value) -> Result<bool, WriteError> {
         .ok_or_else(|| wrong(field, "must be true or false"))
 }
 
+/// A whole number, however it is written: `5.0` is one in JSON.
+pub(super) fn whole_of(value: &Value) -> Option<i64> {
+    /// Up to here every whole number is itself as a float.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    value.as_i64().or_else(|| {
+        let float = value.as_f64().filter(|float| float.abs() < EXACT_MAX)?;
+        (float.fract() == 0.0).then(|| format!("{float:.0}").parse().ok())?
+    })
+}
+
 fn number<T: TryFrom<i64>>(field: &str, value: &Value) -> Result<T, WriteError> {
-    let whole = value
-        .as_i64()
-        .ok_or_else(|| wrong(field, "must be a whole number"))?;
+    let whole = whole_of(value).ok_or_else(|| wrong(field, "must be a whole number"))?;
     T::try_from(whole).map_err(|_| wrong(field, format!("{whole} is out of range")))
 }
 
@@ -347,28 +355,39 @@ pub(super) fn new_device(cid: AccountId) -> DeviceItem {
     }
 }
 
-/// The type that a body names, by id, by name, or by the protocol's name: any model.
+/// The type that a body names, by id, by name, or by the protocol's name: any model. What it names
+/// beside must agree.
 fn type_of(body: &Map<String, Value>) -> Result<Option<DeviceType>, WriteError> {
+    let mut kind = None;
     if let Some(value) = body.get("device_type_id") {
         let id: u32 = number("device_type_id", value)?;
-        return DeviceType::find(id)
-            .map(Some)
-            .ok_or_else(|| wrong("device_type_id", format!("device type {id} not found")));
+        let found = DeviceType::find(id)
+            .ok_or_else(|| wrong("device_type_id", format!("device type {id} not found")))?;
+        kind = Some(found);
     }
     if let Some(value) = body.get("device_type_name") {
         let name = text("device_type_name", value)?;
-        return crate::registry::types::device_types()
+        let found = crate::registry::types::device_types()
             .find(|kind| kind.name() == name)
-            .map(Some)
-            .ok_or_else(|| wrong("device_type_name", format!("device type {name} not found")));
+            .ok_or_else(|| wrong("device_type_name", format!("device type {name} not found")))?;
+        if kind.is_some_and(|kind| kind.id != found.id) {
+            return Err(wrong("device_type_name", "is not that of device_type_id"));
+        }
+        kind = Some(found);
     }
     if let Some(value) = body.get("protocol_name") {
         let name = text("protocol_name", value)?;
-        return protocols::find(&name)
-            .map(|protocol| Some(DeviceType::any(protocol)))
-            .ok_or_else(|| wrong("protocol_name", format!("there is no protocol {name}")));
+        let protocol = protocols::find(&name)
+            .ok_or_else(|| wrong("protocol_name", format!("there is no protocol {name}")))?;
+        match kind {
+            Some(kind) if kind.protocol.number != protocol.number => {
+                return Err(wrong("protocol_name", "is not that of the device type"));
+            }
+            Some(_) => {}
+            None => kind = Some(DeviceType::any(protocol)),
+        }
     }
-    Ok(None)
+    Ok(kind)
 }
 
 fn device(item: &mut DeviceItem, body: &Map<String, Value>, mode: Mode) -> Done {
@@ -516,10 +535,11 @@ fn access(value: &Value) -> Result<Access, WriteError> {
         (1, None) => Ok(Access::Master),
         (0 | 1, Some(_)) => Err(wrong("access.acl", "belongs to type 2")),
         (2, Some(Value::Array(list))) if list.len() <= ACL_ENTRIES_MAX => {
-            for (index, entry) in list.iter().enumerate() {
+            let mut kept = list.clone();
+            for (index, entry) in kept.iter_mut().enumerate() {
                 acl_entry(&format!("access.acl[{index}]"), entry)?;
             }
-            Ok(Access::Acl(list.clone()))
+            Ok(Access::Acl(kept))
         }
         (2, Some(Value::Array(_))) => Err(wrong(
             "access.acl",
@@ -534,7 +554,7 @@ fn access(value: &Value) -> Result<Access, WriteError> {
 }
 
 /// What an ACL may name: flespi's list. What Tollgate does not have is kept and allows nothing.
-const ACL_URIS: &[&str] = &[
+pub(super) const ACL_URIS: &[&str] = &[
     "gw/channels",
     "gw/devices",
     "gw/groups",
@@ -552,11 +572,12 @@ const ACL_URIS: &[&str] = &[
     "ai",
 ];
 
-fn acl_entry(field: &str, entry: &Value) -> Done {
+/// Checks an entry; its ids are kept as whole numbers.
+fn acl_entry(field: &str, entry: &mut Value) -> Done {
     let Value::Object(entry) = entry else {
         return Err(wrong(field, "must be an object"));
     };
-    for (name, value) in entry {
+    for (name, value) in entry.iter_mut() {
         let field = format!("{field}.{name}");
         match name.as_str() {
             "uri" if value.as_str().is_some_and(|uri| ACL_URIS.contains(&uri)) => {}
@@ -569,7 +590,11 @@ fn acl_entry(field: &str, entry: &Value) -> Done {
             "methods" => methods(&field, value)?,
             "ids" => match value {
                 Value::String(word) if word == "all" || word == "in-groups" => {}
-                Value::Array(ids) if ids.iter().all(Value::is_u64) => {}
+                Value::Array(ids) if ids.iter().all(|id| whole_of(id) >= Some(0)) => {
+                    for id in ids {
+                        *id = whole_of(id).unwrap_or_default().into();
+                    }
+                }
                 _ => {
                     return Err(wrong(
                         &field,
@@ -588,7 +613,9 @@ fn acl_entry(field: &str, entry: &Value) -> Done {
                     methods(&field, sub.get("methods").unwrap_or(&Value::Null))?;
                 }
             }
-            "topic" | "actions" => {}
+            "topic" if value.is_string() => {}
+            "topic" => return Err(wrong(&field, "must be a string")),
+            "actions" => drop(texts(&field, value)?),
             _ => return Err(wrong(&field, NOT_ALLOWED)),
         }
     }

@@ -346,12 +346,46 @@ fn would_block(call: &Call, item: &Item) -> Vec<Value> {
     found
 }
 
+/// What no item of the kind takes: told though the selector chose none. A device's `configuration`
+/// hangs on its type and is passed over.
+fn never_fits(call: &Call, kind: Kind, body: &Map<String, Value>, mode: Mode) -> Vec<Error> {
+    let owner = call.caller.root;
+    let mut body = body.clone();
+    let mut item = match kind {
+        Kind::Account => Item::Account(edit::new_account(owner)),
+        Kind::Limit => Item::Limit(edit::new_limit(owner)),
+        Kind::Token => Item::Token(edit::new_token(owner)),
+        Kind::Channel => Item::Channel(edit::new_channel(owner)),
+        Kind::Device => {
+            body.retain(|name, value| name != "configuration" || !value.is_object());
+            let mut device = edit::new_device(owner);
+            let any = crate::registry::types::device_types().next();
+            device.device_type_id = any.map_or(0, |kind| kind.id);
+            Item::Device(device)
+        }
+    };
+    if let Err(error) = edit::apply(&mut item, &body, mode) {
+        return call.refused(&error, None);
+    }
+    // of the item as a whole only what the body says counts
+    let wrong = crate::registry::validate(&item);
+    let said = |field: &str| body.contains_key(field.split('.').next().unwrap_or_default());
+    wrong
+        .iter()
+        .filter(|wrong| said(&wrong.field))
+        .map(|wrong| Error::field(&wrong.field, &wrong.problem))
+        .collect()
+}
+
 /// PUT and PATCH: one object for every chosen item.
 pub(super) fn change(call: &Arc<Call>, kind: Kind, mode: Mode) -> Result<Answer, Error> {
     let body = call.object()?;
     let chosen = call.choose(kind, 0)?;
     let (mut rows, mut errors) = (Vec::new(), chosen.errors);
     let (control, scope) = (&call.state.control, call.caller.scope());
+    if chosen.ids.is_empty() && errors.is_empty() {
+        return Ok(Answer::errors(never_fits(call, kind, body, mode)));
+    }
     let mut revision = None;
     for id in chosen.ids {
         let mut edit = |item: &mut Item| {
@@ -411,7 +445,8 @@ pub(super) fn relocate(call: &Arc<Call>, kind: Kind) -> Result<Answer, Error> {
     let body = call.object()?;
     let mut to = None;
     for (name, value) in body {
-        match (name.as_str(), value.as_u64()) {
+        let id = edit::whole_of(value).and_then(|id| u64::try_from(id).ok());
+        match (name.as_str(), id) {
             ("cid", Some(id)) => to = Some(AccountId(id)),
             ("cid", None) => return Err(Error::field("cid", "must be the id of an account")),
             _ => return Err(Error::field(name.as_str(), "field is not allowed")),

@@ -28,6 +28,7 @@ mod packets;
 mod records;
 mod register;
 mod routes;
+mod schema;
 mod scrape;
 pub mod selector;
 mod upkeep;

@@ -2,6 +2,7 @@
 //! routes: what is not in the table is not there, and what is there is described.
 
 use super::routes::{ROUTES, Route};
+use super::schema;
 use axum::http::Method;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -33,32 +34,87 @@ pub(super) fn description(module: Option<&str>) -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
-    let mut parameters = Vec::new();
-    for part in route.path.split('/') {
-        if let Some(name) = part.strip_prefix('{').and_then(|p| p.strip_suffix('}')) {
-            parameters.push(json!({
-                "name": name, "in": "path", "required": true,
-                "description": "An id, a list of ids, `all`, `field=value`, or `{expression}`.",
-                "schema": { "type": "string", "minLength": 1, "pattern": "^[^/]+$" },
-                "example": "all",
-            }));
-        }
+/// What stands between two slashes where the path has braces.
+fn selector(name: &str) -> Value {
+    match name {
+        "telemetry" | "idents" | "parameters" | "settings" => json!({
+            "name": name, "in": "path", "required": true,
+            "description": "Names or masks (`position.*`), with commas; `all`.",
+            "schema": { "type": "string", "minLength": 1 },
+            "example": "all",
+        }),
+        _ => json!({
+            "name": name, "in": "path", "required": true,
+            "description": "An id, a list of ids, `all`, `field=value`, or `{expression}`.",
+            "schema": { "anyOf": [
+                { "type": "string", "pattern": SELECTOR },
+                { "type": "string", "pattern": EXPRESSION },
+            ] },
+            "example": "all",
+        }),
     }
+}
+
+/// Ids, `all` and `field=value`, with commas.
+const SELECTOR: &str =
+    "^[, ]*(all|[0-9]{1,20}|[^,={}]+=[^,]*)( *,( *(all|[0-9]{1,20}|[^,={}]+=[^,]*))?)* *$";
+/// One comparison; more of them with `&&`, `||`, `!` and brackets.
+const EXPRESSION: &str = "^\\{[a-z_]+(\\.[a-z_]+)* *(==|!=|<|<=|>|>=) *(-?[0-9]{1,15}|\"[a-zA-Z0-9 _.-]*\"|true|false|null)\\}$";
+
+fn operation(route: &Route) -> Value {
+    let mut parameters: Vec<Value> = route
+        .path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(selector)
+        .collect();
     let reads = route.method == Method::GET;
-    let told = ["/messages", "/logs", "/statistics"]
-        .iter()
-        .any(|end| route.path.ends_with(end));
+    let known = schema::body(route);
     for (name, takes) in [
         ("cid", true),
         ("fields", true),
-        ("data", reads && told),
         ("dry_run", !reads),
         ("limit", reads),
         ("offset", reads),
+        ("if_match", !reads && route.method != Method::POST),
     ] {
         if takes {
             parameters.push(json!({ "$ref": format!("#/components/parameters/{name}") }));
+        }
+    }
+    if let Some(data) = schema::data(route) {
+        parameters.push(json!({
+            "name": "data", "in": "query",
+            "description": "What the call is told; it may stand in the body instead.",
+            "content": { "application/json": { "schema": data } },
+        }));
+    }
+    let row = schema::row(route);
+    let mut responses = Map::new();
+    responses.insert(
+        "200".into(),
+        json!({
+            "description": "What was done or found; `errors` says what was not.",
+            "headers": {
+                "ETag": {
+                    "description": "The revision, where the answer is one item.",
+                    "schema": { "type": "string" },
+                },
+            },
+            "content": { "application/json": { "schema": {
+                "allOf": [
+                    { "$ref": "#/components/schemas/Envelope" },
+                    { "properties": { "result": {
+                        "items": { "$ref": format!("#/components/schemas/{row}") },
+                    } } },
+                ],
+            } } },
+        }),
+    );
+    for (status, _, writes_only) in STATUSES {
+        if !writes_only || !reads {
+            let reference = format!("#/components/responses/{status}");
+            responses.insert((*status).into(), json!({ "$ref": reference }));
         }
     }
     let mut operation = json!({
@@ -66,27 +122,53 @@ fn operation(route: &Route) -> Value {
         "operationId": format!("{} {}", route.method, route.path),
         "tags": [route.path.split('/').take(2).collect::<Vec<_>>().join("/")],
         "parameters": parameters,
-        "responses": {
-            "200": { "$ref": "#/components/responses/Answer" },
-            "default": { "$ref": "#/components/responses/Errors" },
-        },
+        "responses": responses,
     });
-    if route.method != Method::GET && route.method != Method::DELETE {
-        let list = route.method == Method::POST;
-        let item = json!({ "type": "object" });
+    if let Some(body) = known {
         operation["requestBody"] = json!({
             "required": true,
-            "content": { "application/json": {
-                "schema": if list {
-                    json!({ "type": "array", "items": item, "minItems": 1 })
-                } else {
-                    item
-                },
-            } },
+            "description": "JSON whatever the Content-Type; at most 8 MiB and 32 levels deep.",
+            "content": { "application/json": { "schema": body } },
         });
     }
     operation
 }
+
+/// Every status of an answer that did nothing, what it means, and whether only writes have it.
+const STATUSES: &[(&str, &str, bool)] = &[
+    (
+        "400",
+        "A field, a selector or a body cannot be; `field` names it.",
+        false,
+    ),
+    ("401", "The token is missing or not valid.", false),
+    (
+        "403",
+        "Not allowed, not there, or a count limit has no room.",
+        false,
+    ),
+    ("404", "There is no such path.", false),
+    (
+        "405",
+        "The path does not know the method; `Allow` has those that it knows.",
+        false,
+    ),
+    ("409", "It contradicts what there is.", true),
+    (
+        "412",
+        "The item has another revision than `If-Match` says.",
+        true,
+    ),
+    ("413", "The body is longer than 8 MiB.", false),
+    ("414", "Path and query are longer than 64 KiB.", false),
+    (
+        "429",
+        "A rate limit is reached; `Retry-After` has the seconds.",
+        false,
+    ),
+    ("500", "A mistake of the gateway.", false),
+    ("503", "The gateway cannot do it now.", false),
+];
 
 fn components() -> Value {
     let query = |name: &str, about: &str, schema: Value| {
@@ -95,57 +177,81 @@ fn components() -> Value {
         parameter["schema"] = schema;
         parameter
     };
-    let envelope = |about: &str| {
-        json!({
-            "description": about,
-            "content": {
-                "application/json": { "schema": { "$ref": "#/components/schemas/Envelope" } },
-            },
-        })
+    let header = |name: &str, about: &str, schema: Value| {
+        let mut parameter = query(name, about, schema);
+        parameter["in"] = "header".into();
+        parameter
     };
+    let number = || json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+    let responses: Map<String, Value> = STATUSES
+        .iter()
+        .map(|(status, about, _)| {
+            let mut response = json!({
+                "description": about,
+                "content": {
+                    "application/json": { "schema": { "$ref": "#/components/schemas/Envelope" } },
+                },
+            });
+            if *status == "429" {
+                response["headers"] = json!({
+                    "Retry-After": { "schema": { "type": "integer", "minimum": 1 } },
+                    "x-tollgate-refusal": {
+                        "description": "JSON: the dimension, and what the caller may know of the limit.",
+                        "schema": { "type": "string" },
+                    },
+                });
+            }
+            ((*status).to_owned(), response)
+        })
+        .collect();
+    let mut schemas = schema::rows();
+    schemas.insert(
+        "Envelope".into(),
+        json!({
+            "type": "object",
+            "required": ["result"],
+            "properties": {
+                "result": { "type": "array", "items": { "type": "object" } },
+                "errors": { "type": "array", "items": { "$ref": "#/components/schemas/Error" } },
+                "next_key": { "type": "integer" },
+                "pagination": { "type": "object" },
+            },
+            "additionalProperties": false,
+        }),
+    );
+    schemas.insert(
+        "Error".into(),
+        json!({
+            "type": "object",
+            "required": ["code", "reason"],
+            "additionalProperties": false,
+            "properties": {
+                "code": { "type": "integer", "minimum": 1, "maximum": 6 },
+                "reason": { "type": "string" },
+                "id": { "type": "integer" },
+                "selector": { "type": "string" },
+                "field": { "type": "string" },
+            },
+        }),
+    );
     json!({
         "securitySchemes": { "token": {
             "type": "apiKey", "in": "header", "name": "Authorization",
             "description": "`FlespiToken <key>`",
         } },
         "parameters": {
-            "cid": {
-                "name": "x-flespi-cid", "in": "header",
-                "description": "The account of the caller's branch that the call is for.",
-                "schema": { "type": "integer", "minimum": 1 },
-            },
+            "cid": header("x-flespi-cid", "The account of the caller's branch that the call is for.",
+                json!({ "type": "integer", "minimum": 1, "maximum": i64::MAX })),
+            "if_match": header("If-Match", "Only if the item still has this revision: the `ETag`, or `*`.",
+                json!({ "type": "string", "pattern": "^(\\*|\"[0-9]{1,18}\")$" })),
             "fields": query("fields", "Names of fields, with commas; dots go into objects.", json!({ "type": "string" })),
-            "data": query("data", "What the call is told, as JSON; it may stand in the body instead.", json!({ "type": "string" })),
-            "dry_run": query("dry_run", "Says what the call would do, and does nothing.", json!({ "type": "boolean" })),
-            "limit": query("limit", "So many rows at most.", json!({ "type": "integer", "minimum": 0 })),
-            "offset": query("offset", "Rows to pass over.", json!({ "type": "integer", "minimum": 0 })),
+            "dry_run": query("dry_run", "Says what the call would do, and does nothing.",
+                json!({ "enum": ["true", "false", "1", "0", ""] })),
+            "limit": query("limit", "So many rows at most.", number()),
+            "offset": query("offset", "Rows to pass over.", number()),
         },
-        "responses": {
-            "Answer": envelope("What was done, and what was not."),
-            "Errors": envelope("Nothing was done."),
-        },
-        "schemas": {
-            "Envelope": {
-                "type": "object",
-                "required": ["result"],
-                "properties": {
-                    "result": { "type": "array", "items": { "type": "object" } },
-                    "errors": { "type": "array", "items": { "$ref": "#/components/schemas/Error" } },
-                },
-            },
-            "Error": {
-                "type": "object",
-                "required": ["code", "reason"],
-                "additionalProperties": false,
-                "properties": {
-                    "code": { "type": "integer" },
-                    "reason": { "type": "string" },
-                    "id": { "type": "integer" },
-                    "selector": { "type": "string" },
-                    "field": { "type": "string" },
-                },
-            },
-        },
+        "responses": responses,
+        "schemas": schemas,
     })
 }
 

@@ -22,8 +22,6 @@ use std::sync::Arc;
 pub(super) const LOGS_MAX: usize = 10_000;
 /// Log records of one answer unless it says otherwise.
 const LOGS: usize = 1000;
-/// The most rows of statistics of one answer.
-const STATISTICS_MAX: i64 = 50_000;
 
 /// Rows that stand in the program itself, chosen by id or by what they hold.
 fn chosen(
@@ -284,9 +282,11 @@ pub(super) fn statistics(call: &Arc<Call>) -> Result<Answer, Error> {
         from_us => from_us.div_euclid(US_PER_S),
     };
     let period = period_of(&options, &reading, to_s.saturating_sub(from_s))?;
-    if period == Period::Minute && to_s.saturating_sub(from_s) > STATISTICS_MAX * 60 {
-        return Err(Error::field("from", "is too long ago for rows of a minute"));
-    }
+    // what is older is not kept
+    let from_s = match period.kept_s() {
+        Some(kept_s) => from_s.max(now_us.div_euclid(US_PER_S).saturating_sub(kept_s)),
+        None => from_s,
+    };
     let control = &call.state.control;
     let rows = control
         .journal()

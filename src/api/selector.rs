@@ -99,8 +99,11 @@ impl Selector {
                 }
             } else {
                 let id = part
-                    .parse()
-                    .map_err(|_| SelectorError::BadPart(part.to_owned()))?;
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit())
+                    .then(|| part.parse().ok())
+                    .flatten()
+                    .ok_or_else(|| SelectorError::BadPart(part.to_owned()))?;
                 ids.push(id);
             }
         }

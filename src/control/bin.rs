@@ -54,12 +54,7 @@ impl Control {
                 item.epoch = Epoch(item.epoch.0.saturating_add(1));
                 Item::Device(item)
             }
-            _ => {
-                return Err(WriteError::field(
-                    "selector",
-                    "an account's id is never used again: make a new one",
-                ));
-            }
+            _ => return Err(WriteError::NotRestored),
         };
         if self.registry.item(item.id()).is_some() {
             return Err(WriteError::Store("the item is there already".into()));

@@ -34,6 +34,9 @@ pub enum WriteError {
         /// The revision that it has.
         revision: u64,
     },
+    /// It lies in the recycle bin to be read, and does not come back.
+    #[error("an account's id is never used again: make a new one")]
+    NotRestored,
     /// It was created or moved a moment ago.
     #[error("it was created or moved less than {seconds} s ago")]
     TooSoon {

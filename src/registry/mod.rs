@@ -52,7 +52,7 @@ pub use unknown::{
 };
 
 pub use validate::{
-    FieldError, METADATA_BYTES_MAX, NAME_BYTES_MAX, PARK_MS_LIMIT, PREFIXES_MAX, validate,
+    FieldError, METADATA_BYTES_MAX, NAME_CHARS_MAX, PARK_MS_LIMIT, PREFIXES_MAX, validate,
 };
 pub use write::{Item, ItemId, Write};
 

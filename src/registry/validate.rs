@@ -9,8 +9,8 @@ use super::write::Item;
 use crate::config::{Prefix, nearest};
 use std::fmt;
 
-/// The longest name, in bytes.
-pub const NAME_BYTES_MAX: usize = 256;
+/// The longest name, in characters.
+pub const NAME_CHARS_MAX: usize = 256;
 /// The longest free data of one item, in bytes of JSON.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
 /// The most address prefixes of one channel or token.
@@ -48,8 +48,8 @@ impl Found {
         if required && name.trim().is_empty() {
             self.add(field, "is empty");
         }
-        if name.len() > NAME_BYTES_MAX {
-            self.add(field, format!("is longer than {NAME_BYTES_MAX} bytes"));
+        if name.chars().count() > NAME_CHARS_MAX {
+            self.add(field, format!("is longer than {NAME_CHARS_MAX} characters"));
         }
         if name.chars().any(char::is_control) {
             self.add(field, "holds a control character");

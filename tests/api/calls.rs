@@ -372,7 +372,11 @@ async fn what_was_read_may_be_written_back_with_a_change() {
     let gateway = Gateway::new();
     let master = gateway.account(0, "Master").await;
     let other = gateway.account(master, "Other").await;
-    let mut read = gateway.device(master, "352625333222111").await.row().clone();
+    let mut read = gateway
+        .device(master, "352625333222111")
+        .await
+        .row()
+        .clone();
     let path = format!("PUT /gw/devices/{}", read["id"]);
     read["name"] = json!("lorry");
     let written = gateway.operator(0, &path, read.clone()).await;
