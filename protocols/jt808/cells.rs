@@ -122,3 +122,21 @@ pub(super) fn cells_of_aovx(body: &mut Cursor<'_>, message: &mut RecordBuilder<'
     }
     Some(())
 }
+
+/// MCC and MNC once, then LAC (3 bytes), id, signal in dBm each.
+pub(super) fn cells_of_gt(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+    let (mcc, mnc) = (body.u16()?, body.u16()?);
+    let mut number = 0;
+    while body.left() > 0 {
+        let (lac, id) = (body.u24()?, body.u32()?);
+        cell(message, number, mcc, mnc, lac, id);
+        let dbm = signed(body.u8()?);
+        if number == 0 {
+            message.push(fields::GSM_SIGNAL_DBM, dbm);
+        } else if lac != 0 || id != 0 {
+            message.push((fields::GSM_SIGNAL_DBM_N, number), dbm);
+        }
+        number += 1;
+    }
+    Some(())
+}

@@ -31,20 +31,34 @@ const ALARMS: &[(u32, ParamId)] = &[
     (2, fields::FATIGUE_EVENT_TRIGGER),
     (4, fields::FAULT_EVENT_TRIGGER),
     (5, fields::GNSS_ANTENNA_CUT_EVENT_TRIGGER),
+    (6, fields::GNSS_ANTENNA_CUT_EVENT_TRIGGER),
     (7, fields::EXTERNAL_POWERSOURCE_LOW_EVENT_TRIGGER),
     (8, fields::POWER_CUT_EVENT_TRIGGER),
     (9, fields::FAULT_EVENT_TRIGGER),
     (10, fields::FAULT_EVENT_TRIGGER),
     (11, fields::FAULT_EVENT_TRIGGER),
     (12, fields::FAULT_EVENT_TRIGGER),
-    // reserved in the standard, and this with the makes that use it
+    // 15 to 17 are reserved in the standard, and this with the makes that use them
+    (15, fields::VIBRATION_EVENT_TRIGGER),
+    (16, fields::TAMPERING_EVENT_TRIGGER),
     (17, fields::TAMPERING_EVENT_TRIGGER),
+    (20, fields::GEOFENCE_EVENT_TRIGGER),
     (25, fields::FUEL_THEFT_EVENT_TRIGGER),
     (27, fields::IGNITION_ON_EVENT_TRIGGER),
     (28, fields::MOVEMENT_EVENT_TRIGGER),
     (29, fields::CRASH_EVENT_TRIGGER),
+    (30, fields::CRASH_EVENT_TRIGGER),
     (31, fields::DOOR_EVENT_TRIGGER),
 ];
+
+/// What a padlock's mean.
+const PADLOCK_ALARMS: &[(u32, ParamId)] = &[
+    (0, fields::TAMPERING_EVENT_TRIGGER),
+    (1, fields::TAMPERING_EVENT_TRIGGER),
+    (4, fields::TAMPERING_EVENT_TRIGGER),
+];
+/// What an AOVX tracker's mean.
+const AOVX_ALARMS: &[(u32, ParamId)] = &[(16, fields::MOVEMENT_EVENT_TRIGGER)];
 
 /// The words of a position behind alarm and status.
 #[derive(Debug, Clone, Copy)]
@@ -88,8 +102,10 @@ pub(super) fn status(message: &mut RecordBuilder<'_>, status: u32, make: Make) {
     message.push(fields::ENGINE_IGNITION_STATUS, status & 1 != 0);
     message.push(fields::ENGINE_BLOCKED_STATUS, status & 1 << 10 != 0);
     message.push(fields::BATTERY_CHARGING_STATUS, status & 1 << 26 != 0);
-    if make == Make::Mv710g {
-        message.push(fields::DOOR_OPEN_STATUS, status & 1 << 16 != 0);
+    match make {
+        Make::Mv710g => message.push(fields::DOOR_OPEN_STATUS, status & 1 << 16 != 0),
+        Make::G1c => message.push(fields::MOVEMENT_STATUS, status & 1 << 4 != 0),
+        _ => {}
     }
 }
 
@@ -132,13 +148,16 @@ pub(super) fn read(body: &[u8], buffered: bool, cx: &mut Context<'_>) -> Result<
     let mut message = cx.message(time)?;
     if alarm != 0 {
         message.push(fields::ALARM_BITMASK, i64::from(alarm));
-        for (bit, meaning) in ALARMS {
-            if alarm >> bit & 1 != 0 {
+        let meanings = match make {
+            Make::Padlock => PADLOCK_ALARMS,
+            Make::Aovx => AOVX_ALARMS,
+            _ => ALARMS,
+        };
+        for (bit, meaning) in meanings {
+            let none = make == Make::Vl300 && *meaning == fields::CRASH_EVENT_TRIGGER;
+            if alarm >> bit & 1 != 0 && !none {
                 message.push(*meaning, true);
             }
-        }
-        if make == Make::Aovx && alarm & 1 << 16 != 0 {
-            message.push(fields::MOVEMENT_EVENT_TRIGGER, true);
         }
     }
     place.push(&mut message, make);
@@ -167,6 +186,14 @@ fn is_items(mut body: Cursor<'_>) -> bool {
 
 fn items(mut body: Cursor<'_>, message: &mut RecordBuilder<'_>, make: Make) {
     while body.left() > 0 {
+        // a make that announces its own list of items by 80 and a byte
+        if let [0x80, length, _, inner @ ..] = body.rest()
+            && *length > 1
+            && is_items(Cursor::new(inner))
+        {
+            body = Cursor::new(inner);
+            continue;
+        }
         let whole = body;
         let (number, length) = (body.u8(), body.u8());
         let value = length.and_then(|length| body.take(usize::from(length)));
@@ -191,7 +218,11 @@ fn standard(number: u8, value: &[u8], message: &mut RecordBuilder<'_>) -> Option
     let tenths = |value: i64| units::scaled(value, 1);
     match (number, value.len()) {
         (0x01, 4) => message.push(fields::VEHICLE_MILEAGE, tenths(i64::from(body.u32()?))),
-        (0x02, 2) => message.push(fields::FUEL_VOLUME, tenths(i64::from(body.u16()?))),
+        (0x02, 2) => match body.u16()? {
+            // the highest bit says that it is percent
+            percent @ 0x8000.. => message.push(fields::FUEL_LEVEL, percent & 0x7fff),
+            liters => message.push(fields::FUEL_VOLUME, tenths(i64::from(liters))),
+        },
         (0x03, 2) => message.push(fields::VEHICLE_SPEED, tenths(i64::from(body.u16()?))),
         (0x04, 2) => message.push(fields::EVENT_SEQNUM, body.u16()?),
         (0x06, 2) => message.push((fields::SENSOR_TEMPERATURE_N, 1), body.i16()?),
@@ -251,28 +282,40 @@ fn plain_tail(mut body: Cursor<'_>, message: &mut RecordBuilder<'_>) {
     }
 }
 
-/// Kind 0704: count, whether from memory, then length (2 bytes) and position each.
+/// Kind 0704: count, whether from memory, then length (2 bytes) and position each. The count is not
+/// needed: some devices have it wrong.
 pub(super) fn batch(body: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     let mut body = Cursor::new(body);
-    let count = body.u16().ok_or(SHORT)?;
-    let buffered = body.u8().ok_or(SHORT)? == 1;
-    for _ in 0..count {
-        let length = body.u16().ok_or(SHORT)?;
-        let one = body.take(usize::from(length)).ok_or(SHORT)?;
-        read(one, buffered, cx)?;
+    let _count = body.u16().ok_or(SHORT)?;
+    let buffered = body.u8().ok_or(SHORT)? > 0;
+    each_position(body, buffered, cx, |body| body.u16().map(usize::from))
+}
+
+/// Positions behind their length. What is cut short at the end is lost, not what came before it.
+fn each_position(
+    mut body: Cursor<'_>,
+    buffered: bool,
+    cx: &mut Context<'_>,
+    length: fn(&mut Cursor<'_>) -> Option<usize>,
+) -> Result<(), Reject> {
+    let mut first = true;
+    while body.left() > 0 {
+        let one = length(&mut body).map(|length| length.min(body.left()));
+        let one = one.and_then(|length| body.take(length)).ok_or(SHORT);
+        match one.and_then(|one| cx.attempt(|cx| read(one, buffered, cx))) {
+            Err(reject) if first => return Err(reject),
+            Err(_) => return Ok(()),
+            Ok(()) => first = false,
+        }
     }
     Ok(())
 }
 
 /// Kind 0210: length (1 byte) and position each.
 pub(super) fn short_batch(body: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
-    let mut body = Cursor::new(body);
-    while body.left() > 0 {
-        let length = body.u8().ok_or(SHORT)?;
-        let one = body.take(usize::from(length)).ok_or(SHORT)?;
-        read(one, false, cx)?;
-    }
-    Ok(())
+    each_position(Cursor::new(body), false, cx, |body| {
+        body.u8().map(usize::from)
+    })
 }
 
 /// A time of a position, for other rooms of this protocol.

@@ -1,10 +1,10 @@
-//! Electronic locks of Jointech: kind 5501, and texts between parentheses.
+//! Electronic locks of Jointech: kinds 5501 and 5502, and texts between parentheses.
 //!
 //! Kind, properties (bit 15: answer), ident in BCD, index (1 byte), date `ddmmyy` and time in BCD
 //! (UTC), latitude `ddmmmmmm`, longitude `dddmmmmmm` and flags in one (bits 0 or 3 fixed, 1 north,
 //! 2 east), speed (knots), course in 2 degrees, signal, satellites, odometer (km), battery (percent,
-//! or more while it charges), cell and area, a byte, status, alarms, then items of number, length and
-//! value: 0A cell, 0B lock command, 0C inclination, 10 what woke it.
+//! or more while it charges), cell and area, the product, status, alarms, then items of number, length
+//! and value: 02 altitude, 0A cell, 0B lock command, 0C inclination, 10 what woke it, FC geofence.
 
 use super::terminal::lock_ident;
 use super::wire::SHORT;
@@ -13,27 +13,40 @@ use crate::kit::cursor::Cursor;
 use crate::kit::time::{or_impossible, two_digit};
 use crate::kit::{bcd, checksum, units};
 
-/// Reads a frame of kind 5501, marks and escapes taken off.
+/// What was kept while there was no network.
+const KEPT: u16 = 0x5502;
+
+/// Is it a lock's position? Marks and escapes are taken off.
+pub(super) fn is_report(plain: &[u8]) -> bool {
+    plain.starts_with(&[0x55, 0x01]) || plain.starts_with(&[0x55, 0x02])
+}
+
+/// Reads a frame of kind 5501 or 5502, marks and escapes taken off.
 pub(super) fn read(plain: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     let (check, inner) = plain.split_last().ok_or(SHORT)?;
     if checksum::xor(inner) != *check {
         return Err(Reject::new("check", "it does not fit", plain.len()));
     }
-    let mut body = Cursor::new(inner.get(2..).ok_or(SHORT)?);
+    let mut body = Cursor::new(inner);
+    let kind = body.u16().ok_or(SHORT)?;
     let properties = body.u16().ok_or(SHORT)?;
     let id: [u8; 6] = body.array().ok_or(SHORT)?;
     let _index = body.u8().ok_or(SHORT)?;
     cx.identify(Login::of(&lock_ident(&id)))?;
     let time = time(body.array().ok_or(SHORT)?, cx.now_ms);
     let mut message = cx.message(time)?;
-    place(&mut body, &mut message).ok_or(SHORT)?;
+    place(&mut body, &mut message, kind).ok_or(SHORT)?;
+    if kind == KEPT {
+        message.push(fields::MESSAGE_BUFFERED_STATUS, true);
+    }
     state(&mut body, &mut message).ok_or(SHORT)?;
     items(body, &mut message);
     drop(message);
     if properties & 0x8000 != 0 {
         let mut answer = vec![0x44, 0x01, 0, 3];
         answer.extend_from_slice(&id);
-        answer.extend_from_slice(&[1, 0x55, 0x01, 0]);
+        let [high, low] = kind.to_be_bytes();
+        answer.extend_from_slice(&[1, high, low, 0]);
         answer.push(checksum::xor(&answer));
         let mut out = Vec::with_capacity(answer.len() + 4);
         out.push(0x7e);
@@ -56,7 +69,7 @@ fn time(bytes: [u8; 6], now_ms: i64) -> Time {
     or_impossible(read(), now_ms)
 }
 
-fn place(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+fn place(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>, kind: u16) -> Option<()> {
     // 8 digits; 9 digits and the flags
     let latitude: [u8; 4] = body.array()?;
     let [head @ .., last]: [u8; 5] = body.array()?;
@@ -71,8 +84,14 @@ fn place(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
         .filter(|_| last_digit < 10)
         .map(|n| n * 10 + last_digit)
         .map(|n| degrees(n / 1_000_000, n % 1_000_000));
-    let place = latitude.zip(longitude).filter(|place| *place != (0.0, 0.0));
-    message.push(fields::POSITION_VALID, place.is_some() && flags & 9 != 0);
+    let is_place = |(latitude, longitude): &(f64, f64)| {
+        let none = *latitude == 0.0 && *longitude == 0.0;
+        !none && *latitude <= 90.0 && *longitude <= 180.0
+    };
+    let place = latitude.zip(longitude).filter(is_place);
+    // a kept one is no fix of its time
+    let fixed = kind != KEPT && flags & 9 != 0;
+    message.push(fields::POSITION_VALID, place.is_some() && fixed);
     let (speed, course) = (body.u8()?, body.u8()?);
     if let Some((latitude, longitude)) = place {
         let north = if flags & 2 == 0 { -latitude } else { latitude };
@@ -104,13 +123,26 @@ fn state(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
         message.push(fields::GSM_CELLID, id);
         message.push(fields::GSM_LAC, lac);
     }
-    let _unknown = body.u8()?;
+    let product = body.u8()?;
     message.push(fields::STATUS_BITMASK, body.u16()?);
     let alarms = body.u16()?;
     if alarms != 0 {
         message.push(fields::ALARM_BITMASK, alarms);
-        if alarms & 1 != 0 {
-            message.push(fields::BATTERY_LOW_EVENT_TRIGGER, true);
+    }
+    let meanings: &[_] = match product {
+        3 => &[
+            (0, fields::OVERSPEEDING_EVENT_TRIGGER),
+            (1, fields::EXTERNAL_POWERSOURCE_LOW_EVENT_TRIGGER),
+            (2, fields::VIBRATION_EVENT_TRIGGER),
+            (3, fields::BATTERY_LOW_EVENT_TRIGGER),
+            (5, fields::GEOFENCE_EVENT_ENTER),
+            (6, fields::GEOFENCE_EVENT_EXIT),
+        ],
+        _ => &[(0, fields::BATTERY_LOW_EVENT_TRIGGER)],
+    };
+    for (bit, meaning) in meanings {
+        if alarms & 1 << bit != 0 {
+            message.push(*meaning, true);
         }
     }
     Some(())
@@ -135,15 +167,9 @@ fn items(mut body: Cursor<'_>, message: &mut RecordBuilder<'_>) {
 fn item(number: u8, value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()> {
     let mut body = Cursor::new(value);
     match (number, value.len()) {
-        (0x0b, 2..) => {
-            message.name("lock.command", body.u8()?);
-            let (result, password) = body.rest().split_last()?;
-            if !password.is_empty() {
-                let password = std::str::from_utf8(password).ok()?;
-                message.name("password", password);
-            }
-            message.name("unlock.result", *result);
-        }
+        (0x02, 2) => message.push(fields::POSITION_ALTITUDE, body.i16()?),
+        (0x0b, 1..) => return opened(value, message),
+        (0xfc, 1) => message.push(fields::GEOFENCE_ID, body.u8()?),
         (0x0c, 6) => {
             for name in ["tilt.x", "tilt.y", "tilt.z"] {
                 message.name(name, body.i16()?);
@@ -151,6 +177,25 @@ fn item(number: u8, value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()>
         }
         (0x10, 1) => message.name("wake.source", body.u8()?),
         _ => return None,
+    }
+    Some(())
+}
+
+/// How it was opened: command, then a card's number or a password, then with an even length the result.
+pub(super) fn opened(value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()> {
+    const PASSWORD_BYTES: usize = 6;
+    let mut body = Cursor::new(value);
+    message.name("lock.command", body.u8()?);
+    match value.len() {
+        5 | 6 => message.push(fields::RFID_CODE, body.u32()?.to_string().as_str()),
+        7.. => {
+            let password = std::str::from_utf8(body.take(PASSWORD_BYTES)?).ok()?;
+            message.name("password", password);
+        }
+        _ => {}
+    }
+    if value.len().is_multiple_of(2) {
+        message.name("unlock.result", body.u8()?);
     }
     Some(())
 }

@@ -19,19 +19,21 @@
 //! | kind | content | answer |
 //! |---|---|---|
 //! | 0001 | general answer to a command | none |
-//! | 0002 | heartbeat | 8001 |
+//! | 0002, 0506 | heartbeat, with some makes battery, signal and state | 8001 |
 //! | 0100 | registration | 8100 with the secret to show later, or why not |
 //! | 0102 | the secret | 8001 |
 //! | 0004, 0109 | asks for the time | 8004, 8109 |
+//! | 0104 | its parameters, asked for: see `parameters` | none |
 //! | 0107 | what the terminal is | 8001 |
 //! | 0200 | a position: see `location` | 8001 |
-//! | 0201, 0500 | the same, asked for | 8001 |
+//! | 0201, 0500 | the same, asked for | none |
 //! | 0704, 0210 | several positions | 8001 |
 //! | 0702 | the driver's card | 8001 |
 //! | 0801 | picture or sound, in parts | 8001 each part, 8800 at the end |
 //! | 0900 | something else's data: see `upload` | 8001 |
 //! | 0701, 2070 | a text, accelerations | 8001 |
-//! | 5501 | an electronic lock's position: see `lock` | 4401 if it wants one |
+//! | 1300, 6006 | answer to a text, in UTF-16 or with a byte for its encoding | none, 8001 |
+//! | 5501, 5502 | an electronic lock's position, now or kept: see `lock` | 4401 if it wants one |
 //!
 //! # Session
 //!
@@ -49,12 +51,14 @@
 //!   length are read, others are kept under their number. `model` decides where even that does not help.
 //! - Some makes frame with E7 (E6 01, E6 02, 3E 01, 3E 02 inside), locks write texts between parentheses.
 
+mod camera;
 mod cells;
 mod extras;
 mod location;
 mod lock;
 mod make;
 mod nested;
+mod parameters;
 mod safety;
 mod terminal;
 mod upload;
@@ -74,6 +78,8 @@ use wire::{
     written,
 };
 
+/// Kinds that answer a command of the platform.
+const ANSWERS: [u16; 7] = [0x0104, 0x0201, 0x0500, 0x0700, 0x0802, 0x0805, 0x1300];
 /// What fits the content of one frame, less the flag before the text.
 const COMMAND_BYTES_MAX: usize = 1000;
 
@@ -99,6 +105,7 @@ impl Decode for Decoder {
         title: "JT/T 808",
         source: "JT/T 808-2011, 808-2013, 808-2019",
         port: 5015,
+        version: 2,
         frame_bytes_max: 4096,
         session_bytes_max: terminal::PARTS_BYTES_MAX + 256,
         acks: Acks::Frame,
@@ -112,6 +119,18 @@ impl Decode for Decoder {
             model(6, "BSJ", "BSJ-A6"),
             model(7, "Huabao", "HB-R03GBD"),
             model(8, "C5L", "C5L"),
+            model(9, "C5L", "C5"),
+            model(10, "Micodus", "MV810G"),
+            model(11, "Jimi IoT", "JC181"),
+            model(12, "Jimi IoT", "JC182"),
+            model(13, "Jimi IoT", "JC450"),
+            model(14, "Jimi IoT", "JC451"),
+            model(15, "Jimi IoT", "VL300"),
+            model(16, "Jointech", "JT709"),
+            model(17, "G-360P", "G-360P"),
+            model(18, "G-360P", "G-508P"),
+            model(19, "G1C", "G1C Pro"),
+            model(20, "DT800", "DT800"),
         ],
         commands: &["custom"],
         ..Info::DEFAULT
@@ -144,7 +163,7 @@ impl Decode for Decoder {
             return lock::text(text, cx);
         }
         let plain = unescaped(frame)?;
-        if plain.starts_with(&[0x55, 0x01]) {
+        if lock::is_report(&plain) {
             return lock::read(&plain, cx);
         }
         let frame = checked(&plain, frame.first().copied().unwrap_or(MARK))?;
@@ -223,7 +242,7 @@ impl Decode for Decoder {
         };
         let frame = head.get(..end + 2).unwrap_or_default();
         let fits = unescaped(frame).is_ok_and(|plain| {
-            let lock = plain.starts_with(&[0x55, 0x01]) && checksum::xor(&plain) == 0;
+            let lock = lock::is_report(&plain) && checksum::xor(&plain) == 0;
             lock || checked(&plain, mark).is_ok()
         });
         if fits { Probe::Yes } else { Probe::No }
@@ -234,7 +253,9 @@ impl Decode for Decoder {
 fn content(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     match frame.kind {
         0x0001 => terminal::answered(frame, cx)?,
-        0x0002 => cx.reply(Reply::open(accepted(frame))),
+        0x0002 | 0x0506 if frame.body.len() < terminal::STATE_BYTES => {
+            cx.reply(Reply::open(accepted(frame)));
+        }
         0x0004 | 0x0109 => time(frame, cx),
         _ => {
             let read = cx.attempt(|cx| {
@@ -242,7 +263,10 @@ fn content(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
                     return terminal::media(frame, cx);
                 }
                 reading(frame, cx)?;
-                cx.reply(Reply::stored(accepted(frame)));
+                // what answers a command waits for nothing
+                if !ANSWERS.contains(&frame.kind) {
+                    cx.reply(Reply::stored(accepted(frame)));
+                }
                 Ok(())
             });
             // its check holds: it is kept as it is, lest the device sends it for ever
@@ -265,7 +289,11 @@ fn reading(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
         0x0704 => location::batch(body, cx),
         0x0210 if body.len() == 7 => terminal::battery(body, cx),
         0x0210 => location::short_batch(body, cx),
+        0x0002 => terminal::state(body, cx),
+        0x0104 => parameters::read(body, cx),
         0x0107 => terminal::attributes(frame, cx),
+        0x1300 => terminal::wide_text(body, cx),
+        0x6006 => terminal::encoded_text(body, cx),
         0x0701 => terminal::text(body, cx),
         0x0702 => terminal::card(body, cx),
         0x2070 => terminal::accelerations(body, cx),

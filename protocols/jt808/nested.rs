@@ -86,6 +86,18 @@ fn nested_item(number: u16, value: &[u8], message: &mut RecordBuilder<'_>) -> Op
                 message.push(fields::TAMPERING_EVENT_TRIGGER, true);
             }
         }
+        (0xb9, 2..) => wifi(value, message)?,
+        (0xc6, 1) => {
+            let state = body.u8()?;
+            if matches!(state, 3 | 4) {
+                message.push(fields::BATTERY_LOW_EVENT_TRIGGER, true);
+            }
+            message.name("battery.alarm", state);
+        }
+        (0xce, 2) => {
+            let volts = units::scaled(i64::from(body.u16()?), 2);
+            message.push(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts);
+        }
         (0xa3, 1..) => message.push(fields::DEVICE_FIRMWARE_VERSION, padded(value)?),
         (0xa8 | 0xe1, 1) => message.push(fields::BATTERY_LEVEL, body.u8()?),
         (0xb2, 10) => iccid(message, value),
@@ -98,6 +110,9 @@ fn nested_item(number: u16, value: &[u8], message: &mut RecordBuilder<'_>) -> Op
                 },
                 value,
             );
+            if bits & 1 << 6 == 0 {
+                message.push(fields::VIBRATION_EVENT_TRIGGER, true);
+            }
             match bits >> 23 & 3 {
                 0 => message.push(fields::MOVEMENT_STATUS, true),
                 1 => message.push(fields::MOVEMENT_STATUS, false),
@@ -121,6 +136,22 @@ fn nested_item(number: u16, value: &[u8], message: &mut RecordBuilder<'_>) -> Op
         }
         (0xfb, 20) => message.push(fields::GSM_SIM_ICCID, padded(value)?),
         _ => return None,
+    }
+    Some(())
+}
+
+/// Count, then addresses and signals in turn, as text with commas.
+fn wifi(value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()> {
+    const POINTS_MAX: u16 = 32;
+    let text = std::str::from_utf8(value.get(1..)?).ok()?;
+    let mut parts = text.trim_matches('\0').split(',');
+    for number in 1..=POINTS_MAX {
+        let (Some(mac), Some(signal)) = (parts.next(), parts.next()) else {
+            break;
+        };
+        message.push((fields::WIFI_MAC_N, number), mac.trim());
+        let dbm: Option<i64> = signal.trim().parse().ok();
+        message.push_some((fields::WIFI_SIGNAL_DBM_N, number), dbm);
     }
     Some(())
 }

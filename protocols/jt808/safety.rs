@@ -8,11 +8,13 @@ use crate::kit::hex;
 /// The end of something that lasted; it is no new event.
 const ENDED: u8 = 2;
 const IDENTIFICATION_BYTES: usize = 16;
+/// An alarm that has the identification of its files; some makes leave out all behind the type.
+const WHOLE_BYTES: usize = 47;
 
 /// Reads an item; `None` if it is none of these.
 pub(super) fn read(number: u8, value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()> {
     match (number, value.len()) {
-        (0x64 | 0x65 | 0x70, 47) => alarm(number, value, message),
+        (0x64 | 0x65 | 0x70, 6..) => alarm(number, value, message),
         (0x14..=0x16, 4) => {
             let name = match number {
                 0x14 => "video.alarm.bitmask",
@@ -60,10 +62,15 @@ fn alarm(number: u8, value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()
         message.push(meaning, true);
     }
     if number != 0x70 {
-        message.name("alarm.level", body.u8()?);
+        if let Some(level) = body.u8() {
+            message.name("alarm.level", level);
+        }
     }
-    let files = value.last_chunk::<IDENTIFICATION_BYTES>()?;
-    message.name("alarm.files", hex::encode(files).as_str());
+    if let Some(files) = value.last_chunk::<IDENTIFICATION_BYTES>()
+        && value.len() >= WHOLE_BYTES
+    {
+        message.name("alarm.files", hex::encode(files).as_str());
+    }
     Some(())
 }
 
@@ -79,6 +86,7 @@ fn meaning(number: u8, kind: u8) -> Option<ParamId> {
         (0x70, 0x02) => fields::HARSH_BRAKING_EVENT_TRIGGER,
         (0x70, 0x03) => fields::HARSH_CORNERING_EVENT_TRIGGER,
         (0x70, 0x04) => fields::IDLE_EVENT_TRIGGER,
+        (0x70, 0x16) => fields::CRASH_EVENT_TRIGGER,
         _ => return None,
     })
 }

@@ -9,6 +9,8 @@ use crate::kit::{bcd, hex};
 
 /// The longest message of several parts that is put together.
 pub(super) const PARTS_BYTES_MAX: usize = 60 * 1024;
+/// Battery, signal, state.
+pub(super) const STATE_BYTES: usize = 3;
 /// The fixed part of a position in a picture's head.
 const PLACE_BYTES: usize = 28;
 
@@ -231,6 +233,47 @@ pub(super) fn text(body: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     message.push(fields::COMMAND_RESULT, text.trim());
     drop(message);
     cx.command_reply(None, text.trim());
+    Ok(())
+}
+
+/// Kind 0002 of some makes: battery in percent, signal, state.
+pub(super) fn state(body: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+    let [level, signal, state, rest @ ..] = body else {
+        return Err(SHORT);
+    };
+    let mut message = cx.message(Time::Received(cx.now_ms))?;
+    if *level <= 100 {
+        message.push(fields::BATTERY_LEVEL, *level);
+    }
+    message.push(fields::GSM_SIGNAL_ENUM, *signal);
+    message.push(fields::STATUS_BITMASK, *state);
+    if !rest.is_empty() {
+        message.push(fields::PAYLOAD_HEX, hex::encode(rest).as_str());
+    }
+    Ok(())
+}
+
+/// Kind 1300: serial of the text that is answered, and the answer in UTF-16.
+pub(super) fn wide_text(body: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+    let (serial, text) = body.split_first_chunk::<2>().ok_or(SHORT)?;
+    let (units, _) = text.as_chunks::<2>();
+    let units = units.iter().map(|unit| u16::from_be_bytes(*unit));
+    let text: String = char::decode_utf16(units)
+        .map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect();
+    result(text.trim(), Some(u16::from_be_bytes(*serial)), cx)
+}
+
+/// Kind 6006: encoding, and the answer to a text.
+pub(super) fn encoded_text(body: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+    let (_encoding, text) = body.split_first().ok_or(SHORT)?;
+    result(&String::from_utf8_lossy(text), None, cx)
+}
+
+fn result(text: &str, serial: Option<u16>, cx: &mut Context<'_>) -> Result<(), Reject> {
+    cx.message(Time::Received(cx.now_ms))?
+        .push(fields::COMMAND_RESULT, text);
+    cx.command_reply(serial.map(u32::from), text);
     Ok(())
 }
 

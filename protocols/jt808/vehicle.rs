@@ -3,6 +3,7 @@
 use super::values::padded;
 use crate::contract::{Key, RecordBuilder, Value, fields};
 use crate::kit::cursor::Cursor;
+use crate::kit::parse::float;
 use crate::kit::units;
 
 /// Values of the engine as some OBD plugs number them.
@@ -16,6 +17,7 @@ pub(super) fn engine(number: u8, value: &[u8], message: &mut RecordBuilder<'_>) 
             let degrees = i16::from(body.u8()?) - 40;
             message.push(fields::CAN_ENGINE_COOLANT_TEMPERATURE, degrees);
         }
+        (0x85, 2) => message.name("fuel.consumption", body.u16()?),
         (0x86, 1) => {
             let degrees = i16::from(body.u8()?) - 40;
             message.push(fields::CAN_INTAKE_AIR_TEMPERATURE, degrees);
@@ -54,9 +56,18 @@ pub(super) fn vehicle(value: &[u8], message: &mut RecordBuilder<'_>) -> Option<(
                 let volts = units::scaled(millivolts, 3);
                 message.push(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts);
             }
-            (0x06, Some(tenths)) => {
+            (0x06 | 0x07, Some(tenths)) => {
                 message.push(fields::CAN_FUEL_CONSUMPTION, units::scaled(tenths, 1));
             }
+            (0x09, Some(degrees)) => {
+                message.push(fields::CAN_ENGINE_COOLANT_TEMPERATURE, degrees - 40);
+            }
+            (0x0b, Some(kpa)) => message.push(fields::CAN_INTAKE_MAP_PRESSURE, kpa),
+            (0x0c, Some(degrees)) => {
+                message.push(fields::CAN_INTAKE_AIR_TEMPERATURE, degrees - 40);
+            }
+            (0x0d, Some(flow)) => message.push(fields::CAN_MAF, flow),
+            (0x0e, Some(steps)) => message.push(fields::CAN_THROTTLE_LEVEL, steps * 100 / 255),
             (0x05, None) if length == 4 => {
                 let tenths = i64::from(Cursor::new(value).u32()?);
                 message.push(fields::CAN_VEHICLE_MILEAGE, units::scaled(tenths, 1));
@@ -79,6 +90,63 @@ pub(super) fn vehicle(value: &[u8], message: &mut RecordBuilder<'_>) -> Option<(
                 }
             }
         }
+    }
+    Some(())
+}
+
+/// Item 91: supply, rpm, speed, throttle and load in 255ths, coolant, a word, consumption, a word, four
+/// bytes, a word, fuel used.
+pub(super) fn engine_in_one(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+    let volts = units::scaled(i64::from(body.u16()?), 1);
+    message.push(fields::CAN_BATTERY_VOLTAGE, volts);
+    message.push(fields::CAN_ENGINE_RPM, body.u16()?);
+    message.push(fields::CAN_VEHICLE_SPEED, body.u8()?);
+    message.push(
+        fields::CAN_THROTTLE_LEVEL,
+        u16::from(body.u8()?) * 100 / 255,
+    );
+    message.push(
+        fields::CAN_ENGINE_LOAD_LEVEL,
+        u16::from(body.u8()?) * 100 / 255,
+    );
+    let degrees = i16::from(body.u8()?) - 40;
+    message.push(fields::CAN_ENGINE_COOLANT_TEMPERATURE, degrees);
+    let _unknown = body.u16()?;
+    let consumption = units::scaled(i64::from(body.u16()?), 2);
+    message.push(fields::CAN_FUEL_CONSUMPTION, consumption);
+    let _unknown = body.take(8)?;
+    let liters = units::scaled(i64::from(body.u16()?), 2);
+    message.push(fields::CAN_FUEL_CONSUMED, liters);
+    if body.left() > 0 {
+        message.push(Key::Wire { space: 0x91, id: 0 }, body.rest());
+    }
+    Some(())
+}
+
+/// `$OBD-RT,`: supply, rpm, speed, throttle, load, coolant, consumption now and on average, trip, odometer,
+/// fuel of the trip and in all.
+pub(super) fn obd_text(text: &[u8], message: &mut RecordBuilder<'_>) -> Option<()> {
+    let text = std::str::from_utf8(text).ok()?;
+    let params = [
+        fields::EXTERNAL_POWERSOURCE_VOLTAGE,
+        fields::CAN_ENGINE_RPM,
+        fields::CAN_VEHICLE_SPEED,
+        fields::CAN_THROTTLE_LEVEL,
+        fields::CAN_ENGINE_LOAD_LEVEL,
+        fields::CAN_ENGINE_COOLANT_TEMPERATURE,
+        fields::CAN_FUEL_RATE,
+        fields::CAN_FUEL_CONSUMPTION,
+        fields::TRIP_MILEAGE,
+        fields::CAN_VEHICLE_MILEAGE,
+        fields::SEGMENT_CAN_FUEL_CONSUMED,
+        fields::CAN_FUEL_CONSUMED,
+    ];
+    for (param, value) in params.into_iter().zip(text.split(',').skip(1)) {
+        message.push_some(param, float(value));
+    }
+    for (index, value) in text.trim().split(',').enumerate().skip(1 + params.len()) {
+        let id = u32::try_from(index).unwrap_or(u32::MAX);
+        message.push(Key::Wire { space: 0x41, id }, value);
     }
     Some(())
 }
