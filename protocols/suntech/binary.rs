@@ -1,17 +1,12 @@
-//! The binary form of the universal devices.
+//! The binary form of the universal devices: the mask's fields as numbers, big-endian.
 
 use super::report::push_alert;
 use super::universal::push_states;
-use crate::contract::{Context, Login, Reject, fields};
+use crate::contract::{Context, Login, RecordBuilder, Reject, Time, fields};
 use crate::kit::cells::{self, Cell};
+use crate::kit::cursor::Cursor;
 use crate::kit::time::{self, two_digit};
 use crate::kit::{bcd, hex};
-use nom::bytes::complete::take;
-use nom::number::complete::{be_u8, be_u16, be_u24, be_u32};
-use nom::{IResult, Parser};
-
-/// Bits 0 to 21 of the mask: every field up to the number of the message.
-const ALL_FIELDS: u32 = 0x003f_ffff;
 
 /// Degrees in millionths, the highest bit is the sign.
 fn degrees(raw: u32) -> f64 {
@@ -19,106 +14,156 @@ fn degrees(raw: u32) -> f64 {
     if raw >> 31 == 1 { -value } else { value }
 }
 
-struct Head<'a> {
-    ident: &'a [u8],
-    mask: u32,
-    version: &'a [u8],
-    live: u8,
-    clock: [u8; 6],
+/// What the mask's bits 1 to 18 announce.
+#[derive(Default)]
+struct Fields<'f> {
+    version: Option<&'f [u8]>,
+    live: Option<u8>,
+    date: Option<[u8; 3]>,
+    clock: Option<[u8; 3]>,
+    cell: Cell,
+    level: Option<u8>,
+    latitude: Option<u32>,
+    longitude: Option<u32>,
+    speed: Option<u16>,
+    course: Option<u16>,
+    satellites: Option<u8>,
+    fix: Option<u8>,
+    inputs: Option<u8>,
+    outputs: Option<u8>,
 }
 
-fn head(input: &[u8]) -> IResult<&[u8], Head<'_>> {
-    let (rest, (_, _, ident, mask)) = (be_u8, be_u16, take(5usize), be_u24).parse(input)?;
-    let (rest, (_, version, live)) = (be_u8, take(3usize), be_u8).parse(rest)?;
-    let (rest, clock) = take(6usize)(rest)?;
-    let clock = clock.first_chunk().copied().unwrap_or_default();
-    let head = Head {
-        ident,
-        mask,
-        version,
-        live,
-        clock,
-    };
-    Ok((rest, head))
+impl<'f> Fields<'f> {
+    fn read(body: &mut Cursor<'f>, mask: u32) -> Option<Self> {
+        let mut fields = Self::default();
+        for bit in (1..=18u32).filter(|bit| mask >> bit & 1 != 0) {
+            match bit {
+                1 => {
+                    let _model = body.u8()?;
+                }
+                2 => fields.version = Some(body.take(3)?),
+                3 => fields.live = Some(body.u8()?),
+                4 => fields.date = Some(body.array()?),
+                5 => fields.clock = Some(body.array()?),
+                6 => fields.cell.id = Some(body.u32()?.into()),
+                7 => fields.cell.mcc = Some(body.u16()?.into()),
+                8 => fields.cell.mnc = Some(body.u16()?.into()),
+                9 => fields.cell.lac = Some(body.u16()?.into()),
+                10 => fields.level = Some(body.u8()?),
+                11 => fields.latitude = Some(body.u32()?),
+                12 => fields.longitude = Some(body.u32()?),
+                13 => fields.speed = Some(body.u16()?),
+                14 => fields.course = Some(body.u16()?),
+                15 => fields.satellites = Some(body.u8()?),
+                16 => fields.fix = Some(body.u8()?),
+                17 => fields.inputs = Some(body.u8()?),
+                _ => fields.outputs = Some(body.u8()?),
+            }
+        }
+        Some(fields)
+    }
+
+    fn time(&self, now_ms: i64) -> Time {
+        let (Some(date), Some(clock)) = (self.date, self.clock) else {
+            return Time::Received(now_ms);
+        };
+        let [year, month, day] = date.map(i64::from);
+        let [hour, minute, second] = clock.map(i64::from);
+        let civil = two_digit(year, month, day, hour, minute, second);
+        time::or_impossible(civil.utc_ms(), now_ms)
+    }
+
+    fn push(&self, message: &mut RecordBuilder<'_>) {
+        if let Some([major, minor, patch]) = self.version {
+            message.push(
+                fields::DEVICE_FIRMWARE_VERSION,
+                &*format!("{major}.{minor}.{patch}"),
+            );
+        }
+        if self.live == Some(0) {
+            message.push(fields::MESSAGE_BUFFERED_STATUS, true);
+        }
+        if self.cell.mcc.is_some_and(cells::is_mcc) {
+            cells::push(message, 0, self.cell);
+        }
+        message.push_some(fields::GSM_SIGNAL_ENUM, self.level);
+        let fixed = self.fix.is_some_and(|fix| fix > 0);
+        if let (Some(latitude), Some(longitude)) = (self.latitude, self.longitude) {
+            message.push(fields::POSITION_VALID, fixed);
+            if fixed || latitude | longitude != 0 {
+                message.push(fields::POSITION_LATITUDE, degrees(latitude));
+                message.push(fields::POSITION_LONGITUDE, degrees(longitude));
+                let hundredths = |word: u16| f64::from(word) / 100.0;
+                message.push_some(fields::POSITION_SPEED, self.speed.map(hundredths));
+                message.push_some(fields::POSITION_DIRECTION, self.course.map(hundredths));
+            }
+        }
+        message.push_some(fields::POSITION_SATELLITES, self.satellites);
+        push_states(message, self.inputs, self.outputs);
+    }
 }
 
 /// Reads a frame.
 pub(super) fn read(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     let short = Reject::new("binary", "cut short", frame.len());
-    let kind = match frame.first() {
+    let mut body = Cursor::new(frame);
+    let kind = match body.u8() {
         Some(0x81) => "STT",
         Some(0x82) => "ALT",
         Some(0x83) => "EMG",
         _ => return Err(Reject::new("binary", "a kind that is not known", 0)),
     };
-    let (rest, head) = head(frame).map_err(|_| short)?;
-    if head.mask & ALL_FIELDS != ALL_FIELDS {
-        return Err(Reject::new("mask", "a part of the fields only", 8));
-    }
-    let ident = bcd::text(head.ident).ok_or(Reject::new("ident", "digits that are none", 3))?;
-    let network: IResult<_, _> = (be_u32, be_u16, be_u16, be_u16, be_u8).parse(rest);
-    let (rest, (id, mcc, mnc, lac, level)) = network.map_err(|_| short)?;
-    let place: IResult<_, _> = (be_u32, be_u32, be_u16, be_u16, be_u8, be_u8).parse(rest);
-    let (rest, (latitude, longitude, speed, course, satellites, fix)) = place.map_err(|_| short)?;
-    let states: IResult<_, _> = (be_u8, be_u8, be_u8, be_u8).parse(rest);
-    let (rest, (inputs, outputs, first, second)) = states.map_err(|_| short)?;
-
+    let _length = body.u16();
+    let ident = body.take(5).ok_or(short)?;
+    let ident = bcd::text(ident).ok_or(Reject::new("ident", "digits that are none", 3))?;
+    let mask = body.u24().ok_or(short)?;
+    let read = Fields::read(&mut body, mask).ok_or(short)?;
     cx.identify(Login::of(&ident))?;
-    let [year, month, day, hour, minute, second_of] = head.clock.map(i64::from);
-    let civil = two_digit(year, month, day, hour, minute, second_of);
-    let time = time::or_impossible(civil.utc_ms(), cx.now_ms);
-    let mut message = cx.message(time)?;
+    let mut message = cx.message(read.time(cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, kind);
-    if let [major, minor, patch] = head.version {
-        message.push(
-            fields::DEVICE_FIRMWARE_VERSION,
-            &*format!("{major}.{minor}.{patch}"),
-        );
-    }
-    if head.live == 0 {
-        message.push(fields::MESSAGE_BUFFERED_STATUS, true);
-    }
-    if cells::is_mcc(mcc.into()) {
-        let cell = Cell {
-            mcc: Some(mcc.into()),
-            mnc: Some(mnc.into()),
-            lac: Some(lac.into()),
-            id: Some(id.into()),
-            dbm: None,
-        };
-        cells::push(&mut message, 0, cell);
-    }
-    message.push(fields::GSM_SIGNAL_ENUM, level);
-    message.push(fields::POSITION_VALID, fix == 1);
-    if fix == 1 || latitude | longitude != 0 {
-        message.push(fields::POSITION_LATITUDE, degrees(latitude));
-        message.push(fields::POSITION_LONGITUDE, degrees(longitude));
-        message.push(fields::POSITION_SPEED, f64::from(speed) / 100.0);
-        message.push(fields::POSITION_DIRECTION, f64::from(course) / 100.0);
-    }
-    message.push(fields::POSITION_SATELLITES, satellites);
-    push_states(&mut message, Some(inputs), Some(outputs));
-    let rest = if kind == "STT" {
-        message.push(fields::VEHICLE_STATE_ENUM, first);
-        message.push(fields::REPORT_REASON, second);
-        let number: IResult<_, _> = be_u16(rest);
-        let (rest, number) = number.map_err(|_| short)?;
-        message.push(fields::RECORD_SEQNUM, number);
-        rest
+    read.push(&mut message);
+    if kind == "STT" {
+        state(&mut message, &mut body, mask);
     } else {
-        push_alert(&mut message, kind, &first.to_string());
-        // the alert's data stand behind their length; of a driver they are the key
-        let data: IResult<_, _> = nom::multi::length_data(be_u8).parse(rest);
-        match data {
-            Ok((rest, data)) if data.len() == 8 => {
-                message.push(fields::DRIVER_ID, &*hex::encode(data));
-                rest
-            }
-            _ => rest,
-        }
-    };
-    if !rest.is_empty() {
-        message.push(fields::PAYLOAD_HEX, &*hex::encode(rest));
+        alert(&mut message, &mut body, mask, kind);
+    }
+    if body.left() > 0 {
+        message.push(fields::PAYLOAD_HEX, &*hex::encode(body.rest()));
     }
     Ok(())
+}
+
+/// Mode, reason and number.
+fn state(message: &mut RecordBuilder<'_>, body: &mut Cursor<'_>, mask: u32) {
+    let has = |bit: u32| mask >> bit & 1 != 0;
+    if has(19) {
+        message.push_some(fields::VEHICLE_STATE_ENUM, body.u8());
+    }
+    if has(20) {
+        message.push_some(fields::REPORT_REASON, body.u8());
+    }
+    if has(21) {
+        message.push_some(fields::RECORD_SEQNUM, body.u16());
+    }
+}
+
+/// What happened, a modifier, and data behind their length; of a driver they are the key.
+fn alert(message: &mut RecordBuilder<'_>, body: &mut Cursor<'_>, mask: u32, kind: &str) {
+    let has = |bit: u32| mask >> bit & 1 != 0;
+    if let Some(id) = has(19).then(|| body.u8()).flatten() {
+        push_alert(message, kind, &id.to_string());
+    }
+    if has(20) {
+        let _modifier = body.u8();
+    }
+    let mut ahead = *body;
+    if has(21)
+        && let Some(length) = ahead.u8()
+        && let Some(data) = ahead
+            .take(usize::from(length))
+            .filter(|data| data.len() == 8)
+    {
+        message.push(fields::DRIVER_ID, &*hex::encode(data));
+        *body = ahead;
+    }
 }

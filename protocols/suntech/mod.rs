@@ -21,7 +21,8 @@
 //! | ADC, driver, sensors `id:celsius`, cell | only where configured |
 //!
 //! Universal: `KIND;DEV_ID;MASK;MODEL;SW_VER;MSG_TYPE;DATE;TIME;CELL;MCC;MNC;LAC;level;LAT;LON;SPD;CRS;`
-//! `SATT;FIX;IN;OUT;...`, inputs and outputs as binary digits with the ignition last.
+//! `SATT;FIX;IN;OUT;...`, inputs and outputs as binary digits with the ignition last; a bit of the mask
+//! for each field says whether it is there.
 //!
 //! Data of the serial port stand behind their length and before the low byte of their sum, and may
 //! hold anything, a line's end too.
@@ -72,6 +73,7 @@ impl Decode for Decoder {
         title: "Suntech",
         source: "Suntech: Operation Manuals, Universal Reporting Guide 1.62",
         port: 5011,
+        version: 2,
         frame_bytes_max: 4096,
         acks: Acks::None,
         models: &[

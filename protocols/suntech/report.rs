@@ -5,6 +5,9 @@ use crate::kit::parse::{float, number};
 use crate::kit::time::{self, Civil, digits};
 use smallvec::SmallVec;
 
+/// The most pairs of a serial port's line.
+const PAIRS_MAX: usize = 32;
+
 pub(super) type Fields<'f> = SmallVec<[&'f str; 48]>;
 
 /// A report cut into its fields; those of a serial port are one field.
@@ -121,6 +124,10 @@ pub(super) fn push_alert(message: &mut RecordBuilder<'_>, kind: &str, text: &str
     if let Some(event) = event {
         message.push(event, true);
     }
+    // the theft alarm's own input is a door
+    if (kind, id) == ("EMG", 5) {
+        message.push(fields::DOOR_EVENT_TRIGGER, true);
+    }
 }
 
 /// What a serial port gave; of a card reader the card's number.
@@ -130,5 +137,35 @@ pub(super) fn push_serial(message: &mut RecordBuilder<'_>, data: &str) {
     if let Some(rest) = data.strip_prefix("GTSL|") {
         let card = rest.split('|').nth(3).filter(|card| !card.is_empty());
         message.push_some(fields::RFID_CODE, card);
+    } else if let Some((_, rest)) = data.split_once("CabMensaje,") {
+        for (value, number) in rest.split(',').skip(1).take(2).zip(1u16..) {
+            let fuel = float(value).filter(|fuel| *fuel > 0.0);
+            message.push_some((fields::FUEL_LEVEL_N, number), fuel);
+        }
+    } else {
+        pairs(message, data);
+    }
+}
+
+/// `t_0=13;N_0=089D.0;Q_D=0B`: temperatures, fuel and quality of driving as hexadecimal numbers.
+fn pairs(message: &mut RecordBuilder<'_>, data: &str) {
+    for pair in data.split(';').take(PAIRS_MAX) {
+        let Some((name, value)) = pair.split_once('=') else {
+            continue;
+        };
+        let whole = value.trim().split('.').next().unwrap_or_default();
+        let (Ok(value), Some((kind, index))) =
+            (i64::from_str_radix(whole, 16), name.trim().split_once('_'))
+        else {
+            continue;
+        };
+        let index = number::<u16>(index).filter(|index| *index < 16);
+        match (kind, index) {
+            // sensors from 0 there
+            ("t", Some(index)) => message.push((fields::SENSOR_TEMPERATURE_N, index + 1), value),
+            ("N", Some(index)) => message.name(&format!("fuel.{index}"), value),
+            ("Q", _) => message.name("driving.quality", value),
+            _ => {}
+        }
     }
 }
