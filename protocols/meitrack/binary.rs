@@ -135,7 +135,9 @@ static ROWS: &[Row] = &[
     row(0x29, fields::FUEL_LEVEL, 0, HUNDREDTH),
     row(0x47, fields::LOCK_STATUS, 0, Form::Flag),
     row(0x91, fields::CAN_VEHICLE_SPEED, 0, Form::Plain),
+    row(0x92, fields::CAN_VEHICLE_SPEED, 0, Form::Plain),
     row(0x97, fields::CAN_THROTTLE_LEVEL, 0, Form::Plain),
+    row(0x98, fields::CAN_FUEL_CONSUMED, 0, Form::Plain),
     row(0x99, fields::CAN_ENGINE_RPM, 0, Form::Plain),
     row(0x9b, fields::CAN_VEHICLE_MILEAGE, 0, MILLI),
     row(
@@ -147,6 +149,7 @@ static ROWS: &[Row] = &[
     row(0x9d, fields::CAN_FUEL_LEVEL, 0, Form::Plain),
     row(0xa0, fields::CAN_FUEL_CONSUMED, 0, MILLI),
     row(0xa2, fields::CAN_FUEL_CONSUMPTION, 0, HUNDREDTH),
+    row(0xc9, fields::CAN_FUEL_CONSUMPTION, 0, Form::Plain),
     row(0xfe69, fields::BATTERY_LEVEL, 0, Form::Plain),
     row(
         0xfef4,
@@ -234,9 +237,6 @@ pub(super) fn numbered(rest: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> 
                 one(id, bytes, &mut message);
             }
         });
-    }
-    if cursor.left() > 0 {
-        return Err(Reject::new("records", "more bytes than its records", 0));
     }
     Ok(())
 }

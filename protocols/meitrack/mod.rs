@@ -77,6 +77,7 @@ impl Decode for Decoder {
         title: "Meitrack",
         source: "MEITRACK GPRS Protocol 2.x",
         port: 5020,
+        version: 2,
         frame_bytes_max: 4096,
         acks: Acks::None,
         shared: true,

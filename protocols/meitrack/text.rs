@@ -15,8 +15,8 @@
 //! | event's data | the tag if the event is 37 |
 //! | - | |
 //! | version | |
-//! | fuel | hexadecimal, 0.01 % |
-//! | temperatures | joined by bars, hexadecimal: number (2 digits), 0.01 degrees (4) |
+//! | fuel | hexadecimal: percent (2 digits), 0.01 % (2) |
+//! | temperatures | joined by bars, hexadecimal: number (2 digits), 0.01 degrees (4), before version 3 degrees (2) and hundredths (2) |
 //! | ... | not told: kept under the number of the field |
 
 use super::events;
@@ -27,8 +27,13 @@ use crate::kit::time::{digits, or_impossible};
 use crate::kit::units::{round, scaled};
 use smallvec::SmallVec;
 
+/// Up to whether it is fixed.
+const FIELDS_MIN: usize = 5;
 /// The most fields of a frame.
 const FIELDS_MAX: usize = 96;
+/// From this version on a temperature counts hundredths; before it a byte of degrees has one of hundredths
+/// behind it.
+const VERSION_OF_HUNDREDTHS: u16 = 3;
 /// Which field the analog inputs are.
 const ANALOG: usize = 15;
 const BATTERY: usize = 3;
@@ -40,7 +45,7 @@ pub(super) fn position(
     cx: &mut Context<'_>,
 ) -> Result<(), Reject> {
     let parts: SmallVec<[&str; 40]> = rest.split(',').take(FIELDS_MAX + 1).collect();
-    if !(ANALOG - 1..=FIELDS_MAX).contains(&parts.len()) {
+    if !(FIELDS_MIN..=FIELDS_MAX).contains(&parts.len()) {
         return Err(Reject::new(
             "text",
             "not so many fields as a position has",
@@ -164,6 +169,21 @@ impl Scale {
 fn analog(text: &str, scale: Option<Scale>, message: &mut RecordBuilder<'_>) {
     const BATTERY_DIVIDER: f64 = 2.0;
     const SUPPLY_DIVIDER: f64 = 16.0;
+    // some write volts: battery and supply first
+    if text.contains('.') {
+        let mut volts = text.split('|').map(float);
+        message.push_some(fields::BATTERY_VOLTAGE, volts.next().flatten());
+        message.push_some(fields::EXTERNAL_POWERSOURCE_VOLTAGE, volts.next().flatten());
+        for (name, value) in ["rtc.voltage", "mcu.voltage", "gnss.voltage"]
+            .into_iter()
+            .zip(volts)
+        {
+            if let Some(value) = value {
+                message.name(name, value);
+            }
+        }
+        return;
+    }
     let values = text.split('|').take(8);
     let values: SmallVec<[Option<u16>; 8]> = values
         .map(|text| u16::from_str_radix(text.trim(), 16).ok())
@@ -190,6 +210,10 @@ fn analog(text: &str, scale: Option<Scale>, message: &mut RecordBuilder<'_>) {
 }
 
 fn tail(event: Option<i64>, parts: &[&str], message: &mut RecordBuilder<'_>) {
+    let version = parts
+        .get(2)
+        .and_then(|part| number::<u16>(part))
+        .unwrap_or(0);
     for (index, part) in parts.iter().enumerate() {
         let part = part.trim();
         if part.is_empty() {
@@ -200,8 +224,14 @@ fn tail(event: Option<i64>, parts: &[&str], message: &mut RecordBuilder<'_>) {
             0 => message.name("event.data", part),
             2 => message.push(fields::PROTOCOL_VERSION, part),
             3 => {
-                let level = i64::from_str_radix(part, 16).ok();
-                message.push_some(fields::FUEL_LEVEL, level.map(|level| scaled(level, 2)));
+                let level = u16::from_str_radix(part, 16)
+                    .ok()
+                    .filter(|_| part.len() == 4);
+                let percent = level.map(|level| {
+                    let [whole, hundredths] = level.to_be_bytes();
+                    round(f64::from(whole) + f64::from(hundredths) / 100.0, 2)
+                });
+                message.push_some(fields::FUEL_LEVEL, percent);
             }
             4 => {
                 for sensor in part.split('|') {
@@ -211,7 +241,13 @@ fn tail(event: Option<i64>, parts: &[&str], message: &mut RecordBuilder<'_>) {
                     let number = Instance::from_str_radix(number, 16).ok();
                     let value = u16::from_str_radix(value, 16).ok();
                     if let Some((number, value)) = number.zip(value) {
-                        let celsius = scaled(value.cast_signed().into(), 2);
+                        let celsius = if version >= VERSION_OF_HUNDREDTHS {
+                            scaled(value.cast_signed().into(), 2)
+                        } else {
+                            let [whole, hundredths] = value.to_be_bytes();
+                            let whole = f64::from(i8::from_be_bytes([whole]));
+                            round(whole + f64::from(hundredths).copysign(whole) / 100.0, 2)
+                        };
                         message.push((fields::SENSOR_TEMPERATURE_N, number), celsius);
                     }
                 }

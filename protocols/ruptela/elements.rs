@@ -14,6 +14,9 @@ static ROWS: &[Row] = &[
     row(3, fields::DIN_N, 2, Form::Flag),
     row(4, fields::DIN_N, 3, Form::Flag),
     row(5, fields::DIN_N, 4, Form::Flag),
+    row(13, fields::MOVEMENT_STATUS, 0, Form::Flag),
+    row(20, fields::AIN_N, 3, MILLI),
+    row(21, fields::AIN_N, 4, MILLI),
     row(22, fields::AIN_N, 1, MILLI),
     row(23, fields::AIN_N, 2, MILLI),
     row(27, fields::GSM_SIGNAL_ENUM, 0, Form::Plain),
@@ -21,6 +24,7 @@ static ROWS: &[Row] = &[
     row(30, fields::BATTERY_VOLTAGE, 0, MILLI),
     row(32, fields::DEVICE_TEMPERATURE, 0, Form::Signed),
     row(34, fields::IBUTTON_CODE, 0, Form::Code),
+    row(39, fields::CAN_ENGINE_LOAD_LEVEL, 0, Form::Plain),
     row(65, fields::VEHICLE_MILEAGE, 0, MILLI),
     row(
         74,
@@ -70,15 +74,30 @@ static ROWS: &[Row] = &[
     row(136, fields::HARSH_ACCELERATION_EVENT_TRIGGER, 0, Form::Flag),
     row(150, fields::GSM_OPERATOR_CODE, 0, Form::Plain),
     row(163, fields::CAN_VEHICLE_MILEAGE, 0, Form::Scaled(0.005, 3)),
+    row(164, fields::TRIP_MILEAGE, 0, Form::Scaled(0.005, 3)),
+    row(
+        165,
+        fields::CAN_VEHICLE_SPEED,
+        0,
+        Form::Scaled(1.0 / 256.0, 1),
+    ),
+    row(166, fields::CAN_ENGINE_RPM, 0, Form::Scaled(0.125, 2)),
     row(170, fields::BATTERY_CHARGING_STATUS, 0, Form::Flag),
     row(173, fields::MOVEMENT_STATUS, 0, Form::Flag),
     row(197, fields::CAN_ENGINE_RPM, 0, Form::Scaled(0.125, 2)),
     row(207, fields::CAN_FUEL_LEVEL, 0, Form::Scaled(0.4, 1)),
     row(208, fields::CAN_FUEL_CONSUMED, 0, Form::Scaled(0.5, 1)),
+    row(251, fields::ENGINE_IGNITION_STATUS, 0, Form::Flag),
     row(409, fields::ENGINE_IGNITION_STATUS, 0, Form::Flag),
+    row(410, fields::TOWING_EVENT_TRIGGER, 0, Form::Flag),
+    row(411, fields::CRASH_EVENT_TRIGGER, 0, Form::Flag),
     row(645, fields::CAN_VEHICLE_MILEAGE, 0, Form::Plain),
 ];
 
+/// Is the antenna of the receiver there?
+const ANTENNA: u16 = 415;
+/// 1: the device was opened.
+const OPENED: u16 = 758;
 /// The operator's MCC and MNC in one number.
 const OPERATOR: u16 = 150;
 /// The three parts of the VIN.
@@ -114,6 +133,13 @@ impl Values {
                     message.push(fields::GSM_OPERATOR_CODE, &*raw.to_string());
                 }
             }
+            None if id == ANTENNA => {
+                message.push(fields::GNSS_ANTENNA_STATUS, raw != 0);
+                if raw == 0 {
+                    message.push(fields::GNSS_ANTENNA_CUT_EVENT_TRIGGER, true);
+                }
+            }
+            None if id == OPENED => message.push(fields::TAMPERING_EVENT_TRIGGER, raw == 1),
             Some(row) if is_bus(id) && is_none(raw, bytes.len()) => {
                 message.wire(row.id.into(), Value::unsigned(raw));
             }
@@ -152,7 +178,7 @@ fn text(bytes: &[u8]) -> Option<&str> {
 
 /// Does the vehicle's bus say this one? There all ones are "not available".
 fn is_bus(id: u16) -> bool {
-    matches!(id, 94..=100 | 114..=116 | 163 | 197 | 207 | 208 | 645)
+    matches!(id, 39 | 94..=100 | 114..=116 | 163..=166 | 197 | 207 | 208 | 645)
 }
 
 fn is_none(raw: u64, bytes: usize) -> bool {

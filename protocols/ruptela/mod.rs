@@ -16,10 +16,12 @@
 //! |---|---|---|
 //! | 01 | records: see `records` | 64 01 |
 //! | 44 | extended records: see `records` | 64 01 |
+//! | 02, 03, 04 | text: the answer to a configuration, to a question for the version, to firmware | none |
 //! | 07 | text: the answer to a command sent as 6C | none |
 //! | 09 | trouble codes | 6D 01 |
 //! | 0F | identification: firmware and IMSI | 73 01 |
 //! | 10 | heartbeat | 74 01 |
+//! | 11 | an output was set: the result in a byte | none |
 //! | 25 | a part of a file | 89: which part is to come next |
 //!
 //! Answers are framed alike, without an IMEI; 00 in the place of 01 refuses, and the tracker
@@ -66,10 +68,14 @@ const COMMAND_BYTES_MAX: usize = 1000;
 const IMEI_END: u64 = 1_000_000_000_000_000;
 
 const RECORDS: u8 = 0x01;
+const CONFIGURATION: u8 = 0x02;
+const VERSION: u8 = 0x03;
+const FIRMWARE: u8 = 0x04;
 const TEXT: u8 = 0x07;
 const TROUBLE_CODES: u8 = 0x09;
 const IDENTIFICATION: u8 = 0x0f;
 const HEARTBEAT: u8 = 0x10;
+const SET_OUTPUT: u8 = 0x11;
 const FILE: u8 = 0x25;
 const EXTENDED: u8 = 0x44;
 const SEND_TEXT: u8 = 0x6c;
@@ -92,6 +98,7 @@ impl Decode for Decoder {
         title: "Ruptela",
         source: "Ruptela: FM communication protocol, FM IO list",
         port: 5046,
+        version: 2,
         frame_bytes_max: 8 * 1024,
         acks: Acks::Frame,
         shared: true,
@@ -150,12 +157,13 @@ impl Decode for Decoder {
             RECORDS => records::read(&mut cursor, records::STANDARD, cx)?,
             EXTENDED => records::read(&mut cursor, records::EXTENDED, cx)?,
             TROUBLE_CODES => records::trouble_codes(&mut cursor, cx)?,
-            TEXT => {
+            CONFIGURATION | VERSION | FIRMWARE | TEXT => {
                 let text = String::from_utf8_lossy(cursor.rest());
-                cx.command_reply(None, &text);
-                let mut message = cx.message(Time::Received(cx.now_ms))?;
-                message.push(fields::MESSAGE_TYPE, "7");
-                message.push(fields::COMMAND_RESULT, &*text);
+                result(command, text.trim(), cx)?;
+            }
+            SET_OUTPUT => {
+                let done = cursor.u8().ok_or(short)?;
+                result(command, &done.to_string(), cx)?;
             }
             IDENTIFICATION => identification(&mut cursor, cx)?,
             HEARTBEAT => cx.reply(Reply::admitted(answer(0x74, &[1]))),
@@ -209,7 +217,17 @@ impl Decode for Decoder {
         let command = cursor.u8().unwrap_or_default();
         let known = matches!(
             command,
-            RECORDS | TEXT | TROUBLE_CODES | IDENTIFICATION | HEARTBEAT | FILE | EXTENDED
+            RECORDS
+                | CONFIGURATION
+                | VERSION
+                | FIRMWARE
+                | SET_OUTPUT
+                | TEXT
+                | TROUBLE_CODES
+                | IDENTIFICATION
+                | HEARTBEAT
+                | FILE
+                | EXTENDED
         );
         let is_imei = (IMEI_END / 1000..IMEI_END).contains(&imei);
         let fits = (HEAD_BYTES..LENGTH_USUAL_MAX).contains(&usize::from(length));
@@ -219,6 +237,15 @@ impl Decode for Decoder {
             Probe::No
         }
     }
+}
+
+/// What came of a command.
+fn result(command: u8, text: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
+    cx.command_reply(None, text);
+    let mut message = cx.message(Time::Received(cx.now_ms))?;
+    message.push(fields::MESSAGE_TYPE, &*command.to_string());
+    message.push(fields::COMMAND_RESULT, text);
+    Ok(())
 }
 
 /// A frame to the tracker.

@@ -99,9 +99,6 @@ pub(super) fn read(
             left -= 1;
         }
     }
-    if cursor.left() > 0 {
-        return Err(Reject::new("records", "more bytes than its records", 0));
-    }
     Ok(())
 }
 
