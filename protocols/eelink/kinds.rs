@@ -12,4 +12,8 @@ pub(super) const WARNING: u8 = 0x14;
 pub(super) const REPORT: u8 = 0x15;
 pub(super) const MESSAGE: u8 = 0x16;
 pub(super) const VEHICLE: u8 = 0x17;
+/// From here on a package begins with a place.
+pub(super) const PLACED: u8 = 0x12;
+/// Up to here it does.
+pub(super) const LAST_PLACED: u8 = 0x19;
 pub(super) const INSTRUCTION: u8 = 0x80;

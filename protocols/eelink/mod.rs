@@ -19,12 +19,13 @@
 //! | 14, 15 | place, kind of warning or report (1), status (2) |
 //! | 16 | place, telephone (21), text |
 //! | 17 | time (4), then PID (1) and value (4) of OBD-II, 89 to 8B of the maker |
-//! | 80, 81 | answer to an instruction: its kind (1), its number (4), text |
+//! | 13, 18, 19 | place, and what is not known |
+//! | 80, 81 | answer to an instruction: its kind (1), its number (4), text; one of `Lat:`, `Lon:`, `Course:`, `Speed:`, `DateTime:` is a place |
 //!
 //! A place is a time (4), a mask, and by its bits: 1 latitude, longitude (4 each, 1/1800000 degrees),
 //! altitude, km/h, course (2 each), satellites; 2 MCC, MNC, LAC (2 each), cell (4), level; 4, 8 LAC, cell, level
-//! of neighbours; 10, 20, 40 Wi-Fi (6) and dBm; 80 the network's technology, a count, and that many LTE
-//! cells.
+//! of neighbours; 10, 20, 40 Wi-Fi (6) and dBm; 80 the network's technology, and a count: bits 0 to 2 LTE
+//! cells, 3 to 6 access points.
 //!
 //! The first edition's place: time (4), latitude, longitude (4 each), km/h (1), course (2), MCC, MNC, LAC
 //! (2 each), cell (3), and 1 when the fix is valid.
@@ -65,7 +66,7 @@ use crate::kit::{bcd, framing, hex};
 use first::first_edition;
 use kinds::{
     EXTENDED_HEARTBEAT, FIRST_ALARM, FIRST_MESSAGE, FIRST_POSITION, FIRST_STATUS, HEARTBEAT,
-    INSTRUCTION, LOGIN, MESSAGE, POSITION, REPORT, VEHICLE, WARNING,
+    INSTRUCTION, LAST_PLACED, LOGIN, MESSAGE, PLACED, POSITION, REPORT, VEHICLE, WARNING,
 };
 use parts::{SHORT, begin};
 use placed::placed;
@@ -95,6 +96,7 @@ impl Decode for Decoder {
         title: "Eelink",
         source: "Eelink: Device Protocol V2.1",
         port: 5064,
+        version: 2,
         frame_bytes_max: 4096,
         acks: Acks::Frame,
         models: &[
@@ -241,6 +243,8 @@ fn package(
             cx.reply(Reply::admitted(reply));
             return Ok(());
         }
+        // the oldest have nothing in it
+        HEARTBEAT if cursor.left() < 2 => {}
         HEARTBEAT => heartbeat(kind, &mut cursor, cx)?,
         EXTENDED_HEARTBEAT if cursor.left() < 9 => heartbeat(kind, &mut cursor, cx)?,
         EXTENDED_HEARTBEAT | VEHICLE => vehicle(kind, number, &mut cursor, cx)?,
@@ -248,14 +252,27 @@ fn package(
             first_edition(kind, number, &mut cursor, cx)?;
         }
         POSITION | WARNING | REPORT | MESSAGE => placed(kind, number, &mut cursor, cx)?,
-        INSTRUCTION.. => instruction(kind, number, &mut cursor, cx)?,
-        _ => {
-            let mut message = begin(kind, number, Time::Received(cx.now_ms), cx)?;
-            message.push(fields::PAYLOAD_HEX, &*hex::encode(cursor.rest()));
+        PLACED.. if kind <= LAST_PLACED => {
+            // kinds of the bus that begin with a place, or have none
+            if cx
+                .attempt(|cx| placed(kind, number, &mut cursor.clone(), cx))
+                .is_err()
+            {
+                unknown(kind, number, &cursor, cx)?;
+            }
         }
+        INSTRUCTION.. => instruction(kind, number, &mut cursor, cx)?,
+        _ => unknown(kind, number, &cursor, cx)?,
     }
-    if kind != FIRST_POSITION && kind < INSTRUCTION {
+    if kind != FIRST_POSITION && kind <= INSTRUCTION {
         cx.reply(Reply::stored(answer(kind, number, &[], imei)));
     }
+    Ok(())
+}
+
+/// A kind that is not understood is kept whole.
+fn unknown(kind: u8, number: u16, cursor: &Cursor<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
+    let mut message = begin(kind, number, Time::Received(cx.now_ms), cx)?;
+    message.push(fields::PAYLOAD_HEX, &*hex::encode(cursor.rest()));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Packages of the second edition that say where the device is.
 
-use super::kinds::{MESSAGE, REPORT, WARNING};
+use super::kinds::{MESSAGE, POSITION, REPORT, WARNING};
 use super::parts::{
     BEACONS_MAX, SHORT, begin, dbm, push_left, push_place, push_status, push_text, push_warning,
     seconds,
@@ -9,6 +9,10 @@ use crate::contract::{Context, RecordBuilder, Reject, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::cursor::Cursor;
 use crate::kit::{hex, units};
+
+/// How many cells of LTE, and how many access points behind them.
+const LTE_CELLS: u8 = 7;
+const LTE_POINTS: u8 = 15;
 
 pub(super) fn placed(
     kind: u8,
@@ -39,9 +43,10 @@ pub(super) fn placed(
             }
         }
         MESSAGE => push_text(&mut message, cursor),
-        _ => {
+        POSITION => {
             push_state(&mut message, cursor);
         }
+        _ => {}
     }
     push_left(&mut message, cursor);
     Ok(())
@@ -98,7 +103,8 @@ pub(super) fn push_parts(message: &mut RecordBuilder<'_>, cursor: &mut Cursor<'_
     }
     if bit(7) {
         message.push(fields::GSM_NETWORK_ENUM, cursor.u8()?);
-        let count = cursor.u8()?;
+        let counts = cursor.u8()?;
+        let count = counts & LTE_CELLS;
         if count > 0 {
             let (mcc, mnc) = (cursor.u16()?, cursor.u16()?);
             let (lac, tac, id, advance) =
@@ -118,6 +124,12 @@ pub(super) fn push_parts(message: &mut RecordBuilder<'_>, cursor: &mut Cursor<'_
                 message.wire(0x0200 | u32::from(number), i64::from(channel));
                 message.wire(0x0300 | u32::from(number), i64::from(level));
             }
+        }
+        for point in 1..=u16::from(counts >> 3 & LTE_POINTS) {
+            let mac = cursor.array()?;
+            message.push((fields::WIFI_MAC_N, point), &*hex::mac(mac));
+            let dbm = -i64::from(cursor.u8()?.cast_signed()).abs();
+            message.push((fields::WIFI_SIGNAL_DBM_N, point), dbm);
         }
     }
     Some(())
