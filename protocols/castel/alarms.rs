@@ -13,6 +13,7 @@ pub(super) fn alarm(kind: u8) -> Option<ParamId> {
         0x06 => fields::IDLE_EVENT_TRIGGER,
         0x07 => fields::TOWING_EVENT_TRIGGER,
         0x09 => fields::POWER_ON_EVENT_TRIGGER,
+        0x0b => fields::LANE_DEPARTURE_EVENT_TRIGGER,
         0x0c => fields::HARSH_CORNERING_EVENT_TRIGGER,
         0x0d => fields::FATIGUE_EVENT_TRIGGER,
         0x0e => fields::POWER_OFF_EVENT_TRIGGER,

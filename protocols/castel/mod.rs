@@ -31,12 +31,15 @@
 //! | 4006, 400B | state, one byte, count and trouble codes | |
 //! | 4007 | number (4), state, count and places, count and alarms: new, kind, value (2), limit (2) | C007: number |
 //! | 4008 | state, LAC, cell | |
+//! | 400E, B001 | state, count and places (B001 behind a number of 2 bytes), fuel (400E) | |
+//! | 5101 | place: asks for the satellites' data | |
 //! | 4009 | UTC time (4), count and places, while asleep | |
 //! | 401F | history (1), number (4), state, count and places, then id (2), length (2), value | |
 //! | A002 | number (2), count, index (2), count, then tag (2), length (2), value | |
 //!
 //! The MPIP family: 4001 place, state (4), battery, meters (4), 3 bytes, LAC, cell, versions, answered 8001; 4206 the
-//! same behind two bytes, answered 8206. Of `$$` 4001 is a place, answered 4001; 2001 a number,
+//! same behind two bytes, history and count, answered 8206. Of `$$` 4201, 4202 and 4206 a place, 4204 eight with
+//! 31 bytes behind each; 4001 is a place, answered 4001; 2001 a number,
 //! UTC time (4), count and place, answered 1001.
 //!
 //! # Session
@@ -87,6 +90,7 @@ impl Decode for Decoder {
         title: "Castel (Sinocastel)",
         source: "Sinocastel: OBD Smart Communication Protocol 4.47",
         port: 5086,
+        version: 2,
         frame_bytes_max: 4096,
         acks: Acks::Frame,
         shared: true,

@@ -2,7 +2,9 @@
 
 use super::alarms::alarms;
 use super::parameters::{parameters, tagged};
-use super::parts::{Head, SHORT, Stat, places, push_cell, push_left, push_versions, records};
+use super::parts::{
+    Head, Place, SHORT, Stat, places, push_cell, push_left, push_versions, records,
+};
 use super::vehicle::{pids, trouble_codes};
 use crate::contract::{Context, Reject, Reply, fields};
 use crate::kit::cursor::Cursor;
@@ -46,7 +48,28 @@ pub(super) fn plug(
                 push_left(message, cursor)
             })?;
         }
-        0x4002..=0x4006 | 0x4008 | 0x400b | 0x400e => {
+        0x400e | 0xb001 => {
+            if head.kind == 0xb001 {
+                let _number = cursor.u16_le().ok_or(SHORT)?;
+            }
+            let stat = Stat::read(cursor).ok_or(SHORT)?;
+            let places = places(cursor).ok_or(SHORT)?;
+            records(head, Some(&stat), &places, cx, |message| {
+                if head.kind == 0x400e
+                    && let Some(fuel) = cursor.u16_le()
+                {
+                    message.name("adc1", fuel);
+                }
+                push_left(message, cursor)
+            })?;
+        }
+        0x5101 => {
+            let place = Place::read(cursor).ok_or(SHORT)?;
+            records(head, None, &[place], cx, |message| {
+                push_left(message, cursor)
+            })?;
+        }
+        0x4002..=0x4006 | 0x4008 | 0x400b => {
             let stat = Stat::read(cursor).ok_or(SHORT)?;
             records(head, Some(&stat), &[], cx, |message| {
                 match head.kind {

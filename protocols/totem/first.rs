@@ -20,7 +20,9 @@ pub(super) fn with_crc(text: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
         .ok_or(SHORT)?;
     cx.identify(Login::of(imei))?;
     let (alarm, body) = body.split_at_checked(2).ok_or(SHORT)?;
-    if body.contains('|') {
+    if is_barred(body) {
+        barred(alarm, body, cx)?;
+    } else if body.contains('|') {
         sentence(alarm, body, cx)?;
     } else {
         short(alarm, body, cx)?;
@@ -115,6 +117,61 @@ pub(super) fn sentence(alarm: &str, body: &str, cx: &mut Context<'_>) -> Result<
     }
     message.push_some(fields::FRAME_SEQNUM, number::<u32>(of(kilometers + 1)));
     push_rest(&mut message, &rest, kilometers + 2);
+    Ok(())
+}
+
+/// Does a date and a time of twelve digits stand alone before the first bar, and the fix behind it?
+fn is_barred(body: &str) -> bool {
+    const CLOCK: usize = 12;
+    let mut parts = body.split('|');
+    let clock = parts.next().unwrap_or_default();
+    let is_clock = clock.len() == CLOCK && clock.bytes().all(|byte| byte.is_ascii_digit());
+    is_clock && matches!(parts.next(), Some("A" | "V"))
+}
+
+/// The barred form: each field between bars of its own.
+fn barred(alarm: &str, body: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
+    let parts: Vec<&str> = body.split('|').collect();
+    let at = |index: usize| parts.get(index).copied().unwrap_or_default();
+    let ms = digits(at(0), "dmyHMS").and_then(Civil::utc_ms);
+    let mut message = begin(alarm, or_impossible(ms, cx.now_ms), cx)?;
+    if let Some(alarm) = first_alarm(alarm) {
+        message.push(alarm, true);
+    }
+    let latitude = nmea_degrees(at(2), at(3)).filter(|degrees| degrees.abs() <= 90.0);
+    let place = latitude.zip(nmea_degrees(at(4), at(5)));
+    if push_place(&mut message, place, at(1) == "A") {
+        message.push_some(fields::POSITION_SPEED, float(at(6)).map(units::knots));
+        message.push_some(fields::POSITION_DIRECTION, float(at(7)));
+    }
+    message.push_some(fields::POSITION_HDOP, float(at(8)));
+    if let Ok(bits) = u16::from_str_radix(at(9), 2) {
+        message.push(fields::STATUS_BITMASK, bits);
+        message.push(fields::GNSS_ANTENNA_STATUS, bits & 1 == 1);
+        message.push(fields::BATTERY_CHARGING_STATUS, bits >> 1 & 1 == 1);
+        for input in 1..=6u16 {
+            message.push((fields::DIN_N, input), bits >> (1 + input) & 1 == 1);
+        }
+        for output in 1..=4u16 {
+            message.push((fields::DOUT_N, output), bits >> (7 + output) & 1 == 1);
+        }
+    }
+    if let (5, Some(battery), Some(supply)) = (at(10).len(), at(10).get(1..3), at(10).get(3..)) {
+        let volts = float(battery).map(|tenths| tenths / 10.0);
+        message.push_some(fields::BATTERY_VOLTAGE, volts);
+        message.push_some(fields::EXTERNAL_POWERSOURCE_VOLTAGE, float(supply));
+    }
+    if let Some(value) = number::<i64>(at(11)) {
+        message.name("adc1", value);
+    }
+    if let (Some(lac), Some(id)) = (at(12).get(..4), at(12).get(4..8)) {
+        push_cell(&mut message, lac, id);
+    }
+    let celsius = float(at(13)).map(|tenths| tenths / 10.0);
+    message.push_some((fields::SENSOR_TEMPERATURE_N, 1), celsius);
+    message.push_some(fields::VEHICLE_MILEAGE, float(at(14)));
+    message.push_some(fields::FRAME_SEQNUM, number::<u32>(at(15)));
+    push_rest(&mut message, &parts, 16);
     Ok(())
 }
 

@@ -69,6 +69,11 @@ pub(super) fn compact(
         .position(|byte| matches!(byte, b'N' | b'S'))
         .and_then(|north| north.checked_sub(LAC_TO_NORTH))
         .ok_or(SHORT)?;
+    // MNC and MCC in five digits behind the cell move what stands before it
+    const BEFORE_INPUTS: usize = 8 + 12;
+    const NETWORK: usize = 2 + 3;
+    let has_network = lac >= BEFORE_INPUTS + NETWORK && (lac - BEFORE_INPUTS) % 4 == 1;
+    let lac = if has_network { lac - NETWORK } else { lac };
     let (front, back) = body.split_at_checked(lac).ok_or(SHORT)?;
     let mut widths = Widths(front);
     let status = u32::from_str_radix(widths.take(8)?, 16)
@@ -109,6 +114,11 @@ pub(super) fn compact(
     let mut widths = Widths(back);
     let (lac, id) = (widths.take(4)?, widths.take(4)?);
     push_cell(&mut message, lac, id);
+    if has_network {
+        let (mnc, mcc) = (widths.take(2)?, widths.take(3)?);
+        message.push_some(fields::GSM_MNC, number::<u16>(mnc));
+        message.push_some(fields::GSM_MCC, number::<u16>(mcc));
+    }
     let satellites = number::<u8>(widths.take(2)?);
     message.push_some(fields::POSITION_SATELLITES, satellites);
     let signal = number::<u8>(widths.take(2)?);

@@ -2,17 +2,19 @@
 //!
 //! # Wire format
 //!
-//! `$$`, the length of it all, and then one of four forms.
+//! `$$`, the length of it all, and then one of five forms.
 //!
 //! | form | length | then |
 //! |---|---|---|
 //! | sentence | two hex digits | IMEI, bar, alarm (2), `$GPRMC,...`, PDOP, HDOP, VDOP, 12 bits of inputs, YYYYMMDDHHMMSS, charging (1) and battery (3) and supply (4) in 0.01 V, inputs, LAC and cell, temperature, km, number; bars between; CRC |
+//! | barred | two hex digits | IMEI, bar, alarm (2), DDMMYYHHMMSS, A or V, latitude, N, longitude, E, knots, course, HDOP, 12 bits of inputs, charging (1) and battery in 0.1 V and supply (2 each), input, LAC and cell, temperature, km, number; bars between; CRC |
 //! | short | two hex digits | IMEI, bar, alarm (2), DDMMYYHHMMSS, inputs (4), battery (3), supply (2), two inputs (4), two temperatures (3), LAC, cell (4), A or V, satellites (2), course (3), speed (3), PDOP (4), km (7), latitude, N, longitude, E, number (4), CRC |
 //! | compact | four digits | alarm (2), IMEI, bar, status (8), YYMMDDHHMMSS, battery and supply (2 each; or battery alone: 3), inputs and temperatures (4 each), LAC, cell (4), satellites, signal (2), course, km/h (3), HDOP (4), km (7), latitude, N, longitude, E, number (4), sum |
 //! | listed | four digits | E2 to E6, IMEI, bar, YYMMDDHHMMSS, longitude, latitude, others, bar, sum |
 //!
 //! The CRC is CRC-16/MODBUS of all before it in four hex digits, the sum an exclusive or in two. The compact form
-//! has between supply and LAC one input; or it and two temperatures; or four inputs and two temperatures.
+//! has between supply and LAC one input; or it and two temperatures; or four inputs and two temperatures; and
+//! behind the cell, in some devices, MNC (2) and MCC (3).
 //!
 //! Status of the compact form, highest bit first: SOS, ignition, overspeed, charging, left and entered a
 //! fence, antenna cut, one unknown, three outputs; bit 14 is the fix, or bit 12 in devices with temperatures.
@@ -75,6 +77,7 @@ impl Decode for Decoder {
         title: "Totem",
         source: "Totem: AT07 and AT09 communication protocols",
         port: 5007,
+        version: 2,
         frame_bytes_max: 1024,
         acks: Acks::Frame,
         shared: true,
