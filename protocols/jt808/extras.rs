@@ -3,10 +3,9 @@
 
 use super::camera;
 use super::cells::{access_points, cell, cells_of_aovx, cells_of_bsj, cells_of_gt, cells_of_locks};
-use super::lock::opened;
 use super::make::Make;
 use super::nested::nested;
-use super::values::{acceleration, iccid, padded, signed};
+use super::values::{acceleration, iccid, opened, padded, signed};
 use super::vehicle::{engine, engine_in_one, obd_text, vehicle};
 use crate::contract::{Key, ParamId, RecordBuilder, fields};
 use crate::kit::cursor::Cursor;

@@ -7,6 +7,7 @@
 //! and value: 02 altitude, 0A cell, 0B lock command, 0C inclination, 10 what woke it, FC geofence.
 
 use super::terminal::lock_ident;
+use super::values::opened;
 use super::wire::SHORT;
 use crate::contract::{Context, Key, Login, Probe, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::cursor::Cursor;
@@ -177,25 +178,6 @@ fn item(number: u8, value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()>
         }
         (0x10, 1) => message.name("wake.source", body.u8()?),
         _ => return None,
-    }
-    Some(())
-}
-
-/// How it was opened: command, then a card's number or a password, then with an even length the result.
-pub(super) fn opened(value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()> {
-    const PASSWORD_BYTES: usize = 6;
-    let mut body = Cursor::new(value);
-    message.name("lock.command", body.u8()?);
-    match value.len() {
-        5 | 6 => message.push(fields::RFID_CODE, body.u32()?.to_string().as_str()),
-        7.. => {
-            let password = std::str::from_utf8(body.take(PASSWORD_BYTES)?).ok()?;
-            message.name("password", password);
-        }
-        _ => {}
-    }
-    if value.len().is_multiple_of(2) {
-        message.name("unlock.result", body.u8()?);
     }
     Some(())
 }

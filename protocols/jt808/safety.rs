@@ -61,10 +61,10 @@ fn alarm(number: u8, value: &[u8], message: &mut RecordBuilder<'_>) -> Option<()
     {
         message.push(meaning, true);
     }
-    if number != 0x70 {
-        if let Some(level) = body.u8() {
-            message.name("alarm.level", level);
-        }
+    if number != 0x70
+        && let Some(level) = body.u8()
+    {
+        message.name("alarm.level", level);
     }
     if let Some(files) = value.last_chunk::<IDENTIFICATION_BYTES>()
         && value.len() >= WHOLE_BYTES

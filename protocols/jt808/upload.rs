@@ -207,14 +207,13 @@ fn values(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> 
             }
             (0x111, 1) => message.push((fields::FUEL_TEMPERATURE_N, 1), word - 40),
             (0x12e, 2) => message.push(fields::CAN_ENGINE_OIL_LEVEL, units::scaled(word, 1)),
-            (0x105, 4) => message.push(fields::CAN_FUEL_CONSUMED, units::scaled(word, 2)),
             (0x14a | 0x537 | 0x538, 2) => {
                 message.push(fields::CAN_FUEL_CONSUMPTION, units::scaled(word, 2));
             }
             (0x547 | 0x548, 1) => message.push(fields::CAN_THROTTLE_LEVEL, word),
             (0xfeec, 1..) => message.push(fields::CAN_VEHICLE_VIN, padded(value)?),
             (0x52b, 1) => message.push(fields::CAN_FUEL_LEVEL, word),
-            (0x52c, 4) => message.push(fields::CAN_FUEL_CONSUMED, units::scaled(word, 2)),
+            (0x105 | 0x52c, 4) => message.push(fields::CAN_FUEL_CONSUMED, units::scaled(word, 2)),
             (0x52d, 1) => message.push(fields::CAN_ENGINE_COOLANT_TEMPERATURE, word - 40),
             (0x52e, 1) => message.push(fields::CAN_INTAKE_AIR_TEMPERATURE, word - 40),
             (0x530, 2) => {

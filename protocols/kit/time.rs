@@ -81,6 +81,7 @@ impl Civil {
     }
 
     /// This date, at the time of day of `clock`.
+    #[must_use]
     pub fn at_clock(self, clock: Self) -> Self {
         let Self {
             hour,

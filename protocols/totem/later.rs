@@ -55,6 +55,10 @@ pub(super) fn alarm_param(code: &str) -> Option<ParamId> {
     })
 }
 
+/// The status and the time.
+const BEFORE_INPUTS: usize = 8 + 12;
+/// MNC and MCC.
+const NETWORK: usize = 2 + 3;
 /// How many characters stand from the LAC to the end of the latitude.
 pub(super) const LAC_TO_NORTH: usize = 4 + 4 + 2 + 2 + 3 + 3 + 4 + 7 + 9;
 
@@ -69,9 +73,7 @@ pub(super) fn compact(
         .position(|byte| matches!(byte, b'N' | b'S'))
         .and_then(|north| north.checked_sub(LAC_TO_NORTH))
         .ok_or(SHORT)?;
-    // MNC and MCC in five digits behind the cell move what stands before it
-    const BEFORE_INPUTS: usize = 8 + 12;
-    const NETWORK: usize = 2 + 3;
+    // MNC and MCC behind the cell move what stands before it
     let has_network = lac >= BEFORE_INPUTS + NETWORK && (lac - BEFORE_INPUTS) % 4 == 1;
     let lac = if has_network { lac - NETWORK } else { lac };
     let (front, back) = body.split_at_checked(lac).ok_or(SHORT)?;
