@@ -8,6 +8,7 @@ mod fuzz;
 #[expect(dead_code, reason = "the dialogues' half is for the fixtures' test")]
 #[path = "../../protocols/tests/harness/mod.rs"]
 mod harness;
+mod package;
 mod pages;
 mod scaffold;
 #[cfg(test)]
@@ -29,6 +30,7 @@ cargo xtask CHORE
   fields                       the dictionary -> docs/message-fields.md
   fuzz --all|PROTOCOL.. [--minutes N] [--seed N]
                                changed bytes of the fixtures through the decoders, on every core
+  package                      release binary, manual pages, completions, a Debian package -> target/package
   protocols                    what is spoken -> docs/protocols.md
 ";
 
@@ -50,6 +52,7 @@ fn main() -> Result<()> {
                 "docs/message-fields.md",
                 &harness::docs::message_fields(),
             ),
+            "package" => package::make(&root),
             "protocols" => write(&root, "docs/protocols.md", &pages::protocols()?),
             "fuzz" => fuzz::run(rest),
             "scaffold" => {
