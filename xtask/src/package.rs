@@ -45,19 +45,19 @@ pub(crate) fn make(root: &Path) -> Result<()> {
 /// The configuration with the service's data directory in place of the default one.
 fn with_data_dir(config: &str) -> Result<String> {
     let mut set = 0;
-    let mut text = String::new();
-    for line in config.lines() {
+    let of_service = format!("data_dir = \"{DATA_DIR}\"");
+    let lines = config.lines().map(|line| {
         if line
             .trim_start_matches(['#', ' '])
             .starts_with("data_dir = ")
         {
             set += 1;
-            text += &format!("data_dir = \"{DATA_DIR}\"\n");
+            of_service.as_str()
         } else {
-            text += line;
-            text.push('\n');
+            line
         }
-    }
+    });
+    let text = lines.collect::<Vec<_>>().join("\n") + "\n";
     ensure!(
         set == 1,
         "the default configuration has {set} lines of data_dir"
