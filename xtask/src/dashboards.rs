@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// A panel: a graph over time of one or more queries.
-struct Panel {
-    title: &'static str,
+pub(crate) struct Panel {
+    pub(crate) title: &'static str,
     /// What a person is to see in it.
     note: &'static str,
     /// Grafana's name of the unit.
-    unit: &'static str,
+    pub(crate) unit: &'static str,
     /// Query and legend.
-    queries: &'static [(&'static str, &'static str)],
+    pub(crate) queries: &'static [(&'static str, &'static str)],
 }
 
 /// A dashboard: its file's name, its title, the label it chooses by, its panels.
@@ -178,6 +178,14 @@ pub(crate) fn write(root: &Path) -> Result<()> {
         std::fs::write(&path, text(dashboard)).with_context(|| path.display().to_string())?;
     }
     Ok(())
+}
+
+/// The panels of the overview.
+pub(crate) fn overview() -> &'static [Panel] {
+    let overview = DASHBOARDS
+        .iter()
+        .find(|dashboard| dashboard.name == "overview");
+    overview.map_or(&[], |dashboard| dashboard.panels)
 }
 
 /// Every query, with Grafana's own variables filled in: one a line.

@@ -4,6 +4,7 @@ mod captures;
 mod conformance;
 mod corpus;
 mod dashboards;
+mod draw;
 mod fuzz;
 #[expect(dead_code, reason = "the dialogues' half is for the fixtures' test")]
 #[path = "../../protocols/tests/harness/mod.rs"]
@@ -27,6 +28,8 @@ cargo xtask CHORE
   conformance                  the corpus through every decoder -> docs/conformance.md
   scaffold NAME [NUMBER]       a new protocol that compiles, with a dialogue that fails
   dashboards [--queries]       what Grafana shows -> deploy/grafana; or its queries, one a line
+  dashboards --draw URL MINUTES
+                               the overview from a running Prometheus -> docs/overview.svg
   fields                       the dictionary -> docs/message-fields.md
   fuzz --all|PROTOCOL.. [--minutes N] [--seed N]
                                changed bytes of the fixtures through the decoders, on every core
@@ -46,7 +49,14 @@ fn main() -> Result<()> {
                 say(dashboards::queries().trim_end());
                 Ok(())
             }
-            "dashboards" => dashboards::write(&root),
+            "dashboards" => match rest {
+                [] => dashboards::write(&root),
+                [draw, url, minutes] if draw == "--draw" => {
+                    let picture = draw::overview(url, minutes.parse().context("minutes")?)?;
+                    write(&root, "docs/overview.svg", &picture)
+                }
+                _ => bail!("dashboards takes nothing, --queries, or --draw URL MINUTES"),
+            },
             "fields" => write(
                 &root,
                 "docs/message-fields.md",
