@@ -100,6 +100,7 @@ impl Decode for Decoder {
         source: "HuaSheng: frames explained by the maker in public, captures",
         port: 5111,
         frame_bytes_max: 8192,
+        version: 2,
         acks: Acks::Frame,
         settings: &[Setting::TimeZone],
         models: &[
@@ -321,8 +322,7 @@ fn position(content: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     let items = cursor;
 
     let mut imei = None;
-    while cursor.left() > 0 {
-        let (id, value) = item(&mut cursor).ok_or(SHORT)?;
+    while let Some((id, value)) = item(&mut cursor) {
         if id == IMEI {
             imei = text(value);
         }
@@ -372,10 +372,16 @@ fn position(content: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     }
     message.push_some(fields::DEVICE_IMEI, imei);
     let mut cursor = items;
+    let mut behind = cursor;
     while let Some((id, value)) = item(&mut cursor) {
         if id != IMEI && push_item(id, value, &mut message).is_none() {
             message.wire(u32::from(id), value);
         }
+        behind = cursor;
+    }
+    // an item that is cut short is no reason to lose the place
+    if behind.left() > 0 {
+        message.push(fields::PAYLOAD_HEX, &*hex::encode(behind.rest()));
     }
     Ok(())
 }

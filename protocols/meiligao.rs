@@ -15,11 +15,13 @@
 //! | command | data |
 //! |---|---|
 //! | 5000 | none: login |
-//! | 5501 | none, or a battery level: heartbeat |
+//! | 5501, 0001 | none, or a battery level: heartbeat |
 //! | 9955 | a position |
-//! | 9016 | a position that was kept while there was no network |
+//! | 9016 | 6 bytes (not of all models), a position that was kept while there was no network |
 //! | 9999 | kind of alarm, a position |
-//! | 6688 | number of the record (2), a position |
+//! | 6688 | how many (1), for each kind of alarm (1) and a position, `\\` between them: kept ones |
+//! | 9977 | picture number, why it was taken, a position: a picture is complete |
+//! | 0800, 0F80 | picture number: a picture begins, and ends |
 //! | 9988 | server, picture number (2), packets, packet, a part of a picture |
 //! | 9966 | RFID of 4 bytes and 16 more like it, `\|HHMMSS,DDMMYY,lat,N,lon,E` |
 //! | 9901, 9902 | text of an OBD reader: values, trouble codes |
@@ -28,17 +30,19 @@
 //! A position is the text of an NMEA sentence RMC without its name, then values set apart by `|`:
 //!
 //! ```text
-//! HHMMSS.sss,A,DDMM.MMMM,N,DDDMM.MMMM,E,knots,course,DDMMYY,,*CK|HDOP|metres|inputs|AD1,AD2|cell|CSQ|metres|RFID
+//! HHMMSS.sss,A,DDMM.MMMM,N,DDDMM.MMMM,E,knots,course,DDMMYY,,*CK|HDOP|metres|inputs|AD1,AD2|cell|CSQ|metres|satellites|driver
+//! HHMMSS.sss,A,DDMM.MMMM,N,DDDMM.MMMM,E,knots,course,DDMMYY,,*CK|HDOP|metres|inputs|AD1,AD2|metres|RFID
 //! ```
 //!
 //! Inputs are hexadecimal: bits 0 to 4 outputs, bits 8 to 12 inputs; analog values are hexadecimal
 //! steps. The cell is MCC, MNC, LAC and
-//! cell id in four, four, four and four hexadecimal digits. A decimal odometer has nine digits.
+//! cell id in four, four, four and four to eight hexadecimal digits. A decimal odometer has nine digits.
 //!
 //! # Session
 //!
 //! Every frame names its device. A login is answered by command 4000 with 01, or 00 for a tracker that is
-//! not known here; a heartbeat by 5501. Records are not answered.
+//! not known here; a heartbeat by 5501, or 0001 with 01; 0800 by 8801 and the picture's number, 0F80 by 6688
+//! and "all parts are here". Records are not answered.
 //!
 //! # Source
 //!
@@ -63,6 +67,8 @@ use crate::kit::{checksum, framing, hex, luhn, units};
 use smallvec::SmallVec;
 
 const HEAD_BYTES: usize = 13;
+/// What stands before the sentence of a kept position.
+const KEPT_BYTES: usize = 6;
 /// Checksum and line end.
 const TAIL_BYTES: usize = 4;
 const SHORT: Reject = Reject::new("frame", "cut short", 0);
@@ -88,6 +94,7 @@ impl Decode for Decoder {
         source: "Meiligao: GPRS Communication Protocol V2.1",
         port: 5009,
         frame_bytes_max: 4096,
+        version: 2,
         acks: Acks::None,
         settings: &[Setting::TimeZone],
         models: &[
@@ -156,14 +163,32 @@ impl Decode for Decoder {
                 Ok(())
             }
             0x5501 => heartbeat(id, data, cx),
-            0x9955 | 0x9016 => position(command, &[], data, cx),
+            0x0001 => {
+                cx.reply(Reply::admitted(answer(id, 0x0001, &[1])));
+                Ok(())
+            }
+            0x0800 | 0x0f80 => {
+                let number = *data.first().ok_or(SHORT)?;
+                cx.reply(Reply::admitted(if command == 0x0800 {
+                    answer(id, 0x8801, &[number])
+                } else {
+                    answer(id, 0x6688, &[number, 0, 0])
+                }));
+                Ok(())
+            }
+            0x9955 => position(command, &[], data, cx),
+            0x9016 => {
+                let kept = data.get(KEPT_BYTES..).filter(|_| !is_clock(data));
+                position(command, &[], kept.unwrap_or(data), cx)
+            }
             0x9999 => {
                 let (alarm, data) = data.split_at_checked(1).ok_or(SHORT)?;
                 position(command, alarm, data, cx)
             }
-            0x6688 => {
-                let (number, data) = data.split_at_checked(2).ok_or(SHORT)?;
-                position(command, number, data, cx)
+            0x6688 => kept(data, cx),
+            0x9977 => {
+                let (picture, data) = data.split_at_checked(2).ok_or(SHORT)?;
+                position(command, picture, data, cx)
             }
             0x9966 => rfid(data, cx),
             0x9988 => picture(data, cx),
@@ -275,6 +300,32 @@ fn push_place(message: &mut RecordBuilder<'_>, [lat, ns, lon, ew]: [&str; 4]) ->
     place.is_some()
 }
 
+/// Does a sentence begin here?
+fn is_clock(data: &[u8]) -> bool {
+    data.iter()
+        .take(6)
+        .filter(|byte| byte.is_ascii_digit())
+        .count()
+        == 6
+}
+
+/// Command 6688: positions that were kept.
+fn kept(data: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+    let (&count, mut rest) = data.split_first().ok_or(SHORT)?;
+    for _ in 0..count {
+        let Some((alarm, record)) = rest.split_at_checked(1) else {
+            break;
+        };
+        let end = record.iter().position(|byte| *byte == b'\\');
+        let (sentence, after) = record
+            .split_at_checked(end.unwrap_or(record.len()))
+            .ok_or(SHORT)?;
+        position(0x6688, alarm, sentence, cx)?;
+        rest = after.get(1..).unwrap_or_default();
+    }
+    Ok(())
+}
+
 /// A sentence and its values; `extra` is what stood before it.
 fn position(command: u16, extra: &[u8], data: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     let text = std::str::from_utf8(data)
@@ -294,9 +345,15 @@ fn position(command: u16, extra: &[u8], data: &[u8], cx: &mut Context<'_>) -> Re
     message.push(fields::MESSAGE_TYPE, word(command).as_str());
     match (command, extra) {
         (0x9999, [alarm]) => push_alarm(&mut message, *alarm),
-        (0x6688, [high, low]) => {
-            message.push(fields::RECORD_SEQNUM, u16::from_be_bytes([*high, *low]));
+        (0x6688, [alarm]) => {
             message.push(fields::MESSAGE_BUFFERED_STATUS, true);
+            if *alarm != 0 {
+                push_alarm(&mut message, *alarm);
+            }
+        }
+        (0x9977, [picture, reason]) => {
+            message.push(fields::MEDIA_ID, picture.to_string().as_str());
+            message.push(fields::REPORT_REASON, *reason);
         }
         (0x9016, _) => message.push(fields::MESSAGE_BUFFERED_STATUS, true),
         _ => {}
@@ -336,13 +393,18 @@ fn push_values(message: &mut RecordBuilder<'_>, values: &[&str]) {
     match *rest.as_slice() {
         [] => {}
         // a cell, signal and odometer in hexadecimal
-        [cell, signal, odometer, ref more @ ..] if cell.len() == 16 => {
+        [cell, signal, odometer, ref more @ ..] if (16..=20).contains(&cell.len()) => {
             push_cell(message, cell);
             let signal = u8::from_str_radix(signal, 16).ok().filter(|csq| *csq <= 31);
             message.push_some(fields::GSM_SIGNAL_ENUM, signal);
             let metres = u32::from_str_radix(odometer, 16).ok();
             message.push_some(fields::VEHICLE_MILEAGE, metres.map(km));
-            push_more(message, more);
+            let (satellites, more) = more.split_first().unwrap_or((&"", &[]));
+            let satellites = u8::from_str_radix(satellites, 16).ok();
+            message.push_some(fields::POSITION_SATELLITES, satellites);
+            if let Some(driver) = more.first().filter(|driver| !driver.is_empty()) {
+                message.push(fields::DRIVER_ID, *driver);
+            }
         }
         [odometer, ref more @ ..] => {
             let metres = number::<u32>(odometer);
@@ -377,15 +439,15 @@ fn push_more(message: &mut RecordBuilder<'_>, more: &[&str]) {
 }
 
 fn push_cell(message: &mut RecordBuilder<'_>, text: &str) {
-    let part = |from: usize| {
-        text.get(from..from + 4)
+    let part = |range: std::ops::Range<usize>| {
+        text.get(range)
             .and_then(|digits| i64::from_str_radix(digits, 16).ok())
     };
     let cell = Cell {
-        mcc: part(0),
-        mnc: part(4),
-        lac: part(8),
-        id: part(12),
+        mcc: part(0..4),
+        mnc: part(4..8),
+        lac: part(8..12),
+        id: part(12..text.len()),
         dbm: None,
     };
     cells::push(message, 0, cell);
@@ -393,15 +455,21 @@ fn push_cell(message: &mut RecordBuilder<'_>, text: &str) {
 
 fn push_alarm(message: &mut RecordBuilder<'_>, alarm: u8) {
     message.push(fields::ALARM_CODE, alarm);
+    // an input became active, or is so no longer
+    if let 0x02..=0x05 | 0x32..=0x35 = alarm {
+        message.push((fields::DIN_N, u16::from(alarm & 0x0f)), alarm < 0x30);
+    }
     let param = match alarm {
         0x01 => fields::ALARM_EVENT_TRIGGER,
         0x10 => fields::BATTERY_LOW_EVENT_TRIGGER,
         0x11 => fields::OVERSPEEDING_EVENT_TRIGGER,
         0x12 => fields::MOVEMENT_EVENT_TRIGGER,
         0x13 => fields::GEOFENCE_EVENT_ENTER,
-        0x14 | 0x50 => fields::TAMPERING_EVENT_TRIGGER,
-        0x52 => fields::IDLE_EVENT_TRIGGER,
-        0x53 => fields::POWER_CUT_EVENT_TRIGGER,
+        0x14 => fields::CRASH_EVENT_TRIGGER,
+        0x50 => fields::POWER_CUT_EVENT_TRIGGER,
+        0x53 => fields::GNSS_ANTENNA_CUT_EVENT_TRIGGER,
+        0x72 => fields::HARSH_BRAKING_EVENT_TRIGGER,
+        0x73 => fields::HARSH_ACCELERATION_EVENT_TRIGGER,
         _ => return,
     };
     message.push(param, true);

@@ -83,6 +83,7 @@ impl Decode for Decoder {
         source: "Topin GPS tracker communication protocol",
         port: 5199,
         frame_bytes_max: 4096,
+        version: 2,
         acks: Acks::Frame,
         settings: &[Setting::TimeZone],
         models: &[

@@ -66,6 +66,7 @@ impl Decode for Decoder {
         title: "TRV and IW watches",
         source: "TRV GPS tracker communication protocol; IW GPS watch protocol",
         port: 5010,
+        version: 2,
         acks: Acks::Frame,
         settings: &[Setting::TimeZone],
         models: &[

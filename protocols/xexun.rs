@@ -44,8 +44,8 @@ use crate::kit::time::{Civil, digits, or_impossible};
 use crate::kit::{checksum, framing, units};
 
 const IMEI: &[u8] = b"imei:";
-/// The date before the sentence.
-const DATE_DIGITS: usize = 12;
+/// The date before the sentence: with seconds, or a shorter or longer number of some copies.
+const DATE_DIGITS: std::ops::RangeInclusive<usize> = 8..=14;
 const SHORT: Reject = Reject::new("frame", "fewer fields than it has", 0);
 
 const fn model(number: u16, name: &'static str) -> Model {
@@ -81,8 +81,8 @@ fn start(input: &[u8]) -> Start {
         .take_while(|byte| byte.is_ascii_digit())
         .count();
     match input.get(count) {
-        Some(b',') if count == DATE_DIGITS => Start::Line,
-        None if count <= DATE_DIGITS => Start::Unsure,
+        Some(b',') if DATE_DIGITS.contains(&count) => Start::Line,
+        None if count <= *DATE_DIGITS.end() => Start::Unsure,
         _ => Start::Nothing,
     }
 }
@@ -94,6 +94,7 @@ impl Decode for Decoder {
         source: "Xexun: TK102 manual, XT107 protocol",
         port: 5006,
         frame_bytes_max: 512,
+        version: 2,
         acks: Acks::None,
         shared: true,
         models: &[
@@ -181,15 +182,16 @@ impl Decode for Decoder {
     }
 }
 
+/// What an alarm says, its text in small letters.
 fn alarm(text: &str) -> Option<ParamId> {
-    Some(match text {
-        "help me!" | "help me" => fields::ALARM_EVENT_TRIGGER,
-        "low battery" | "low batery" | "Low battery" => fields::BATTERY_LOW_EVENT_TRIGGER,
-        "move!" | "moved!" | "Move" => fields::MOVEMENT_EVENT_TRIGGER,
-        "speed!" | "Speed" => fields::OVERSPEEDING_EVENT_TRIGGER,
-        "stockade!" | "stockade" => fields::GEOFENCE_EVENT_EXIT,
-        "ACCStart" => fields::IGNITION_ON_EVENT_TRIGGER,
-        "ACCStop" => fields::IGNITION_OFF_EVENT_TRIGGER,
+    Some(match text.trim_end_matches('!') {
+        "help me" => fields::ALARM_EVENT_TRIGGER,
+        "low battery" | "low batery" => fields::BATTERY_LOW_EVENT_TRIGGER,
+        "move" | "moved" => fields::MOVEMENT_EVENT_TRIGGER,
+        "speed" => fields::OVERSPEEDING_EVENT_TRIGGER,
+        "stockade" => fields::GEOFENCE_EVENT_EXIT,
+        "accstart" | "acc on" => fields::IGNITION_ON_EVENT_TRIGGER,
+        "accstop" | "acc off" => fields::IGNITION_OFF_EVENT_TRIGGER,
         _ => return None,
     })
 }
@@ -259,13 +261,14 @@ fn report(
             (1, signal) => message.name("gnss.signal", signal),
             (_, text) => {
                 message.push(fields::EVENT_NAME, text);
-                if let Some(alarm) = alarm(text) {
-                    message.push(alarm, true);
-                }
-                match text {
-                    "ACCStart" => message.push(fields::ENGINE_IGNITION_STATUS, true),
-                    "ACCStop" => message.push(fields::ENGINE_IGNITION_STATUS, false),
-                    _ => {}
+                let Some(alarm) = alarm(&text.to_ascii_lowercase()) else {
+                    continue;
+                };
+                message.push(alarm, true);
+                if alarm == fields::IGNITION_ON_EVENT_TRIGGER {
+                    message.push(fields::ENGINE_IGNITION_STATUS, true);
+                } else if alarm == fields::IGNITION_OFF_EVENT_TRIGGER {
+                    message.push(fields::ENGINE_IGNITION_STATUS, false);
                 }
             }
         }

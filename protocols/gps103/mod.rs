@@ -80,7 +80,7 @@ impl Decode for Decoder {
         port: 5001,
         frame_bytes_max: 4096,
         session_bytes_max: 64,
-        version: 2,
+        version: 3,
         acks: Acks::None,
         settings: &[Setting::TimeZone],
         models: &[

@@ -88,7 +88,7 @@ impl Decode for Decoder {
         source: "SinoTrack: GPS Protocol 2020-7-6",
         port: 5013,
         frame_bytes_max: 1024,
-        version: 2,
+        version: 3,
         acks: Acks::None,
         settings: &[Setting::TimeZone],
         models: &[

@@ -1,14 +1,21 @@
 //! Binary frames: records of people and vehicles.
 
-use super::fix::Fix;
+use super::fix::{Fix, RECORD_BYTES};
 use super::padlock::padlock;
 use super::parts::{SHORT, cell, kind};
-use crate::contract::{Context, Login, RecordBuilder, Reject, Reply, fields};
+use crate::contract::{Context, Login, RecordBuilder, Reject, Reply, Value, fields};
 use crate::kit::cursor::Cursor;
 use crate::kit::{bcd, hex};
 
 /// What says how long a frame is.
 pub(super) const HEAD_BYTES: usize = 10;
+
+/// The upper byte of a padlock's length at most; where others have the lower one.
+const PADLOCK_LENGTH_HIGH_MAX: u8 = 3;
+/// From this version of a padlock's protocol on its answer names the serial number.
+const NUMBERED_VERSION: u8 = 0x19;
+/// What stands behind the fix in the records of persons and vehicles.
+const DETAIL_BYTES: usize = 10;
 
 /// The head of a binary frame.
 pub(super) struct Head {
@@ -32,8 +39,9 @@ pub(super) fn is_date(bytes: &[u8]) -> bool {
 }
 
 pub(super) fn head(input: &[u8]) -> Option<Head> {
-    let [_, _, _, _, _, _, version, first, second, third] = *input.first_chunk()?;
-    let padlock = second == 0;
+    let [_, ident, _, _, _, _, version, first, second, third] = *input.first_chunk()?;
+    // padlocks' idents begin with 7 or above; a packet of several of their records is longer than 255
+    let padlock = second == 0 || ident >= 0x70 && second <= PADLOCK_LENGTH_HIGH_MAX;
     let (length, records_at) = if padlock {
         ([second, third], HEAD_BYTES)
     } else {
@@ -69,8 +77,13 @@ pub(super) fn binary(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     let mut body = Cursor::new(records);
     if head.padlock {
         let confirm = padlock(&mut body, head.version, serial, cx)?;
-        if confirm {
-            cx.reply(Reply::stored("(P35)"));
+        let version = frame.get(6).copied().unwrap_or_default();
+        match serial {
+            Some(serial) if confirm && version >= NUMBERED_VERSION => {
+                cx.reply(Reply::stored(format!("(P69,0,{serial})")));
+            }
+            _ if confirm => cx.reply(Reply::stored("(P35)")),
+            _ => {}
         }
         return Ok(());
     }
@@ -81,8 +94,13 @@ pub(super) fn binary(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
         match head.version >> 4 {
             1 => personal(&mut body, &mut message),
             2 => vehicle(&mut body, &mut message),
+            3 => tanks(&mut body, &mut message),
             _ => {
-                let rest = body.take(body.left()).unwrap_or_default();
+                let left = body.left();
+                let behind = left.checked_sub(DETAIL_BYTES);
+                let more = behind.is_some_and(|more| more % (RECORD_BYTES + DETAIL_BYTES) == 0);
+                let count = if more { DETAIL_BYTES } else { left };
+                let rest = body.take(count).unwrap_or_default();
                 message.push(fields::PAYLOAD_HEX, hex::encode(rest).as_str());
                 Some(())
             }
@@ -102,6 +120,25 @@ pub(super) fn personal(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -
     let (id, lac) = (body.u16()?, body.u16()?);
     cell(message, u32::from(id), lac, None);
     message.push(fields::GSM_SIGNAL_ENUM, body.u8()?);
+    Some(())
+}
+
+/// Three tanks and the odometer in km, of 12, 12, 12 and 20 bits, and a status of three bytes.
+fn tanks(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
+    let bits = body.array::<7>()?;
+    let bits = bits
+        .iter()
+        .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+    for (tank, shift) in [(1, 44), (2, 32), (3, 20)] {
+        message.push(
+            (fields::FUEL_SENSOR_N, tank),
+            Value::unsigned(bits >> shift & 0xfff),
+        );
+    }
+    message.push(fields::VEHICLE_MILEAGE, Value::unsigned(bits & 0xf_ffff));
+    let status = body.u24()?;
+    message.push(fields::STATUS_BITMASK, status);
+    message.push(fields::ENGINE_IGNITION_STATUS, status & 1 != 0);
     Some(())
 }
 

@@ -20,6 +20,7 @@
 //! | 1, 1 | knots, half of the course |
 //! | 10 | version 1: satellites, battery %, flags, altitude (2), cell (2), LAC (2), signal |
 //! | 10 | version 2: fuel (high), status (4), km (4), fuel (low) |
+//! | 10 | version 3: three tanks (12 bits each), km (20 bits), status (3) |
 //! | 17 and more | padlock: km (4), satellites, vehicle (4), status (2), battery % (255 charging), cell (2), LAC (2), signal, then geofence, 3 reserved, IMEI (8), high half of the cell id (2), MCC (2), MNC |
 //!
 //! | KIND | fields |
@@ -33,7 +34,7 @@
 //! # Session
 //!
 //! Every frame names its device. U01 to U03 are answered `(S39)`, U06 `(S20)`, P45 `(P69,0,index)`; a
-//! padlock's record with bit 5 of its status `(P35)`. Nothing else waits for an answer.
+//! padlock's record with bit 5 of its status `(P35)`, from version 19 on `(P69,0,serial)`. Nothing else waits for an answer.
 //!
 //! # Source
 //!
@@ -79,6 +80,7 @@ impl Decode for Decoder {
         title: "Jointech JT600 and JT701",
         source: "Jointech: The Protocol of JT701 Product V3.6",
         port: 5014,
+        version: 2,
         acks: Acks::Frame,
         settings: &[Setting::TimeZone],
         models: &[

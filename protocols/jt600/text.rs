@@ -27,6 +27,12 @@ pub(super) fn text(body: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
             report(kind, Some(alarm), rest, cx)?;
             cx.reply(Reply::stored("(S20)"));
         }
+        // other reports of the same form, not answered
+        _ if kind.starts_with('U')
+            && rest.get(2).is_some_and(|valid| matches!(*valid, "T" | "F")) =>
+        {
+            report(kind, None, rest, cx)?;
+        }
         "P45" => unlocked(rest, cx)?,
         "W01" => watch(rest, cx)?,
         // asks for nothing, says nothing
@@ -94,24 +100,13 @@ pub(super) fn report(
     rest: &[&str],
     cx: &mut Context<'_>,
 ) -> Result<(), Reject> {
-    let [
-        dmy,
-        hms,
-        valid,
-        lat,
-        ns,
-        lon,
-        ew,
-        mph,
-        course,
-        satellites,
-        battery,
-        status,
-        ref tail @ ..,
-    ] = *rest
-    else {
+    let [dmy, hms, valid, lat, ns, lon, ew, ref more @ ..] = *rest else {
         return Err(SHORT);
     };
+    // each of the others may be missing from the end
+    let at = |index: usize| more.get(index).copied().unwrap_or_default();
+    let (mph, course, satellites, battery, status) = (at(0), at(1), at(2), at(3), at(4));
+    let tail = more.get(5..).unwrap_or_default();
     let mut message = cx.message(clock(dmy, hms, cx))?;
     message.push(fields::MESSAGE_TYPE, kind);
     match alarm.map(|alarm| (alarm, number::<i64>(alarm))) {
@@ -228,7 +223,7 @@ pub(super) fn watch(rest: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
         message.push(fields::POSITION_LATITUDE, latitude);
         message.push(fields::POSITION_LONGITUDE, longitude);
     }
-    message.push_some(fields::POSITION_SPEED, float(speed).map(units::miles));
+    message.push_some(fields::POSITION_SPEED, float(speed));
     message.push_some(fields::POSITION_DIRECTION, float(course));
     message.push_some(fields::BATTERY_LEVEL, number::<u8>(battery));
     message.push_some(fields::POSITION_SATELLITES, number::<u8>(satellites));

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | time | 4 | priority (2 bits), seconds since 2007-01-01 |
 //! | mask | 1 | 1 GNSS; 2, 4, 8: elements of 1, 2, 4 bytes |
+//! | elements | | id and value each; 1 battery, 2 USB, 5 uptime, 20, 21, 22 HDOP, VDOP, PDOP in tenths, 221 button, 222 SOS, 244 roaming, others as in codec 8 |
 //! | GNSS mask | 1 | 1 latitude and longitude (floats), 2 altitude, 4 direction (256 a turn), 8 speed, 10 satellites, 20 LAC and cell, 40 signal, 80 operator |
 
 use super::elements::{self, Family};
@@ -35,12 +36,33 @@ pub(super) fn record<'a>(input: &'a [u8], cx: &mut Context<'_>) -> IResult<&'a [
             for _ in 0..count {
                 let (after, id) = be_u8(rest)?;
                 let (after, value) = take(width)(after)?;
-                elements::push(u16::from(id), value, family, &mut message);
+                element(id, value, family, &mut message);
                 rest = after;
             }
         }
     }
     Ok((rest, ()))
+}
+
+/// An element: GH3000 has a numbering of its own for some.
+fn element(id: u8, value: &[u8], family: Family, message: &mut RecordBuilder<'_>) {
+    let number = value
+        .iter()
+        .fold(0i64, |number, byte| number << 8 | i64::from(*byte));
+    let tenths = units::scaled(number, 1);
+    match id {
+        1 => message.push(fields::BATTERY_LEVEL, number),
+        2 => message.name("usb.connected", number == 1),
+        5 => message.name("uptime", number),
+        20 => message.push(fields::POSITION_HDOP, tenths),
+        21 => message.push(fields::POSITION_VDOP, tenths),
+        22 => message.push(fields::POSITION_PDOP, tenths),
+        221 => message.push(fields::BUTTON_CODE, number),
+        222 if number == 1 => message.push(fields::ALARM_EVENT_TRIGGER, true),
+        222 => {}
+        244 => message.name("roaming", number == 1),
+        _ => elements::push(u16::from(id), value, family, message),
+    }
 }
 
 fn gnss<'a>(

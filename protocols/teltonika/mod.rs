@@ -22,7 +22,7 @@
 //! (0: none, the tracker sends the packet again).
 //!
 //! A frame whose checksum or counts are wrong is not answered: the tracker sends it again. The
-//! command channel is not answered either.
+//! command channel is not answered either, but a camera's picture is fetched over it.
 //!
 //! # Quirks
 //!
@@ -137,9 +137,11 @@ const fn model(number: u16, name: &'static str) -> Model {
     }
 }
 
-/// The session state: none beyond the engine's.
+/// The session state: a camera's picture on its way.
 #[derive(Default)]
-pub(crate) struct Decoder;
+pub(crate) struct Decoder {
+    picture: Option<commands::Picture>,
+}
 
 impl Decode for Decoder {
     const INFO: Info = Info {
@@ -148,8 +150,9 @@ impl Decode for Decoder {
         source: "Teltonika Telematics wiki: Teltonika Data Sending Protocols",
         port: 5027,
         frame_bytes_max: 16 * 1024,
+        session_bytes_max: commands::PICTURE_BYTES_MAX + 256,
         acks: Acks::Frame,
-        version: 2,
+        version: 3,
         settings: &[Setting::Model],
         models: MODELS,
         commands: &["custom"],
@@ -187,7 +190,7 @@ impl Decode for Decoder {
 
     fn frame(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
         match frame {
-            [0, 0, ..] => data(frame, cx),
+            [0, 0, ..] => data(frame, &mut self.picture, cx),
             [_, _, imei @ ..] => login(imei, cx),
             _ => Err(Reject::new("login", "cut short", 0)),
         }
@@ -237,7 +240,11 @@ fn login(imei: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
-fn data(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
+fn data(
+    frame: &[u8],
+    picture: &mut Option<commands::Picture>,
+    cx: &mut Context<'_>,
+) -> Result<(), Reject> {
     let short = Reject::new("data", "cut short", frame.len());
     let body = frame
         .get(HEADER_BYTES..frame.len().saturating_sub(CRC_BYTES))
@@ -270,7 +277,7 @@ fn data(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
             Ok((rest, ()))
         })?,
         commands::CODEC_12 | commands::CODEC_13 | commands::CODEC_14 | commands::CODEC_15 => {
-            return commands::read(*codec, *count, inner, cx);
+            return commands::read(*codec, *count, inner, picture, cx);
         }
         _ => return Err(Reject::new("codec", "not known", HEADER_BYTES)),
     }

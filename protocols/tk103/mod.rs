@@ -69,7 +69,7 @@ impl Decode for Decoder {
         source: "KX402 GPRS Communication Protocol 1.5",
         port: 5002,
         frame_bytes_max: 2048,
-        version: 2,
+        version: 3,
         acks: Acks::None,
         settings: &[Setting::TimeZone],
         models: &[

@@ -87,6 +87,7 @@ impl Decode for Decoder {
         source: "Beesure GPS SeTracker Server Protocol",
         port: 5093,
         frame_bytes_max: 64 * 1024,
+        version: 2,
         acks: Acks::None,
         shared: true,
         settings: &[Setting::TimeZone],

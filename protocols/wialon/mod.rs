@@ -87,6 +87,7 @@ impl Decode for Decoder {
         source: "Gurtam: Wialon IPS 1.1, 2.0, 2.1",
         port: 5039,
         frame_bytes_max: FRAME_BYTES_MAX,
+        version: 2,
         acks: Acks::Frame,
         settings: &[Setting::Password],
         models: &[
