@@ -43,6 +43,8 @@ use crate::kit::time::{Civil, digits, or_impossible};
 use crate::kit::{checksum, framing, units};
 
 const MARK: &[u8] = b"$$";
+/// Alarm, time, fix, latitude, longitude.
+const PLACED: usize = 5;
 /// How many bytes of a picture are asked for at once.
 const PART_BYTES: usize = 1024;
 const SHORT: Reject = Reject::new("frame", "fewer fields than it has", 0);
@@ -65,6 +67,7 @@ impl Decode for Decoder {
         title: "Fifotrack",
         source: "Fifotrack: GPRS communication protocol",
         port: 5124,
+        version: 2,
         frame_bytes_max: 2048,
         acks: Acks::None,
         shared: true,
@@ -254,8 +257,14 @@ fn alarm(code: u16) -> Option<ParamId> {
         23 => fields::HARSH_ACCELERATION_EVENT_TRIGGER,
         24 => fields::HARSH_BRAKING_EVENT_TRIGGER,
         27 => fields::FATIGUE_EVENT_TRIGGER,
-        30..=32 => fields::GEOFENCE_EVENT_ENTER,
+        30 | 32 => fields::GSM_JAMMING_EVENT_TRIGGER,
+        31 => fields::FALL_EVENT_TRIGGER,
         33 => fields::GEOFENCE_EVENT_EXIT,
+        34 => fields::GEOFENCE_EVENT_ENTER,
+        35 => fields::IDLE_EVENT_TRIGGER,
+        40 | 41 => fields::TEMPERATURE_EVENT_TRIGGER,
+        53 => fields::POWER_ON_EVENT_TRIGGER,
+        54 => fields::POWER_OFF_EVENT_TRIGGER,
         _ => return None,
     })
 }
@@ -271,7 +280,7 @@ fn push_alarm(message: &mut RecordBuilder<'_>, text: &str) {
 
 fn location(kind: &str, parts: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
     const FIXED: usize = 11;
-    if parts.len() < FIXED {
+    if parts.len() < PLACED {
         return Err(SHORT);
     }
     let at = |index: usize| parts.get(index).copied().unwrap_or_default();
@@ -305,8 +314,11 @@ fn location(kind: &str, parts: &[&str], cx: &mut Context<'_>) -> Result<(), Reje
         let volts = hexadecimal(text).map(|value| units::scaled(value, 2));
         message.push_some((fields::AIN_N, input), volts);
     }
-    if let Some(code) = hexadecimal(at(cell + 2)) {
-        message.push(fields::RFID_CODE, &*code.to_string());
+    match hexadecimal(at(cell + 2)) {
+        Some(code) => message.push(fields::RFID_CODE, &*code.to_string()),
+        // cards of drivers are written as they are
+        None if !at(cell + 2).is_empty() => message.push(fields::RFID_CODE, at(cell + 2)),
+        None => {}
     }
     for (text, sensor) in at(cell + 3).split('|').zip(1u32..) {
         if !text.is_empty() {
@@ -324,7 +336,7 @@ fn location(kind: &str, parts: &[&str], cx: &mut Context<'_>) -> Result<(), Reje
 /// A03, of the devices that live on a battery.
 fn compact(parts: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
     let at = |index: usize| parts.get(index).copied().unwrap_or_default();
-    if parts.len() < 8 {
+    if parts.len() < 3 {
         return Err(SHORT);
     }
     let time = time_of(at(1), cx);
@@ -335,7 +347,7 @@ fn compact(parts: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
     message.push_some(fields::BATTERY_VOLTAGE, float(at(3)));
     message.push_some(fields::BATTERY_LEVEL, float(at(4)));
     message.push_some(fields::STATUS_BITMASK, hexadecimal(at(5)));
-    if at(6) == "0" {
+    if at(6) != "1" {
         push_place(&mut message, at(10), at(11), at(7));
         message.push_some(fields::POSITION_SPEED, float(at(8)));
         message.push_some(fields::POSITION_SATELLITES, number::<u8>(at(9)));

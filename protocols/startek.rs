@@ -81,6 +81,7 @@ impl Decode for Decoder {
         title: "Startek",
         source: "Startek: GPRS communication protocol",
         port: 5222,
+        version: 2,
         frame_bytes_max: 2048,
         acks: Acks::None,
         shared: true,
@@ -133,8 +134,8 @@ impl Decode for Decoder {
         let (imei, text) = text.split_once(',').ok_or(SHORT)?;
         let (kind, text) = text.split_once(',').unwrap_or((text, ""));
         cx.identify(Login::of(imei))?;
-        if kind == "000" {
-            return position(text, cx);
+        if is_position(text) {
+            return position(kind, text, cx);
         }
         cx.command_reply(number::<u32>(kind), text);
         let mut message = cx.message(Time::Received(cx.now_ms))?;
@@ -178,14 +179,25 @@ fn alarm(event: u16) -> Option<ParamId> {
         18 => fields::POWER_CUT_EVENT_TRIGGER,
         39 => fields::HARSH_ACCELERATION_EVENT_TRIGGER,
         40 => fields::HARSH_BRAKING_EVENT_TRIGGER,
+        41 => fields::HARSH_CORNERING_EVENT_TRIGGER,
         _ => return None,
     })
 }
 
-/// How many fields a position has at least.
-const POSITION_FIELDS_MIN: usize = 17;
+/// The event of a driver's key, which is its data.
+const DRIVER: u16 = 53;
+/// Event, its data, time, fix, latitude, longitude: a position has these at least.
+const POSITION_FIELDS_MIN: usize = 6;
 
-fn position(text: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
+/// Whatever the kind, A or V and degrees behind a time make a position.
+fn is_position(text: &str) -> bool {
+    let mut parts = text.split(',').skip(3);
+    let is_fix = matches!(parts.next(), Some("A" | "V"));
+    let mut is_degrees = || parts.next().is_some_and(|part| float(part).is_some());
+    is_fix && is_degrees() && is_degrees()
+}
+
+fn position(kind: &str, text: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
     let parts: smallvec::SmallVec<[&str; 32]> = text.split(',').collect();
     if parts.len() < POSITION_FIELDS_MIN {
         return Err(SHORT);
@@ -193,15 +205,18 @@ fn position(text: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
     let at = |index: usize| parts.get(index).copied().unwrap_or_default();
     let ms = digits(at(2), "ymdHMS").and_then(Civil::utc_ms);
     let mut message = cx.message(or_impossible(ms, cx.now_ms))?;
-    message.push(fields::MESSAGE_TYPE, "000");
-    if let Some(event) = number::<u16>(at(0)) {
+    message.push(fields::MESSAGE_TYPE, kind);
+    let event = number::<u16>(at(0));
+    if let Some(event) = event {
         message.push(fields::EVENT_ENUM, event);
         if let Some(alarm) = alarm(event) {
             message.push(alarm, true);
         }
     }
-    if !at(1).is_empty() {
-        message.name("event.data", at(1));
+    match at(1) {
+        "" => {}
+        driver if event == Some(DRIVER) => message.push(fields::DRIVER_ID, driver),
+        data => message.name("event.data", data),
     }
     let latitude = float(at(4)).filter(|degrees| degrees.abs() <= 90.0);
     let longitude = float(at(5)).filter(|degrees| degrees.abs() <= 180.0);

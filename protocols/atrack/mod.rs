@@ -105,6 +105,7 @@ impl Decode for Decoder {
         title: "ATrack",
         source: "ATrack: Standard Product (SP) Protocol Document 1.5.2",
         port: 5044,
+        version: 2,
         frame_bytes_max: 16 * 1024,
         session_bytes_max: photo::PHOTO_BYTES_MAX,
         acks: Acks::Frame,
@@ -135,7 +136,6 @@ impl Decode for Decoder {
             model(22, "AP1"),
         ],
         commands: &["custom"],
-        ..Info::DEFAULT
     };
 
     fn cut(&self, input: &[u8], scanned: usize, eof: bool) -> Result<Cut, Fatal> {

@@ -25,14 +25,14 @@ struct Place {
     made_ms: Option<i64>,
     longitude: i64,
     latitude: i64,
-    course: i64,
-    report: i64,
-    odometer: f64,
-    hdop: i64,
-    inputs: i64,
-    speed: i64,
-    outputs: i64,
-    analog: i64,
+    course: Option<i64>,
+    report: Option<i64>,
+    odometer: Option<f64>,
+    hdop: Option<i64>,
+    inputs: Option<i64>,
+    speed: Option<i64>,
+    outputs: Option<i64>,
+    analog: Option<i64>,
 }
 
 impl Place {
@@ -49,18 +49,18 @@ impl Place {
         if there {
             message.push(fields::POSITION_LATITUDE, units::scaled(self.latitude, 6));
             message.push(fields::POSITION_LONGITUDE, units::scaled(self.longitude, 6));
-            message.push(fields::POSITION_DIRECTION, self.course);
-            message.push(fields::POSITION_SPEED, self.speed);
+            message.push_some(fields::POSITION_DIRECTION, self.course);
+            message.push_some(fields::POSITION_SPEED, self.speed);
         }
-        message.push(fields::POSITION_HDOP, units::scaled(self.hdop, 1));
-        message.push(fields::EVENT_ENUM, self.report);
-        message.push(
-            fields::VEHICLE_MILEAGE,
-            units::round(self.odometer / 10.0, 3),
-        );
-        message.push(fields::DIN, self.inputs);
-        message.push(fields::DOUT, self.outputs);
-        message.push((fields::AIN_N, 1), units::scaled(self.analog, 3));
+        let hdop = self.hdop.map(|tenths| units::scaled(tenths, 1));
+        message.push_some(fields::POSITION_HDOP, hdop);
+        message.push_some(fields::EVENT_ENUM, self.report);
+        let km = self.odometer.map(|tenths| units::round(tenths / 10.0, 3));
+        message.push_some(fields::VEHICLE_MILEAGE, km);
+        message.push_some(fields::DIN, self.inputs);
+        message.push_some(fields::DOUT, self.outputs);
+        let volts = self.analog.map(|mv| units::scaled(mv, 3));
+        message.push_some((fields::AIN_N, 1), volts);
         Ok(message)
     }
 }
@@ -173,14 +173,14 @@ fn binary_place(cursor: &mut Cursor<'_>, long: bool) -> Option<Place> {
         made_ms,
         longitude: signed(cursor.u32()?),
         latitude: signed(cursor.u32()?),
-        course: i64::from(cursor.u16()?),
-        report: i64::from(cursor.u8()?),
-        odometer: f64::from(cursor.u32()?),
-        hdop: i64::from(cursor.u16()?),
-        inputs: i64::from(cursor.u8()?),
-        speed: i64::from(cursor.u16()?),
-        outputs: i64::from(cursor.u8()?),
-        analog: i64::from(cursor.u16()?),
+        course: Some(i64::from(cursor.u16()?)),
+        report: Some(i64::from(cursor.u8()?)),
+        odometer: Some(f64::from(cursor.u32()?)),
+        hdop: Some(i64::from(cursor.u16()?)),
+        inputs: Some(i64::from(cursor.u8()?)),
+        speed: Some(i64::from(cursor.u16()?)),
+        outputs: Some(i64::from(cursor.u8()?)),
+        analog: Some(i64::from(cursor.u16()?)),
     })
 }
 
@@ -242,11 +242,16 @@ pub(super) fn text(record: &str, form: Option<&str>, cx: &mut Context<'_>) -> Re
         field
     };
     let (fixed, made, _sent) = (next(), next(), next());
+    // what is blank behind the place is not there
     let mut whole = || number::<i64>(next());
-    let (longitude, latitude) = (whole().ok_or(SHORT)?, whole().ok_or(SHORT)?);
-    let (course, report) = (whole().ok_or(SHORT)?, whole().ok_or(SHORT)?);
-    let odometer = float(next()).ok_or(SHORT)?;
-    let mut whole = || number::<i64>(next()).ok_or(SHORT);
+    let (longitude, latitude) = (whole(), whole());
+    let (course, report) = (whole(), whole());
+    if report.is_none() && longitude.zip(latitude).is_none() {
+        return Err(SHORT);
+    }
+    let odometer = float(next());
+    let mut whole = || number::<i64>(next());
+    let (longitude, latitude) = longitude.zip(latitude).unwrap_or_default();
     let place = Place {
         fixed_ms: moment(fixed),
         made_ms: moment(made),
@@ -255,11 +260,11 @@ pub(super) fn text(record: &str, form: Option<&str>, cx: &mut Context<'_>) -> Re
         course,
         report,
         odometer,
-        hdop: whole()?,
-        inputs: whole()?,
-        speed: whole()?,
-        outputs: whole()?,
-        analog: whole()?,
+        hdop: whole(),
+        inputs: whole(),
+        speed: whole(),
+        outputs: whole(),
+        analog: whole(),
     };
     let driver = next().trim();
     let temperatures = [number::<i64>(next()), number::<i64>(next())];

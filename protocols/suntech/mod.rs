@@ -43,7 +43,7 @@
 //!
 //! - Which of the optional fields are there is a matter of the configuration and of no field; they are
 //!   told apart by their form.
-//! - A serial port's sum that does not fit rejects the frame.
+//! - A serial port's data whose sum does not fit are left out.
 
 mod binary;
 mod legacy;

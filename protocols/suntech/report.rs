@@ -133,6 +133,9 @@ pub(super) fn push_alert(message: &mut RecordBuilder<'_>, kind: &str, text: &str
 /// What a serial port gave; of a card reader the card's number.
 pub(super) fn push_serial(message: &mut RecordBuilder<'_>, data: &str) {
     let data = data.trim_end();
+    if data.is_empty() {
+        return;
+    }
     message.push((fields::RS232_DATA_N, 1), data);
     if let Some(rest) = data.strip_prefix("GTSL|") {
         let card = rest.split('|').nth(3).filter(|card| !card.is_empty());
