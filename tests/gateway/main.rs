@@ -5,6 +5,7 @@
 //! | what | test |
 //! |---|---|
 //! | four protocols end to end, right answers, messages of the right devices | `captures::get_the_recorded_answers_and_are_read_back` |
+//! | every protocol on one channel, told by its first bytes | `auto::every_protocol_is_told_by_its_first_bytes_and_stored_under_its_own_device` |
 //! | messages by device and time range, by channel, as they come | the same, and `captures::messages_are_followed_as_they_come` |
 //! | acked after it was durable; the audit balances | `crash::what_was_acked_survives_kills_at_any_moment` |
 //! | every image that a power cut may leave of the whole data directory opens with what was answered | `power::every_image_of_the_process_opens_with_all_that_was_answered` |
@@ -26,6 +27,7 @@
 //! | `tollgate top`, `health`, completions and manual pages | `watch` |
 //! | `tollgate demo --once` | `story::the_demo_holds_all_its_checks` |
 
+mod auto;
 mod bad_input;
 mod captures;
 mod crash;
