@@ -15,7 +15,7 @@
 //! | body | answer |
 //! |---|---|
 //! | `*>S:` IMEI | `*<S` |
-//! | `*>FLEX` B0, version, structure, bits, mask | `*<FLEX` B0, version, structure |
+//! | `*>FLEX` B0, version, structure, bits, mask | `*<FLEX` B0, version, structure; of an unknown version the newest |
 //! | `*>T` a record | `*<T`, its number (4) |
 //! | `*>A` count (1), records | `*<A`, count |
 //! | `*@...`, `*#...` the answer to a command | none |
@@ -66,6 +66,8 @@ use crate::kit::{checksum, framing, hex};
 const HEADER_BYTES: usize = 16;
 const PREAMBLE: &[u8] = b"@NTC";
 const KEEP_ALIVE: u8 = 0x7f;
+/// The versions of FLEX, and of its records: 1.0, 2.0, 3.0.
+const FLEX: [u8; 3] = [0x0a, 0x14, 0x1e];
 /// The longest text of a command.
 const COMMAND_BYTES_MAX: usize = 512;
 /// Masks of 255 bits.
@@ -254,6 +256,7 @@ impl Decoder {
             let [0xb0, version, structure, bits, mask @ ..] = flex else {
                 return Err(Reject::new("flex", "not understood", HEADER_BYTES));
             };
+            let is_known = [version, structure].iter().all(|of| FLEX.contains(of));
             let mut whole = [0; MASK_BYTES_MAX];
             let mut left = usize::from(*bits);
             for (to, from) in whole.iter_mut().zip(mask) {
@@ -271,7 +274,14 @@ impl Decoder {
             if bytes == 0 {
                 return Err(Reject::new("flex", "a mask without fields", HEADER_BYTES));
             }
-            (self.mask, self.record_bytes) = (whole, bytes);
+            // of an unknown version the newest is offered, and the device asks again
+            let newest = FLEX.last().unwrap_or(version);
+            let (version, structure) = if is_known {
+                (self.mask, self.record_bytes) = (whole, bytes);
+                (version, structure)
+            } else {
+                (newest, newest)
+            };
             let mut agreed = b"*<FLEX".to_vec();
             agreed.extend_from_slice(&[0xb0, *version, *structure]);
             cx.reply(Reply::admitted(answer(&agreed)));
