@@ -9,6 +9,7 @@ mod fuzz;
 #[expect(dead_code, reason = "the dialogues' half is for the fixtures' test")]
 #[path = "../../protocols/tests/harness/mod.rs"]
 mod harness;
+mod instructions;
 mod package;
 mod pages;
 mod scaffold;
@@ -33,6 +34,7 @@ cargo xtask CHORE
   fields                       the dictionary -> docs/message-fields.md
   fuzz --all|PROTOCOL.. [--minutes N] [--seed N]
                                changed bytes of the fixtures through the decoders, on every core
+  instructions [PROTOCOL..]    what decoding costs, by callgrind; of a release build
   package                      release binary, manual pages, completions, a Debian package -> target/package
   protocols                    what is spoken -> docs/protocols.md
 ";
@@ -65,6 +67,7 @@ fn main() -> Result<()> {
             "package" => package::make(&root),
             "protocols" => write(&root, "docs/protocols.md", &pages::protocols()?),
             "fuzz" => fuzz::run(rest),
+            "instructions" => instructions::run(rest),
             "scaffold" => {
                 let (name, number) = match rest {
                     [name] => (name, None),
