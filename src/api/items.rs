@@ -288,7 +288,12 @@ fn told(call: &Call, written: &Written, dry_run: bool) -> Value {
 /// So many devices are named that are routed otherwise; there may be more.
 const REROUTED_SHOWN_MAX: usize = 1000;
 
-fn routed(sheet: &mut Map<String, Value>, item: &Item, rerouted: &Rerouted, dry_run: bool) {
+pub(super) fn routed(
+    sheet: &mut Map<String, Value>,
+    item: &Item,
+    rerouted: &Rerouted,
+    dry_run: bool,
+) {
     let is_channel = matches!(item, Item::Channel(_));
     let told = dry_run || is_channel && rerouted.count() > 0;
     if !told {

@@ -39,7 +39,8 @@ use crate::control::Control;
 use crate::metrics::{Metrics, names};
 use crate::raw::RawTraffic;
 use crate::registry::items::TokenItem;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, Method, StatusCode};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -86,6 +87,20 @@ impl State {
             .acquire_many_owned(bytes)
             .await
             .ok()
+    }
+
+    /// Does the token in these headers let do `method` with items of a path (`gw/devices`), or with
+    /// what hangs on them (`telemetry`)? What each call asks first.
+    pub fn lets(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+        (path, submodule): (&'static str, Option<&'static str>),
+        method: &Method,
+    ) -> bool {
+        access::caller_of(self, headers, peer)
+            .and_then(|caller| caller.may(access::Right::Of(path, submodule), method))
+            .is_ok()
     }
 
     /// When a token was used last, or made if it was not.

@@ -358,9 +358,15 @@ pub(super) fn restore(call: &Arc<Call>) -> Result<Answer, Error> {
     let (picked, mut errors) = chosen(&selector, rows, None, &["id"]);
     let mut restored = Vec::new();
     for id in picked.iter().filter_map(|row| row["id"].as_u64()) {
-        match control.restore(call.caller.scope(), id) {
+        match control.restore(call.caller.scope(), id, call.query.dry_run) {
             Ok(written) => {
                 let mut sheet = dto::show(&call.state, &written.item, &call.wants());
+                super::items::routed(
+                    &mut sheet,
+                    &written.item,
+                    &written.rerouted,
+                    call.query.dry_run,
+                );
                 sheet.insert("deleted_id".into(), id.into());
                 restored.push(Value::Object(sheet));
             }

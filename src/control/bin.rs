@@ -4,7 +4,7 @@
 //! Not kept are tokens (a key that was taken away stays away). An account is kept to be read, not
 //! to be brought back: its id is never used again, because old journal entries name it.
 
-use super::{Control, Deleted, Scope, WriteError, Written};
+use super::{Control, Deleted, Scope, WriteError, Written, written};
 use crate::ids::Epoch;
 use crate::registry::items::{ChannelItem, DeviceItem, LimitItem};
 use crate::registry::{Item, Write};
@@ -28,7 +28,8 @@ impl Control {
     }
 
     /// Brings an item back; refused if its ident, its port or a limit's room was taken meanwhile.
-    pub fn restore(&self, scope: Scope, id: u64) -> Result<Written, WriteError> {
+    /// `dry_run`: only says what it would do.
+    pub fn restore(&self, scope: Scope, id: u64, dry_run: bool) -> Result<Written, WriteError> {
         let missing = WriteError::NotFound { id };
         let store = self.writer();
         let deleted = store
@@ -62,6 +63,9 @@ impl Control {
         *item.stamp_mut() = item.stamp().changed(now_us);
         let write = Write::Put(item);
         let effect = self.registry.check(&write, scope.root)?;
+        if dry_run {
+            return Ok(written(write, effect.before, effect.rerouted));
+        }
         let mut commit = Commit::new();
         write.stage(&effect, now_us, &mut commit);
         commit.remove(Kind::Deleted, id);

@@ -2,7 +2,7 @@
 
 use crate::harness::{Gateway, NOON_US, device};
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tollgate::ids::ChannelId;
 
@@ -228,6 +228,18 @@ async fn a_token_lets_do_what_its_type_says() {
         may(listed, "GET /auth/info", Value::Null).await,
         StatusCode::OK
     );
+    // the same, as a bench asks
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::from_str(listed.unwrap_or_default()).expect("a header");
+    headers.insert("authorization", value);
+    for (what, method, lets) in [
+        (("gw/devices", None), Method::GET, true),
+        (("gw/devices", Some("telemetry")), Method::GET, true),
+        (("gw/devices", Some("messages")), Method::GET, false),
+        (("gw/devices", None), Method::PUT, false),
+    ] {
+        assert_eq!(gateway.state.lets(&headers, None, what, &method), lets);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

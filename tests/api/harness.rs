@@ -52,6 +52,7 @@ pub(crate) struct Gateway {
     pub(crate) raw: Arc<RawTraffic>,
     pub(crate) network: axum::Router,
     pub(crate) local: axum::Router,
+    pub(crate) state: Arc<State>,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -168,6 +169,7 @@ impl Gateway {
         Self {
             network: api::router(Arc::clone(&state)),
             local: api::local(Arc::clone(&state)),
+            state,
             control,
             clock,
             ports,

@@ -2,6 +2,7 @@
 
 mod calls;
 mod doors;
+mod fuzz;
 mod harness;
 mod limits;
 mod messages;
