@@ -31,6 +31,7 @@ mod routes;
 mod schema;
 mod scrape;
 pub mod selector;
+mod statements;
 mod upkeep;
 
 pub use upkeep::upkeep;

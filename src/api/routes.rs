@@ -6,7 +6,7 @@ use super::answer::{Answer, Error};
 use super::call::Call;
 use super::edit::Mode;
 use super::items::{self, Kind};
-use super::{live, messages, packets, records, register};
+use super::{live, messages, packets, records, register, statements};
 use axum::http::Method;
 use std::sync::Arc;
 
@@ -88,6 +88,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::GET, "platform/subaccounts/{subaccounts}/logs", Right::Master, "What happened to subaccounts", |c| records::item_logs(c, Kind::Account)),
     route(Method::GET, "platform/customer/logs", Right::Master, "What happened in the account", records::customer_logs),
     route(Method::GET, "platform/customer/statistics", Right::Master, "What the account and its branch used", records::statistics),
+    route(Method::GET, "platform/customer/statements", Right::Master, "What the account and its branch used by day, chained by hash", statements::statements),
     route(Method::GET, "platform/deleted/{deleted}", Right::Master, "The recycle bin", records::deleted),
     route(Method::POST, "platform/deleted/{deleted}/restore", Right::Master, "Bring deleted items back", records::restore),
     // limits

@@ -303,6 +303,13 @@ pub(super) fn data(route: &Route) -> Option<Value> {
     let last = route.path.rsplit('/').next().unwrap_or_default();
     let reads = route.method == Method::GET;
     let clears = route.method == Method::DELETE && last == "messages";
+    if reads && last == "statements" {
+        let day = |what: &str| json!({ "type": "string", "format": "date", "description": what });
+        return Some(json!({
+            "type": ["object", "null"], "additionalProperties": false,
+            "properties": { "from": day("The first day (UTC)."), "to": day("The last day.") },
+        }));
+    }
     if !(clears || reads && ["messages", "logs", "statistics", "packets"].contains(&last)) {
         return None;
     }

@@ -22,7 +22,7 @@ use crate::registry::items::{ChannelItem, Source};
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
 use crate::segment::{Files, OsFiles};
-use crate::store::{SledLedger, Store};
+use crate::store::{DirLock, SledLedger, Store};
 use protocols::Record;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -118,6 +118,8 @@ pub(crate) struct Gateway {
     /// The checkpoints and the data directory, for a backup.
     pub(crate) at_rest: (SledLedger, PathBuf),
     started: Arc<AtomicBool>,
+    /// The directory is this process's until everything else has let go of it.
+    _lock: DirLock,
 }
 
 /// The registry's word on how long messages are kept.
@@ -192,6 +194,7 @@ impl Gateway {
                 format_args!("data directory {}: {error}", dir.display()),
             )
         };
+        let lock = DirLock::take(dir).map_err(|error| data(&error))?;
         let store = Store::open(dir).map_err(|error| data(&error))?;
         let tree = Arc::new(Tree::new());
         let registry = Registry::load(&store, Arc::clone(&tree)).map_err(|error| data(&error))?;
@@ -293,6 +296,7 @@ impl Gateway {
             telemetry: Arc::new(telemetry),
             at_rest,
             started,
+            _lock: lock,
         })
     }
 

@@ -45,7 +45,7 @@ pub enum AuditError {
 pub struct Difference {
     /// Whose.
     pub account: AccountId,
-    /// Where it stands: `counters` or `statistics`.
+    /// Where it stands: `counters`, `statistics`, or `statements` (days, against their months).
     pub place: &'static str,
     /// Which number.
     pub field: &'static str,
@@ -93,30 +93,50 @@ impl Audit {
         }
     }
 
-    /// Compares with numbers that stand somewhere.
+    /// Compares the recount with numbers that stand somewhere.
     pub fn compare(&mut self, place: &'static str, counted: &BTreeMap<AccountId, Totals>) {
-        let accounts: std::collections::BTreeSet<_> =
-            counted.keys().chain(self.accounts.keys()).collect();
-        for account in accounts {
-            let has = counted.get(account).copied().unwrap_or_default().to_array();
-            let should = self
-                .accounts
-                .get(account)
-                .copied()
-                .unwrap_or_default()
-                .to_array();
-            for ((field, counted), recounted) in Totals::NAMES.iter().zip(has).zip(should) {
-                if counted != recounted {
-                    self.differences.push(Difference {
-                        account: *account,
-                        place,
-                        field,
-                        counted,
-                        recounted,
-                    });
-                }
+        let found = differences(place, counted, &self.accounts);
+        self.differences.extend(found);
+    }
+}
+
+/// Every number of every account that is not what it should be.
+fn differences(
+    place: &'static str,
+    counted: &BTreeMap<AccountId, Totals>,
+    should: &BTreeMap<AccountId, Totals>,
+) -> Vec<Difference> {
+    let accounts: std::collections::BTreeSet<_> = counted.keys().chain(should.keys()).collect();
+    let mut found = Vec::new();
+    for account in accounts {
+        let of = |map: &BTreeMap<AccountId, Totals>| {
+            map.get(account).copied().unwrap_or_default().to_array()
+        };
+        for ((field, counted), recounted) in Totals::NAMES.iter().zip(of(counted)).zip(of(should)) {
+            if counted != recounted {
+                found.push(Difference {
+                    account: *account,
+                    place,
+                    field,
+                    counted,
+                    recounted,
+                });
             }
         }
+    }
+    found
+}
+
+/// The first month whose days are all kept.
+fn first_whole_month(now_s: i64) -> i64 {
+    let kept_s = Period::Day.kept_s().unwrap_or(i64::MAX);
+    let oldest_s = Period::Day.start_s(now_s.saturating_sub(kept_s));
+    let month_s = Period::Month.start_s(oldest_s);
+    if month_s == oldest_s {
+        month_s
+    } else {
+        // no month has 32 days, so this is in the next one
+        Period::Month.start_s(month_s.saturating_add(32 * 86_400))
     }
 }
 
@@ -312,7 +332,7 @@ impl Journal {
         let shared = &self.inner.shared;
         // no segment goes between the base and the end of the recount
         let _alone = lock(&shared.retaining);
-        let (last, counters, months) = {
+        let (last, counters, months, whole) = {
             // in the order of a checkpoint; none can come between, and the writer posts under the
             // second lock, which is therefore held shortly
             let mut ledger = lock(&shared.ledger);
@@ -320,12 +340,25 @@ impl Journal {
                 .end_doubt(ledger.as_mut())
                 .map_err(AuditError::Ledger)?;
             let mut months: BTreeMap<AccountId, Totals> = BTreeMap::new();
+            // of the months whose days are all kept, once by month and once by day
+            let mut of_months: BTreeMap<AccountId, Totals> = BTreeMap::new();
+            let mut of_days: BTreeMap<AccountId, Totals> = BTreeMap::new();
+            let whole_s = first_whole_month(shared.clock.now_us().div_euclid(1_000_000));
             for account in shared.tree.accounts() {
                 let rows = ledger
                     .statistics(account.id(), Period::Month, i64::MIN, i64::MAX)
                     .map_err(AuditError::Ledger)?;
-                for (_, totals) in rows {
+                for (start_s, totals) in rows {
                     *months.entry(account.id()).or_default() += totals;
+                    if start_s >= whole_s {
+                        *of_months.entry(account.id()).or_default() += totals;
+                    }
+                }
+                let rows = ledger
+                    .statistics(account.id(), Period::Day, whole_s, i64::MAX)
+                    .map_err(AuditError::Ledger)?;
+                for (_, totals) in rows {
+                    *of_days.entry(account.id()).or_default() += totals;
                 }
             }
             let unsaved = lock(&shared.unsaved);
@@ -338,11 +371,15 @@ impl Journal {
                 .into_iter()
                 .map(|(account, totals)| (account.id(), totals))
                 .collect();
-            (unsaved.watermark, counters, months)
+            (unsaved.watermark, counters, months, (of_months, of_days))
         };
         let mut audit = recount(shared.files.as_ref(), &shared.dir, &shared.parents(), last)?;
         audit.compare("counters", &counters);
         audit.compare("statistics", &months);
+        let (of_months, of_days) = whole;
+        audit
+            .differences
+            .extend(differences("statements", &of_days, &of_months));
         Ok(audit)
     }
 }

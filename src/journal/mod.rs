@@ -48,6 +48,7 @@ mod read;
 pub mod retention;
 pub mod rewrite;
 pub mod settle;
+pub mod statement;
 pub mod statistics;
 mod stats;
 pub mod storage;

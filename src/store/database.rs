@@ -206,7 +206,7 @@ impl Database {
     }
 }
 
-fn sync(path: &Path, folder: bool) -> Result<(), StoreError> {
+pub(super) fn sync(path: &Path, folder: bool) -> Result<(), StoreError> {
     let synced = File::open(path).and_then(|file| file.sync_all());
     match synced {
         // sled makes the folder of large values when the first one comes.

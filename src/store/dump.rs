@@ -21,6 +21,16 @@ pub enum Which {
     Ledger,
 }
 
+impl Which {
+    /// Its folder in the data directory.
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Registry => REGISTRY_DIR,
+            Self::Ledger => LEDGER_DIR,
+        }
+    }
+}
+
 impl Store {
     /// Every row of the items. For one moment's rows, nobody may write meanwhile.
     pub fn dump(&self) -> impl Iterator<Item = Result<RawRow, StoreError>> + use<> {
@@ -50,14 +60,15 @@ pub struct Refill {
 impl Refill {
     /// Begins the database in a data directory that has none.
     pub fn begin(dir: &Path, which: Which) -> Result<Self, StoreError> {
-        let name = match which {
-            Which::Registry => REGISTRY_DIR,
-            Which::Ledger => LEDGER_DIR,
-        };
-        Ok(Self {
-            database: Database::open(&dir.join(name))?,
+        Database::open(&dir.join(which.folder())).map(Self::into)
+    }
+
+    /// Rows go into this one, which is empty.
+    pub(super) fn into(database: Database) -> Self {
+        Self {
+            database,
             rows: Vec::new(),
-        })
+        }
     }
 
     /// Adds a row.

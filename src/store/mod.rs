@@ -20,10 +20,12 @@
 //! through [`SledLedger`]. Every call blocks (disk): from an owner thread or `spawn_blocking`,
 //! never on a runtime's thread.
 
+mod compact;
 mod database;
 mod dump;
 mod ledger;
 
+pub use compact::{Compacted, DirLock, compact};
 pub use database::StoreError;
 pub use dump::{RawRow, Refill, Which};
 pub use ledger::SledLedger;

@@ -37,5 +37,6 @@ mod image;
 mod limits;
 mod power;
 mod start;
+mod statements;
 mod story;
 mod watch;

@@ -1,0 +1,89 @@
+//! `tollgate statement`: what an account and its branch used, by day, chained by hash.
+
+use super::client::Client;
+use super::data::DataArgs;
+use super::{Failure, runtime};
+use axum::http::Method;
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+use std::io::Write as _;
+
+const AFTER: &str = "\
+Each line is one account's day. Its hash is made of its numbers and of the hash of the day before,
+so that a byte that changes anywhere shows. deploy/statement.py verifies the chain and the sums of a
+branch, and recounts messages from `tollgate export`.
+
+A day has a statement when it is over; statements are kept for this year and the last.
+
+Examples:
+  tollgate statement --account 2 --from 2026-11-01 --to 2026-11-30
+  tollgate statement --account 2 --from 2026-11-01 --branch >branch.ndjson";
+
+/// Prints usage statements: a JSON object for each closed day.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = AFTER)]
+pub struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+    /// The account's id
+    #[arg(long, value_name = "ID")]
+    account: u64,
+    /// The first day (UTC); without it the last one alone
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    from: Option<String>,
+    /// The last day; without it yesterday
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    to: Option<String>,
+    /// Those of every account below it too
+    #[arg(long)]
+    branch: bool,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let client = Client::of(&args.data.dir()?).await?;
+        let lines = lines(&client, args).await;
+        client.close().await;
+        let mut out = std::io::stdout().lock();
+        lines?
+            .iter()
+            .try_for_each(|line| writeln!(out, "{line}"))
+            .map_err(|error| Failure::output(&error))
+    })
+}
+
+async fn lines(client: &Client, args: &Args) -> Result<Vec<Value>, Failure> {
+    let mut accounts = vec![(args.account, None)];
+    if args.branch {
+        let path = "/platform/subaccounts/all?fields=id,owner_id";
+        let below = client
+            .result_for(args.account, Method::GET, path, &json!({}))
+            .await?;
+        accounts.extend(below.iter().filter_map(|account| {
+            let id = account.get("id")?.as_u64()?;
+            Some((id, account.get("owner_id")?.as_u64()))
+        }));
+    }
+    let mut asked = json!({});
+    for (name, day) in [("from", &args.from), ("to", &args.to)] {
+        if let Some(day) = day {
+            asked[name] = day.as_str().into();
+        }
+    }
+    let mut lines = Vec::new();
+    for (account, owner) in accounts {
+        let path = "/platform/customer/statements";
+        let mut rows = client
+            .result_for(account, Method::GET, path, &asked)
+            .await?;
+        if let Some(owner) = owner {
+            // so that the sums of the branch can be made; it is no part of the hash
+            for row in &mut rows {
+                row["owner_id"] = owner.into();
+            }
+        }
+        lines.append(&mut rows);
+    }
+    Ok(lines)
+}
