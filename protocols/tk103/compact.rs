@@ -66,7 +66,15 @@ fn record(frame: Frame<'_>, body: &str, cx: &mut Context<'_>) -> Result<(), Reje
         "BO01" => body.split_at_checked(1).unwrap_or(("", body)),
         _ => ("", body),
     };
-    let found = Fix::find(body);
+    // some copies put commas between the fields
+    let joined;
+    let plain = if body.contains(",A,") || body.contains(",V,") {
+        joined = body.replace(',', "");
+        joined.as_str()
+    } else {
+        body
+    };
+    let found = Fix::find(plain);
     let ms = found.as_ref().and_then(|fix| {
         let civil = digits(&format!("{}{}", fix.date, fix.time), "ymdHMS")?;
         civil.ms(cx.settings())

@@ -2,7 +2,7 @@
 //!
 //! # Wire format
 //!
-//! `(` ident, four letters and digits of the command, body `)`. The ident is 11 to 16 digits. A pair of
+//! `(` ident, four letters and digits of the command, body `)`. The ident is 11 to 16 digits, rarely with letters. A pair of
 //! `$` may hold anything, a closing bracket too.
 //!
 //! | command | body | answer |
@@ -49,6 +49,11 @@ use crate::contract::{
 use parts::Frame;
 
 const COMMAND_BYTES: usize = 4;
+/// An ident of digits has no fewer.
+const IDENT_DIGITS_MIN: usize = 11;
+const IDENT_BYTES_MAX: usize = 16;
+/// An ident with letters in it, where no comma ends it.
+const LETTERED_IDENT_BYTES: usize = 12;
 
 const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
     Model {
@@ -61,6 +66,27 @@ const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
 /// The session state: none beyond the engine's.
 #[derive(Default)]
 pub(crate) struct Decoder;
+
+/// How long the ident is: its digits; where it has letters, up to a comma or as long as most are.
+fn ident_bytes(text: &str) -> usize {
+    let alphanumeric = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits >= IDENT_DIGITS_MIN {
+        return digits;
+    }
+    let comma = text.find(',').unwrap_or(text.len());
+    let lettered = |bytes: &usize| text.get(..*bytes).is_some_and(alphanumeric);
+    let command = |bytes: usize| text.get(bytes + 1..bytes + 1 + COMMAND_BYTES);
+    if (IDENT_DIGITS_MIN..=IDENT_BYTES_MAX).contains(&comma)
+        && lettered(&comma)
+        && command(comma).is_some_and(alphanumeric)
+    {
+        return comma;
+    }
+    Some(LETTERED_IDENT_BYTES)
+        .filter(|bytes| text.len() >= bytes + COMMAND_BYTES && lettered(bytes))
+        .unwrap_or(digits)
+}
 
 impl Decode for Decoder {
     const INFO: Info = Info {
@@ -113,8 +139,7 @@ impl Decode for Decoder {
         let short = Reject::new("frame", "no ident and command", 1);
         let text = text.strip_prefix('(').unwrap_or(text);
         let text = text.strip_suffix(')').unwrap_or(text);
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (ident, rest) = text.split_at_checked(digits).ok_or(short)?;
+        let (ident, rest) = text.split_at_checked(ident_bytes(text)).ok_or(short)?;
         let (rest, comma) = match rest.strip_prefix(',') {
             Some(rest) => (rest, true),
             None => (rest, false),
