@@ -206,8 +206,9 @@ fn tags(format: &str) -> impl Iterator<Item = &str> {
 }
 
 fn report(format: &str, serial: &str, values: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
+    let names: Fields<'_> = tags(format).collect();
     let value_of = |tag: &str| {
-        let at = tags(format).position(|other| other == tag)?;
+        let at = names.iter().position(|other| *other == tag)?;
         values.get(at).copied().filter(|value| !value.is_empty())
     };
     let clock = |tag: &str, cx: &Context<'_>| {
@@ -236,7 +237,7 @@ fn report(format: &str, serial: &str, values: &[&str], cx: &mut Context<'_>) -> 
         message.push(fields::POSITION_TIMESTAMP, units::scaled(ms, 3));
     }
     let mut count = 0;
-    for (tag, value) in tags(format).zip(values) {
+    for (tag, value) in names.iter().copied().zip(values) {
         count += 1;
         let value = value.trim();
         if value.is_empty() || matches!(tag, "EDT" | "PDT" | "LAT" | "LONG") {
