@@ -24,7 +24,7 @@ pub(super) fn first_edition(
         id: cursor.u24().map(i64::from),
         dbm: None,
     };
-    let valid = cursor.u8().ok_or(SHORT)? & 1 == 1;
+    let valid = cursor.u8().unwrap_or_default() & 1 == 1;
     let mut message = begin(kind, number, time, cx)?;
     if push_place(&mut message, latitude, longitude, valid) {
         message.push(fields::POSITION_SPEED, speed);
@@ -32,7 +32,11 @@ pub(super) fn first_edition(
     }
     cells::push(&mut message, 0, cell);
     match kind {
-        FIRST_ALARM => push_warning(&mut message, cursor.u8().ok_or(SHORT)?),
+        FIRST_ALARM => {
+            if let Some(code) = cursor.u8() {
+                push_warning(&mut message, code);
+            }
+        }
         FIRST_STATUS => {
             message.push_some(fields::EVENT_ENUM, cursor.u8());
             let since = cursor.u32();

@@ -25,15 +25,17 @@ pub(super) fn placed(
     push_parts(&mut message, cursor).ok_or(SHORT)?;
     match kind {
         WARNING => {
-            push_warning(&mut message, cursor.u8().ok_or(SHORT)?);
+            if let Some(code) = cursor.u8() {
+                push_warning(&mut message, code);
+            }
             if let Some(status) = cursor.u16() {
                 push_status(&mut message, status, true);
             }
         }
         REPORT => {
-            let code = cursor.u8().ok_or(SHORT)?;
-            message.push(fields::EVENT_ENUM, code);
-            match code {
+            let code = cursor.u8();
+            message.push_some(fields::EVENT_ENUM, code);
+            match code.unwrap_or_default() {
                 1 => message.push(fields::IGNITION_ON_EVENT_TRIGGER, true),
                 2 => message.push(fields::IGNITION_OFF_EVENT_TRIGGER, true),
                 _ => {}

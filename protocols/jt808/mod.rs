@@ -49,7 +49,8 @@
 //! - Times are those of Beijing (+08:00) unless the setting `time_zone` says otherwise.
 //! - Items behind a position have a meaning of their own with every maker; those that are told apart by their
 //!   length are read, others are kept under their number. `model` decides where even that does not help.
-//! - Some makes frame with E7 (E6 01, E6 02, 3E 01, 3E 02 inside), locks write texts between parentheses.
+//! - Some makes frame with E7 (E6 01, E6 02, 3E 01, 3E 02 inside), and have seven bytes of ident then; locks write
+//!   texts between parentheses.
 
 mod camera;
 mod cells;

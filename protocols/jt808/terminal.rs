@@ -55,12 +55,12 @@ pub(super) fn authenticate(
 ) -> Result<(), Reject> {
     const FAILED: u8 = 1;
     let secret = match (frame.address.edition, frame.body) {
-        (Some(_), [length, rest @ ..]) => rest.get(..usize::from(*length)).ok_or(SHORT)?,
+        (Some(_), [length, rest @ ..]) => rest.get(..usize::from(*length)).unwrap_or(rest),
         (_, all) => all,
     };
-    let secret = std::str::from_utf8(secret)
-        .map_err(|_| Reject::new("secret", "it is no text", 12))?
-        .trim_matches('\0');
+    // bytes that are no text are no device's password
+    let secret = String::from_utf8_lossy(secret);
+    let secret = secret.trim_matches('\0');
     cx.identify(Login {
         ident,
         secret: Some(secret),

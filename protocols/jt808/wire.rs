@@ -17,8 +17,10 @@ const LENGTH: u16 = 0x03ff;
 pub(super) struct Address {
     pub(super) mark: u8,
     pub(super) edition: Option<u8>,
-    /// The last six are used without an edition.
+    /// The last six are used without an edition, or seven.
     pub(super) id: [u8; 10],
+    /// Has it seven, as with the other mark?
+    pub(super) is_long: bool,
 }
 
 /// A checked frame.
@@ -83,10 +85,15 @@ pub(super) fn checked(plain: &[u8], mark: u8) -> Result<Frame<'_>, Reject> {
             mark,
             edition: None,
             id: [0; 10],
+            is_long: false,
         };
         if properties & EDITION_2019 != 0 {
             address.edition = Some(body.u8()?);
             address.id = body.array()?;
+        } else if is_long(mark, properties, body.left()) {
+            let id: [u8; 7] = body.array()?;
+            address.id.last_chunk_mut::<7>()?.copy_from_slice(&id);
+            address.is_long = true;
         } else {
             let id: [u8; 6] = body.array()?;
             address.id.last_chunk_mut::<6>()?.copy_from_slice(&id);
@@ -111,10 +118,19 @@ pub(super) fn checked(plain: &[u8], mark: u8) -> Result<Frame<'_>, Reject> {
     })
 }
 
+/// Has the ident seven bytes? With the other mark, unless the content's length says six. `left` counts
+/// from the ident on.
+fn is_long(mark: u8, properties: u16, left: usize) -> bool {
+    const SHORT_IDENT_AND_SERIAL: usize = 6 + 2;
+    let length = usize::from(properties & LENGTH);
+    mark == OTHER_MARK && left != SHORT_IDENT_AND_SERIAL + length
+}
+
 /// The device's name: digits, or a binary number that lacks the IMEI's last digit.
 pub(super) fn ident_of(address: &Address) -> String {
     let id = match address.edition {
         Some(_) => &address.id[..],
+        None if address.is_long => address.id.last_chunk::<7>().map_or(&[][..], |id| &id[..]),
         None => address.id.last_chunk::<6>().map_or(&[][..], |id| &id[..]),
     };
     bcd::text(id).unwrap_or_else(|| {
@@ -138,7 +154,8 @@ pub(super) fn written(address: &Address, kind: u16, serial: u16, content: &[u8])
         plain.extend_from_slice(&address.id);
     } else {
         plain.extend_from_slice(&length.to_be_bytes());
-        plain.extend_from_slice(address.id.get(4..).unwrap_or_default());
+        let from = if address.is_long { 3 } else { 4 };
+        plain.extend_from_slice(address.id.get(from..).unwrap_or_default());
     }
     plain.extend_from_slice(&serial.to_be_bytes());
     plain.extend_from_slice(content);
