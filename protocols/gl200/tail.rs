@@ -195,6 +195,13 @@ fn push_analog(message: &mut RecordBuilder<'_>, input: u16, text: &str) {
     }
 }
 
+/// The battery behind blanks only, at the end of the report.
+fn last_level(rest: &Fields<'_>, from: usize, to: usize) -> Option<u8> {
+    let (last, blanks) = rest.between(from, to).split_last()?;
+    let is_alone = to == rest.len() && !blanks.is_empty() && blanks.iter().all(|b| b.is_empty());
+    level(last).filter(|_| is_alone)
+}
+
 /// The tail of FRI and its like.
 fn motion(message: &mut RecordBuilder<'_>, report: &Report<'_>, from: usize, to: usize) {
     let rest = &report.rest;
@@ -237,6 +244,9 @@ fn motion(message: &mut RecordBuilder<'_>, report: &Report<'_>, from: usize, to:
         message.push_some(fields::BATTERY_LEVEL, level(at + 4));
         state::push(message, field(at + 5));
         at + 6
+    } else if let Some(level) = last_level(rest, distance.map_or(from, |at| at + 1), to) {
+        message.push(fields::BATTERY_LEVEL, level);
+        to
     } else if let Some(at) = distance.filter(|at| at + 3 < to) {
         analog(message, at + 4);
         at + 4

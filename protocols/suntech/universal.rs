@@ -37,6 +37,8 @@ struct Layout {
     at: [Option<usize>; BITS],
     /// Behind the last of them.
     end: usize,
+    /// Is a field without a meaning behind them?
+    reserved: bool,
 }
 
 impl Layout {
@@ -47,6 +49,7 @@ impl Layout {
         let mut layout = Self {
             at: [None; BITS],
             end: MASK + 1,
+            reserved: mask >> BITS & 1 != 0,
         };
         for (bit, at) in layout.at.iter_mut().enumerate().skip(MODEL) {
             if mask >> bit & 1 != 0 {
@@ -106,7 +109,8 @@ pub(super) fn read(report: &Report<'_>, cx: &mut Context<'_>) -> Result<(), Reje
             message.push_some(fields::VEHICLE_STATE_ENUM, number::<u8>(first));
             message.push_some(fields::REPORT_REASON, number::<u16>(second));
             message.push_some(fields::RECORD_SEQNUM, number::<u32>(third));
-            assigned(&mut message, report, layout.end);
+            let at = layout.end + usize::from(layout.reserved);
+            assigned(&mut message, report, at);
         }
         "UEX" => {
             push_serial(&mut message, second);
