@@ -62,7 +62,7 @@ use crate::contract::{
 };
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::{float, nmea_degrees, number};
-use crate::kit::time::{self, Civil};
+use crate::kit::time;
 use crate::kit::{checksum, framing, hex, luhn, units};
 use smallvec::SmallVec;
 
@@ -278,15 +278,7 @@ fn word(command: u16) -> String {
 fn clock(hms: &str, dmy: &str, cx: &Context<'_>) -> Time {
     let hms = hms.split('.').next().unwrap_or_default();
     let both = time::digits(dmy, "dmy").zip(time::digits(hms, "HMS"));
-    let ms = both.and_then(|(date, clock)| {
-        let civil = Civil {
-            hour: clock.hour,
-            minute: clock.minute,
-            second: clock.second,
-            ..date
-        };
-        civil.ms(cx.settings())
-    });
+    let ms = both.and_then(|(date, clock)| date.at_clock(clock).ms(cx.settings()));
     time::or_impossible(ms, cx.now_ms)
 }
 

@@ -198,12 +198,7 @@ fn head(mut text: &str) -> Option<Head<'_>> {
     let speed = float(split(text, point + 2)?);
     let clock = time::digits(split(text, 6)?, "HMS");
     let course = float(split(text, 6)?);
-    let time = date.zip(clock).map(|(date, clock)| Civil {
-        hour: clock.hour,
-        minute: clock.minute,
-        second: clock.second,
-        ..date
-    });
+    let time = date.zip(clock).map(|(date, clock)| date.at_clock(clock));
     let place = nmea_degrees(lat, ns).zip(nmea_degrees(lon, ew));
     Some(Head {
         time,

@@ -40,7 +40,7 @@ use crate::contract::{
 };
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::{float, nmea_degrees, number};
-use crate::kit::time::{Civil, digits, or_impossible};
+use crate::kit::time::{digits, or_impossible};
 use crate::kit::{checksum, framing, units};
 
 const IMEI: &[u8] = b"imei:";
@@ -228,13 +228,7 @@ fn report(
     ] = std::array::from_fn(|_| next());
     let ms = digits(date, "dmy").and_then(|date| {
         let clock = digits(clock.get(..6)?, "HMS")?;
-        let civil = Civil {
-            hour: clock.hour,
-            minute: clock.minute,
-            second: clock.second,
-            ..date
-        };
-        civil.utc_ms()
+        date.at_clock(clock).utc_ms()
     });
     let mut message = cx.message(or_impossible(ms, cx.now_ms))?;
     let place = degrees(latitude, north, 90.0).zip(degrees(longitude, east, 180.0));

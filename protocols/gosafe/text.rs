@@ -315,15 +315,7 @@ fn old(record: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
         None => (None, last),
     };
     let civil = digits(clock, "HMS").zip(digits(date, "dmy"));
-    let ms = civil.and_then(|(clock, date)| {
-        let civil = Civil {
-            hour: clock.hour,
-            minute: clock.minute,
-            second: clock.second,
-            ..date
-        };
-        civil.utc_ms()
-    });
+    let ms = civil.and_then(|(clock, date)| date.at_clock(clock).utc_ms());
     if latitude.is_empty() {
         return Err(SHORT);
     }

@@ -117,13 +117,7 @@ fn clock(hms: &str, dmy: &str, settings: &Settings, now_ms: i64) -> Time {
     }
     let ms = digits(dmy, "dmy").and_then(|date| {
         let clock = digits(hms, "HMS")?;
-        let civil = Civil {
-            hour: clock.hour,
-            minute: clock.minute,
-            second: clock.second,
-            ..date
-        };
-        civil.ms(settings)
+        date.at_clock(clock).ms(settings)
     });
     time::or_impossible(ms, now_ms)
 }

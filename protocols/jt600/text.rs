@@ -3,7 +3,7 @@
 use super::parts::{FIELDS_MAX, Fields, SHORT, cell};
 use crate::contract::{Context, Login, RecordBuilder, Reject, Reply, Time, fields};
 use crate::kit::parse::{float, nmea_degrees, number};
-use crate::kit::time::{self, Civil};
+use crate::kit::time;
 use crate::kit::{checksum, units};
 
 pub(super) fn text(body: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
@@ -61,15 +61,7 @@ pub(super) fn verify(text: &str) -> Result<(), Reject> {
 
 pub(super) fn clock(dmy: &str, hms: &str, cx: &Context<'_>) -> Time {
     let date = time::digits(dmy, "dmy").zip(time::digits(hms, "HMS"));
-    let ms = date.and_then(|(date, clock)| {
-        let civil = Civil {
-            hour: clock.hour,
-            minute: clock.minute,
-            second: clock.second,
-            ..date
-        };
-        civil.ms(cx.settings())
-    });
+    let ms = date.and_then(|(date, clock)| date.at_clock(clock).ms(cx.settings()));
     time::or_impossible(ms, cx.now_ms)
 }
 

@@ -3,7 +3,7 @@
 use crate::contract::{Context, RecordBuilder, Reject, Time, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::nmea_degrees;
-use crate::kit::time::{Civil, digits};
+use crate::kit::time::digits;
 
 pub(super) const SHORT: Reject = Reject::new("frame", "fewer fields than it has", 0);
 
@@ -47,13 +47,7 @@ pub(super) fn push_place(
 pub(super) fn moment(date: &str, clock: &str) -> Option<i64> {
     let date = digits(date, "dmy")?;
     let clock = digits(clock.get(..6)?, "HMS")?;
-    let civil = Civil {
-        hour: clock.hour,
-        minute: clock.minute,
-        second: clock.second,
-        ..date
-    };
-    civil.utc_ms()
+    date.at_clock(clock).utc_ms()
 }
 
 pub(super) fn push_rest(message: &mut RecordBuilder<'_>, rest: &[&str], from: usize) {

@@ -29,7 +29,7 @@
 use crate::contract::{Context, Instance, ParamId, RecordBuilder, Reject, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::{float, number};
-use crate::kit::time::{Civil, digits, or_impossible};
+use crate::kit::time::{digits, or_impossible};
 use smallvec::SmallVec;
 
 /// The most fields of a frame.
@@ -64,15 +64,7 @@ pub(super) fn read(keyword: &str, rest: &str, cx: &mut Context<'_>) -> Result<()
     }
     let at = |index: usize| parts.get(index).copied().unwrap_or_default();
     let ms = digits(at(0), "dmy").zip(digits(at(1), "HMS"));
-    let ms = ms.and_then(|(date, clock)| {
-        let civil = Civil {
-            hour: clock.hour,
-            minute: clock.minute,
-            second: clock.second,
-            ..date
-        };
-        civil.ms(cx.settings())
-    });
+    let ms = ms.and_then(|(date, clock)| date.at_clock(clock).ms(cx.settings()));
     let mut message = cx.message(or_impossible(ms, cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, keyword);
     let latitude = degrees(at(3), at(4), 90.0);

@@ -5,7 +5,7 @@ use super::field::value;
 use super::params;
 use crate::contract::{Context, ParamId, RecordBuilder, Reject, Time, Value, fields};
 use crate::kit::parse::{float, number};
-use crate::kit::time::{Civil, digits};
+use crate::kit::time::digits;
 use crate::kit::units;
 use smallvec::SmallVec;
 
@@ -72,12 +72,7 @@ pub(super) fn clock(date: &str, time: &str) -> Result<Option<i64>, Fault> {
     let ms = || {
         let date = digits(date, "dmy")?;
         let clock = digits(whole.trim(), "HMS")?;
-        let civil = Civil {
-            hour: clock.hour,
-            minute: clock.minute,
-            second: clock.second,
-            ..date
-        };
+        let civil = date.at_clock(clock);
         let thousandths = match decimals.get(..decimals.len().min(3))? {
             "" => 0,
             some => {
