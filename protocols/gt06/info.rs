@@ -218,7 +218,7 @@ fn modules(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
             .find_map(|(_, content)| Cursor::new(content).u32().filter(|seconds| *seconds > 0))
     };
     let whole: usize = all().map(|(_, content)| content.len() + 4).sum();
-    if whole != frame.body.len() {
+    if whole == 0 {
         return Err(Reject::new("modules", "their lengths do not fit", 4));
     }
     let fix_s = time_in(0x33);
@@ -233,6 +233,9 @@ fn modules(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
             message.push(Key::Wire { space: 0x70, id }, content);
         }
     }
+    // a last module that is cut short is no reason to lose the others
+    let behind = frame.body.get(whole..).unwrap_or_default();
+    parts::leftover(&mut message, frame.kind, behind);
     Ok(())
 }
 
