@@ -206,3 +206,47 @@ fn a_backup_restores_to_what_it_was_and_only_new_bytes_are_copied_again() {
         "a byte is not what was backed up"
     );
 }
+
+/// Does any file in the folder, or below it, have these bytes?
+fn is_on_disk(dir: &Path, needle: &str) -> bool {
+    let entries = std::fs::read_dir(dir).expect("there");
+    entries.flatten().any(|entry| {
+        if entry.path().is_dir() {
+            return is_on_disk(&entry.path(), needle);
+        }
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        let mut windows = bytes.windows(needle.len());
+        windows.any(|at| at == needle.as_bytes())
+    })
+}
+
+#[test]
+fn an_erased_device_is_in_no_file_of_the_journal_and_in_no_later_backup() {
+    const IDENT: &str = "352093081452251";
+    let dir = data_dir(400);
+    let backup = tempfile::tempdir().expect("a folder");
+    let to = backup.path().to_str().expect("plain");
+    let run = |arguments: &[&str]| {
+        let (output, text) = tollgate(arguments, dir.path());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}{text}");
+        text
+    };
+    run(&["backup", to]);
+    assert!(is_on_disk(&dir.path().join("journal"), IDENT));
+    assert!(is_on_disk(&backup.path().join("journal"), IDENT));
+    let (output, _) = tollgate(&["erase", "--device", "1"], dir.path());
+    assert_eq!(output.status.code(), Some(64), "not without --yes");
+    run(&["erase", "--device", "1", "--yes"]);
+    assert!(!is_on_disk(&dir.path().join("journal"), IDENT));
+    assert_eq!(run(&["export", "--device", "1"]), "");
+    run(&["audit"]);
+    let text = run(&["verify"]);
+    assert!(text.contains(" entries with 0 messages"), "{text}");
+    // into the same folder: what had it is replaced
+    run(&["backup", to]);
+    assert!(!is_on_disk(&backup.path().join("journal"), IDENT));
+    // what it sends from now on is there
+    write(dir.path(), 400..410);
+    assert_eq!(lines(&run(&["export", "--device", "1"])).len(), 10);
+}

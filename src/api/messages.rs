@@ -301,17 +301,31 @@ fn gone_us(state: &State, ttl_s: u32) -> i64 {
     state.control.clock().now_us().saturating_sub(ttl_us)
 }
 
+/// The times of a read as those of a device.
+fn range_of(reading: &Reading) -> Range {
+    let ms = |us: i64, up: bool| us.div_euclid(1000) + i64::from(up && us.rem_euclid(1000) != 0);
+    Range {
+        from: if reading.from_us == i64::MIN {
+            i64::MIN
+        } else {
+            ms(reading.from_us, true)
+        },
+        to: if reading.to_us == i64::MAX {
+            i64::MAX
+        } else {
+            ms(reading.to_us, false)
+        },
+        count: usize::MAX,
+        reverse: reading.reverse,
+    }
+}
+
 /// GET of devices' messages: device by device, each by its own time.
 pub(super) fn of_devices(call: &Arc<Call>) -> Result<Answer, Error> {
     let reading = Reading::of(&call.options()?, &mut |_, _| Ok(false))?;
     let chosen = call.choose(Kind::Device, 0)?;
     let good = !chosen.ids.is_empty() || chosen.errors.is_empty();
-    let range = Range {
-        from: reading.from_us.div_euclid(1000) + i64::from(reading.from_us.rem_euclid(1000) != 0),
-        to: reading.to_us.div_euclid(1000),
-        count: usize::MAX,
-        reverse: reading.reverse,
-    };
+    let range = range_of(&reading);
     let shared = Arc::clone(call);
     let filter = reading.clone();
     let rows = chosen.ids.into_iter().flat_map(move |id| {
@@ -493,8 +507,55 @@ fn purge(call: &Call, channel: ChannelId, up_to_us: i64) -> Result<(), Error> {
     }
 }
 
+/// What is deleted is said by times: what would narrow it further is refused, not passed over.
+fn only_times(call: &Call, more: &[&str]) -> Result<(), Error> {
+    let times = ["from", "begin", "to", "end"];
+    let options = call.options()?;
+    let other = options
+        .keys()
+        .find(|name| !times.contains(&name.as_str()) && !more.contains(&name.as_str()));
+    other.map_or(Ok(()), |name| {
+        Err(Error::field(name, "field is not allowed"))
+    })
+}
+
+/// DELETE of devices' messages: those that are there now, or of them those from and to a time of the
+/// devices. With `erase` everything there is, for good.
+pub(super) fn delete_of_devices(call: &Arc<Call>) -> Result<Answer, Error> {
+    only_times(call, &["erase"])?;
+    let mut erase = false;
+    let reading = Reading::of(&call.options()?, &mut |name, value| {
+        if name == "erase" {
+            let given = value.as_bool();
+            erase = given.ok_or_else(|| Error::field("erase", "must be true or false"))?;
+        }
+        Ok(name == "erase")
+    })?;
+    let range = range_of(&reading);
+    if erase && (range.from, range.to) != (Range::default().from, Range::default().to) {
+        return Err(Error::field("erase", "erases everything: no from, no to"));
+    }
+    let chosen = call.choose(Kind::Device, 0)?;
+    let control = &call.state.control;
+    let mut rows = Vec::new();
+    for id in chosen.ids {
+        if !call.query.dry_run {
+            let device = DeviceId(id);
+            let done = if erase {
+                control.erase(device)
+            } else {
+                control.delete_messages(device, range.from, range.to)
+            };
+            done.map_err(|error| Error::unable(error.to_string()))?;
+        }
+        rows.push(json!({ "id": id }));
+    }
+    Ok(Answer::list(rows, chosen.errors))
+}
+
 /// DELETE of channels' messages: all that are there, or those up to a time.
 pub(super) fn clear_channels(call: &Arc<Call>) -> Result<Answer, Error> {
+    only_times(call, &[])?;
     let reading = Reading::of(&call.options()?, &mut |_, _| Ok(false))?;
     let chosen = call.choose(Kind::Channel, 0)?;
     let now_us = call.state.control.clock().now_us();

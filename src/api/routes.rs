@@ -137,6 +137,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::GET, "gw/devices/{devices}/packets", sub(DEVICES, "packets"), "Raw traffic of devices", packets::of_devices),
     route(Method::GET, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Messages, by the device's time", messages::of_devices),
     route(Method::POST, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Register messages", register::messages),
+    route(Method::DELETE, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Delete messages, or erase them for good", messages::delete_of_devices),
     route(Method::GET, "gw/devices/{devices}/telemetry/{telemetry}", sub(DEVICES, "telemetry"), "The newest value of parameters", live::telemetry),
     route(Method::GET, "gw/devices/{devices}/telemetry", sub(DEVICES, "telemetry"), "The newest value of each parameter", live::telemetry),
     route(Method::GET, "gw/devices/{devices}/settings/{settings}", sub(DEVICES, "settings"), "Settings of devices: there are none", live::settings),

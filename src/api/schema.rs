@@ -314,6 +314,15 @@ pub(super) fn data(route: &Route) -> Option<Value> {
         return None;
     }
     let time = json!({ "type": "number", "description": "Unix seconds, included." });
+    if clears {
+        let mut fields = json!({ "from": time, "to": time });
+        if route.path.starts_with("gw/devices") {
+            fields["erase"] = flag();
+        }
+        return Some(json!({
+            "type": ["object", "null"], "additionalProperties": false, "properties": fields,
+        }));
+    }
     let mut fields = json!({
         "from": time,
         "to": time,

@@ -8,7 +8,8 @@ use serde_json::Value;
 use std::io::Write as _;
 
 /// Recounts everything from the journal's files by a second, simple implementation, and compares
-/// with every counter: exit 1 and the difference if one byte is off.
+/// with every counter; reads every archive, and sees to it that nothing is in them twice: exit 1 and
+/// the difference if one byte is off.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(flatten)]
@@ -43,9 +44,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             .map_or(0, Vec::len);
         writeln!(
             out,
-            "{} entries in {} bytes recounted, {accounts} accounts: {}",
+            "{} entries in {} bytes recounted, {} messages in archives, {accounts} accounts: {}",
             number("entries"),
             number("bytes"),
+            number("archived"),
             if differences.is_empty() {
                 "every counter is right to the byte"
             } else {

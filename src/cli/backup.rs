@@ -23,6 +23,7 @@ use super::{Exit, Failure, runtime};
 use crate::archive::LIST as LIST_OF_ARCHIVES;
 use crate::control::{Control, SNAPSHOT};
 use crate::journal::Journal;
+use crate::journal::deleted::DELETED;
 use crate::journal::retention::BASE;
 use crate::segment::checked::{CheckedReader, CheckedWriter, Form};
 use crate::segment::files::{TEMPORARY, read_exact_at, replace};
@@ -157,7 +158,7 @@ pub(crate) fn take(
     let journal = control.journal();
     journal.without_retention(|| -> io::Result<()> {
         journal.without_checkpoints(|| taking.rows("ledger", &mut ledger.dump()))?;
-        for name in [BASE, SNAPSHOT] {
+        for name in [BASE, SNAPSHOT, DELETED] {
             taking.replaced(data, JOURNAL_DIR, name)?;
         }
         taking.replaced(data, ARCHIVES, LIST_OF_ARCHIVES)?;

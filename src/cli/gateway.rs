@@ -26,8 +26,8 @@ use crate::store::{DirLock, SledLedger, Store};
 use protocols::Record;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// The folder of the journal in the data directory.
@@ -123,19 +123,33 @@ pub(crate) struct Gateway {
 }
 
 /// The registry's word on how long messages are kept.
-struct Kept(Arc<Registry>);
+struct Kept {
+    registry: Arc<Registry>,
+    /// Known as soon as it is there.
+    control: Arc<OnceLock<Weak<Control>>>,
+}
 
 impl Lifetimes for Kept {
     fn channel(&self, channel: ChannelId) -> Option<(AccountId, u32)> {
-        let channel = self.0.channel(channel)?;
+        let channel = self.registry.channel(channel)?;
         let state = channel.state.load();
         Some((state.item.cid, state.item.messages_ttl_s))
     }
 
     fn device(&self, device: DeviceId) -> Option<(AccountId, u32)> {
-        let device = self.0.device(device)?;
+        let device = self.registry.device(device)?;
         let state = device.state.load();
         Some((state.item.cid, state.item.messages_ttl_s))
+    }
+
+    fn purged_us(&self, channel: ChannelId) -> i64 {
+        let control = self.control.get().and_then(Weak::upgrade);
+        control.map_or(0, |control| control.purged_us(channel))
+    }
+
+    fn rotate(&self, device: DeviceId) -> u64 {
+        let device = self.registry.device(device);
+        device.map_or(0, |device| device.state.load().item.messages_rotate)
     }
 }
 
@@ -232,7 +246,11 @@ impl Gateway {
                     .with("given_up_entries", given_up),
             );
         }
-        journal.keep_for(Arc::new(Kept(Arc::clone(&registry))));
+        let of_kept = Arc::new(OnceLock::new());
+        journal.keep_for(Arc::new(Kept {
+            registry: Arc::clone(&registry),
+            control: Arc::clone(&of_kept),
+        }));
         let telemetry = TelemetryKeeper::start(
             journal.clone(),
             Arc::clone(&registry),
@@ -286,8 +304,11 @@ impl Gateway {
             options: settings.control,
         })
         .map_err(|error| data(&error))?;
+        let control = Arc::new(control);
+        // nobody else sets it
+        drop(of_kept.set(Arc::downgrade(&control)));
         Ok(Self {
-            control: Arc::new(control),
+            control,
             metrics,
             channels,
             events,

@@ -53,6 +53,8 @@ pub(super) fn of(gateway: &Gateway) -> Router {
     let own = Router::new()
         .route("/local/audit", get(audit))
         .route("/local/backup", post(take_backup))
+        .route("/local/erase", post(erase))
+        .route("/local/erasing", get(erasing))
         .route("/local/export", post(export_messages))
         .route("/local/follow", get(follow))
         .with_state(rooms);
@@ -77,6 +79,32 @@ async fn take_backup(State(rooms): State<Rooms>, Json(to): Json<BackupTo>) -> Re
         Ok(Err(error)) => failed(&error),
         Err(error) => failed(&error),
     }
+}
+
+/// Whose data is to be erased.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct ToErase {
+    device: DeviceId,
+}
+
+/// Erases everything of a device; answers when nobody reads it any more.
+async fn erase(State(rooms): State<Rooms>, Json(of): Json<ToErase>) -> Response {
+    let erased = tokio::task::spawn_blocking(move || rooms.control.erase(of.device));
+    match erased.await {
+        Ok(Ok(())) => Json(json!({ "result": [{ "device": of.device }] })).into_response(),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The devices whose data is being erased.
+async fn erasing(State(rooms): State<Rooms>) -> Response {
+    let all = rooms.journal.erasing();
+    let all: Vec<_> = all
+        .iter()
+        .map(|one| json!({ "device": one.device }))
+        .collect();
+    Json(json!({ "result": all })).into_response()
 }
 
 /// Messages of devices, in the form that was asked for.
@@ -125,10 +153,12 @@ async fn audit(State(rooms): State<Rooms>) -> Response {
             })
         })
         .collect();
-    let differences: Vec<String> = audit.differences.iter().map(ToString::to_string).collect();
+    let differences = audit.differences.iter().map(ToString::to_string);
+    let differences: Vec<String> = differences.chain(audit.archives).collect();
     let result = json!({
         "entries": audit.entries,
         "bytes": audit.bytes,
+        "archived": audit.archived,
         "position": audit.position.sequence(),
         "accounts": accounts,
         "differences": differences,

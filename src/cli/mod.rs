@@ -16,6 +16,7 @@ pub mod config;
 mod data;
 pub mod decode;
 pub mod demo;
+pub mod erase;
 pub mod export;
 mod gateway;
 pub mod health;

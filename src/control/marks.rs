@@ -61,6 +61,8 @@ impl Control {
         let mut facts = self.marks.facts();
         let at_us = facts.purged_us.entry(channel).or_default();
         *at_us = up_to_us.max(*at_us);
+        drop(facts);
+        self.journal.count_soon();
         Ok(())
     }
 

@@ -16,6 +16,7 @@
 mod bin;
 mod declare;
 mod effects;
+mod erase;
 mod error;
 mod marks;
 mod moves;

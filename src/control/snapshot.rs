@@ -21,7 +21,7 @@
 //! between keeps segments longer than needed.
 
 use crate::ids::{Clock, DeviceId, Position};
-use crate::journal::{EntryRef, Journal};
+use crate::journal::{Deletion, EntryRef, Journal};
 use crate::registry::{DeviceHandle, Registry};
 use crate::segment::checked::{CheckedReader, CheckedWriter, Form};
 use std::io;
@@ -177,20 +177,47 @@ impl Shared {
                     state.stopping
                 }
             };
+            let erased = self.forget_erased();
             let now = self.journal.stats().bytes();
             let durable = self.journal.durable();
-            let due = stopping || now.saturating_sub(written) >= self.snapshot_bytes;
-            if due && durable > kept {
+            let due = stopping
+                || !erased.is_empty()
+                || now.saturating_sub(written) >= self.snapshot_bytes;
+            if due && (durable > kept || !erased.is_empty()) {
                 match self.store(durable) {
                     Ok(()) => {
                         self.journal.telemetry_kept(durable);
                         (kept, written) = (durable, now);
+                        self.tell_erased(&erased);
                     }
                     Err(error) => tracing::error!(%error, "no snapshot of telemetry is written"),
                 }
             }
             if stopping {
                 return;
+            }
+        }
+    }
+
+    /// Forgets the values of the devices that are erased: those that no snapshot is without yet.
+    fn forget_erased(&self) -> Vec<Deletion> {
+        let mut erased = self.journal.erasing();
+        erased.retain(|one| !one.telemetry_forgotten);
+        for one in &erased {
+            if let Some(device) = self.registry.device(one.device) {
+                // who appends lets it go when telemetry has what was appended
+                let _window = device.recent();
+                device.telemetry().forget(|_| true);
+            }
+        }
+        erased
+    }
+
+    /// A snapshot is without them: the journal may erase on.
+    fn tell_erased(&self, erased: &[Deletion]) {
+        for one in erased {
+            if let Err(error) = self.journal.telemetry_forgot(one) {
+                tracing::error!(%error, device = %one.device, "an erasure is not done; it is tried again");
             }
         }
     }
@@ -521,5 +548,47 @@ mod tests {
             TelemetryKeeper::start(journal.clone(), Arc::clone(&registry), clock, 1 << 30).unwrap();
         keeper.caught_up();
         assert_eq!(shown(&registry, 1).len(), 1);
+    }
+
+    #[test]
+    fn an_erased_device_is_in_no_snapshot_and_behind_no_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = || std::fs::read(dir.path().join(SNAPSHOT)).unwrap_or_default();
+        {
+            let registry = registry();
+            let (journal, clock) = open(dir.path(), &registry);
+            append(&journal, &registry, 1, T0_US / 1000, 5, 50);
+            append(&journal, &registry, 2, T0_US / 1000, 5, 60);
+            let start = || {
+                let (journal, registry) = (journal.clone(), Arc::clone(&registry));
+                let clock = Arc::clone(&clock);
+                TelemetryKeeper::start(journal, registry, clock, 1 << 30).unwrap()
+            };
+            let keeper = start();
+            keeper.caught_up();
+            keeper.stop();
+            let before = file().len();
+            assert!(before > 0);
+            let keeper = start();
+            keeper.caught_up();
+            journal.erase(DeviceId(1)).unwrap();
+            let until = Instant::now() + Duration::from_secs(20);
+            while !journal.erasing()[0].telemetry_forgotten {
+                assert!(Instant::now() < until, "it is never forgotten");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert!(file().len() < before, "the snapshot is without it");
+            assert_eq!(shown(&registry, 1).len(), 0);
+            assert_eq!(shown(&registry, 2).len(), 1);
+            keeper.stop();
+        }
+        let registry = registry();
+        let (journal, clock) = open(dir.path(), &registry);
+        let keeper =
+            TelemetryKeeper::start(journal.clone(), Arc::clone(&registry), clock, 1 << 30).unwrap();
+        keeper.caught_up();
+        assert_eq!(shown(&registry, 1).len(), 0);
+        assert_eq!(shown(&registry, 2).len(), 1);
+        assert_eq!(journal.erasing().len(), 1, "its messages are still there");
     }
 }

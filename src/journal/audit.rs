@@ -8,6 +8,7 @@
 use super::retention::{BASE, Base, read_whole};
 use super::{Journal, LedgerError, Period, Shared, lock};
 use crate::account::Totals;
+use crate::archive;
 use crate::ids::{AccountId, Position};
 use crate::segment::Files;
 use std::collections::BTreeMap;
@@ -77,6 +78,11 @@ pub struct Audit {
     pub given_up: u64,
     /// The last entry that counted.
     pub position: Position,
+    /// Messages in archives, read block by block.
+    pub archived: u64,
+    /// What is wrong with archives. Empty: each is whole, its directory has what its blocks have, and
+    /// no message of a segment that is still there is in archives twice.
+    pub archives: Vec<String>,
     /// What each account should have.
     pub accounts: BTreeMap<AccountId, Totals>,
     /// Where the counters, or the statistics, say something else. Empty: all is well.
@@ -311,10 +317,44 @@ fn count(
                 ..Totals::default()
             },
         ),
-        6..=8 => {}
+        6..=9 => {}
         _ => return None,
     }
     Some(())
+}
+
+/// The messages of a segment whose entries are known to be whole.
+fn messages_in(bytes: &[u8]) -> u64 {
+    let mut messages = 0;
+    let mut at = 32;
+    while let Some(head) = bytes.get(at..at + 22) {
+        if head[20] == 0 || head[20] == 0xff {
+            break;
+        }
+        let length = usize::try_from(number(&head[..4])).unwrap_or(usize::MAX);
+        let content = at
+            .checked_add(22)
+            .and_then(|from| bytes.get(from..from.checked_add(length)?));
+        let Some(content) = content else { break };
+        if head[20] == 1 {
+            messages += messages_of(content).unwrap_or(0);
+        }
+        at += 22 + length;
+    }
+    messages
+}
+
+/// The messages of a frame.
+fn messages_of(content: &[u8]) -> Option<u64> {
+    let field = |at: usize, length: usize| Some(number(content.get(at..at + length)?));
+    let mut messages = 0;
+    let mut at = 39 + if content.get(39)? == &4 { 7 } else { 19 };
+    for _ in 0..field(37, 2)? {
+        messages += field(at + 24, 4)?;
+        let records = usize::try_from(field(at + 28, 4)?).ok()?;
+        at += 33 + usize::from(*content.get(at + 32)?) + records;
+    }
+    Some(messages)
 }
 
 /// A little endian number of up to eight bytes.
@@ -380,11 +420,63 @@ impl Journal {
         audit
             .differences
             .extend(differences("statements", &of_days, &of_months));
+        shared.audit_archives(&mut audit)?;
         Ok(audit)
     }
 }
 
 impl Shared {
+    /// Reads all archives. They hold no charges: what can be wrong is that something is not what was
+    /// written, or is there twice.
+    fn audit_archives(&self, audit: &mut Audit) -> Result<(), AuditError> {
+        let files = self.files.as_ref();
+        let segments = self.catalog.segments();
+        let mut in_archives = vec![0u64; segments.len()];
+        for archive in &self.archives.view().archives {
+            let io = |error| AuditError::Io {
+                path: archive.path().to_owned(),
+                error,
+            };
+            let examined = archive::examine(files, archive.path(), Some(archive), &mut |block| {
+                for message in block.messages() {
+                    let behind =
+                        segments.partition_point(|segment| segment.first() <= message.sequence);
+                    let nth = behind
+                        .checked_sub(1)
+                        .and_then(|nth| in_archives.get_mut(nth));
+                    if let Some(count) = nth {
+                        *count += 1;
+                    }
+                }
+            })
+            .map_err(io)?;
+            audit.archived += examined.messages;
+            audit.archives.extend(
+                examined
+                    .damages
+                    .iter()
+                    .map(|(at, what)| format!("{} at byte {at}: {what}", archive.path().display())),
+            );
+        }
+        for (segment, in_archives) in segments.iter().zip(in_archives) {
+            if in_archives == 0 {
+                continue;
+            }
+            let bytes = read_whole(files, segment.path()).map_err(|error| AuditError::Io {
+                path: segment.path().to_owned(),
+                error,
+            })?;
+            let messages = messages_in(&bytes);
+            if in_archives > messages {
+                audit.archives.push(format!(
+                    "{}: {in_archives} of its {messages} messages are in archives",
+                    segment.path().display()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The parent of every account, the deleted ones too.
     pub(super) fn parents(&self) -> BTreeMap<AccountId, AccountId> {
         self.tree

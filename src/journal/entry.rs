@@ -15,6 +15,7 @@
 //! | 6 blocked | at_us 8, account 8, dimension 1, until_us 8 |
 //! | 7 cut | at_us 8, device 8, from 8, to 8, epoch 4 |
 //! | 8 lost | at_us 8, bytes 8 |
+//! | 9 deleted | at_us 8, device 8, up to 8, from_ms 8, to_ms 8, what 1 (0: deleted, 1: it is being erased, 2: erased), segments 4, archives 4 |
 //!
 //! A peer is 4 or 6, the address and the port 2. Numbers are a count byte and varints.
 
@@ -42,6 +43,8 @@ pub mod kind {
     pub const CUT: u8 = 7;
     /// In the place of an entry that was damaged and given up.
     pub const LOST: u8 = 8;
+    /// Messages of a device were deleted or erased.
+    pub const DELETED: u8 = 9;
 }
 
 const VERSION: u8 = 1;
@@ -207,6 +210,22 @@ pub enum ConnectionWas {
     },
 }
 
+/// What became of messages that are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Nobody reads them any more; they leave the disk in time.
+    Deleted,
+    /// The same, and they are being erased for good.
+    Erasing,
+    /// Nothing of them is on the disk any more: the certificate.
+    Erased {
+        /// Segments that were written again for it.
+        segments: u32,
+        /// Archives that were, beside those that a look for what is dead had written before.
+        archives: u32,
+    },
+}
+
 /// The entries beside frames, ready to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note<'a> {
@@ -310,6 +329,21 @@ pub enum Note<'a> {
         at_us: i64,
         /// Bytes given up.
         bytes: u64,
+    },
+    /// See [`EntryRef::Deleted`].
+    Deleted {
+        /// When.
+        at_us: i64,
+        /// Of which device.
+        device: DeviceId,
+        /// The last entry that it is about.
+        up_to: u64,
+        /// From this device time on, unix ms.
+        from_ms: i64,
+        /// To this device time.
+        to_ms: i64,
+        /// What became of them.
+        what: What,
     },
 }
 
@@ -431,6 +465,28 @@ impl Note<'_> {
                 put_i64(out, at_us);
                 put_u64(out, bytes);
             }),
+            Self::Deleted {
+                at_us,
+                device,
+                up_to,
+                from_ms,
+                to_ms,
+                what,
+            } => batch.push(kind::DELETED, VERSION, |out| {
+                let (number, segments, archives) = match what {
+                    What::Deleted => (0, 0, 0),
+                    What::Erasing => (1, 0, 0),
+                    What::Erased { segments, archives } => (2, segments, archives),
+                };
+                put_i64(out, at_us);
+                put_u64(out, device.0);
+                put_u64(out, up_to);
+                put_i64(out, from_ms);
+                put_i64(out, to_ms);
+                out.push(number);
+                put_u32(out, segments);
+                put_u32(out, archives);
+            }),
         }
     }
 }
@@ -540,6 +596,21 @@ pub enum EntryRef<'a> {
         at_us: i64,
         /// Bytes given up at this place, said with the first of its entries.
         bytes: u64,
+    },
+    /// Messages of a device, by its own time, were deleted or erased.
+    Deleted {
+        /// When.
+        at_us: i64,
+        /// Of which device.
+        device: DeviceId,
+        /// The last entry that it is about.
+        up_to: u64,
+        /// From this device time on, unix ms.
+        from_ms: i64,
+        /// To this device time.
+        to_ms: i64,
+        /// What became of them.
+        what: What,
     },
 }
 
@@ -778,6 +849,18 @@ impl<'a> EntryRef<'a> {
                 at_us,
                 bytes: from.u64()?,
             },
+            kind::DELETED => Self::Deleted {
+                at_us,
+                device: DeviceId(from.u64()?),
+                up_to: from.u64()?,
+                from_ms: from.i64()?,
+                to_ms: from.i64()?,
+                what: match (from.u8()?, from.u32()?, from.u32()?) {
+                    (0, ..) => What::Deleted,
+                    (1, ..) => What::Erasing,
+                    (_, segments, archives) => What::Erased { segments, archives },
+                },
+            },
             _ => return None,
         })
     }
@@ -792,7 +875,8 @@ impl<'a> EntryRef<'a> {
             | Self::Dropped { at_us, .. }
             | Self::Blocked { at_us, .. }
             | Self::Cut { at_us, .. }
-            | Self::Lost { at_us, .. } => *at_us,
+            | Self::Lost { at_us, .. }
+            | Self::Deleted { at_us, .. } => *at_us,
         }
     }
 }

@@ -74,7 +74,8 @@ impl Fold {
             EntryRef::Connection { .. }
             | EntryRef::Blocked { .. }
             | EntryRef::Cut { .. }
-            | EntryRef::Lost { .. } => {}
+            | EntryRef::Lost { .. }
+            | EntryRef::Deleted { .. } => {}
         }
     }
 

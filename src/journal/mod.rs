@@ -17,7 +17,8 @@
 //! 5. Retention, on the same other thread: see [`retention`].
 //! 6. Settled days, and archives that are written again, on a third thread: see [`settle`] and
 //!    [`rewrite`].
-//! 7. At the start: checkpoint, segments, fold of the entries above the checkpoint, then the
+//! 7. Deletions, and erasure for good: see [`deleted`] and [`erase`].
+//! 8. At the start: checkpoint, segments, fold of the entries above the checkpoint, then the
 //!    threads. Only then can anything be appended.
 //!
 //! # Failing
@@ -39,10 +40,13 @@
 //! | changed counters, unsaved statistics | one for each used account and minute | while the ledger fails they grow with the accounts that are in use |
 
 pub mod audit;
+pub mod deleted;
 pub mod entry;
+mod erase;
 mod fold;
 mod index;
 mod ledger;
+mod overwrite;
 mod page;
 mod read;
 pub mod retention;
@@ -63,7 +67,8 @@ mod writer;
 
 pub use crate::segment::Batch;
 pub use audit::{Audit, AuditError, Difference};
-pub use entry::{ConnectionWas, EntryRef, FrameMeta, FrameWriter, Note, PartMeta};
+pub use deleted::{DeleteError, Deletion, DeletionKind};
+pub use entry::{ConnectionWas, EntryRef, FrameMeta, FrameWriter, Note, PartMeta, What};
 pub use ledger::{BlockedUntil, Checkpoint, Ledger, LedgerError, MemoryLedger};
 pub use page::Messages;
 pub use read::{DeviceNames, Follow, Range, StoredMessage};
@@ -322,6 +327,7 @@ struct Shared {
     keeper: Mutex<writer::KeeperState>,
     wake_keeper: Condvar,
     archives: Archives,
+    deletions: deleted::Deletions,
     /// The writer is to begin a new segment.
     rotate: AtomicBool,
     settler: Mutex<settle::SettlerState>,
@@ -389,6 +395,11 @@ impl Journal {
             );
         }
         let archives = open_archives(dir, options, &log, &files)?;
+        let deletions =
+            deleted::Deletions::load(files.as_ref(), dir).map_err(|error| OpenError::Io {
+                what: format!("reading {}", dir.join(deleted::DELETED).display()),
+                error,
+            })?;
         let mut unsaved = Unsaved {
             watermark: checkpoint.watermark,
             at_us: checkpoint.at_us,
@@ -460,6 +471,7 @@ impl Journal {
             keeper: Mutex::new(writer::KeeperState::default()),
             wake_keeper: Condvar::new(),
             archives,
+            deletions,
             rotate: AtomicBool::new(false),
             settler: Mutex::default(),
             wake_settler: Condvar::new(),
@@ -513,13 +525,13 @@ impl Journal {
     /// one: they are durable when the watermark has reached it. Never waits, never fails; behind a
     /// failure the watermark never gets there.
     pub fn append(&self, permit: Permit, batch: &mut Batch) -> Position {
-        self.take(permit, batch, true)
+        self.inner.shared.take(permit, batch, true)
     }
 
     /// The same for who has more at hand: the writer is not told of it. Whoever calls this calls
     /// [`Journal::tell`] soon, in any case before it sleeps.
     pub fn append_untold(&self, permit: Permit, batch: &mut Batch) -> Position {
-        self.take(permit, batch, false)
+        self.inner.shared.take(permit, batch, false)
     }
 
     /// Tells the writer of what it was not told of.
@@ -532,26 +544,6 @@ impl Journal {
         if wake {
             shared.wake_writer.notify_one();
         }
-    }
-
-    fn take(&self, permit: Permit, batch: &mut Batch, tell: bool) -> Position {
-        let shared = &self.inner.shared;
-        let room = permit.bytes();
-        let mut queue = lock(&shared.queue);
-        queue.next += u64::from(batch.count());
-        let last = queue.next - 1;
-        if !batch.is_empty() {
-            permit.permit.forget();
-            queue.room += room;
-            queue.batch.take_from(batch);
-            queue.told |= tell || queue.batch.len() >= UNTOLD_BYTES_MAX;
-        }
-        let wake = queue.told && std::mem::take(&mut queue.idle);
-        drop(queue);
-        if wake {
-            shared.wake_writer.notify_one();
-        }
-        Position::new(shared.options.node, last)
     }
 
     /// Appends the entries of `batch` and waits until they are durable and posted: the position of
@@ -616,6 +608,12 @@ impl Journal {
     pub fn telemetry_kept(&self, position: Position) {
         let telemetry = &self.inner.shared.telemetry;
         telemetry.fetch_max(position.sequence(), Ordering::AcqRel);
+    }
+
+    /// Storage has changed by more than what comes and goes: it is counted without waiting for its
+    /// time.
+    pub fn count_soon(&self) {
+        self.inner.shared.count_soon();
     }
 
     /// Calls `f` while no segment goes: what stands in the folder meanwhile stays there.
@@ -712,6 +710,25 @@ impl Journal {
 }
 
 impl Shared {
+    fn take(&self, permit: Permit, batch: &mut Batch, tell: bool) -> Position {
+        let room = permit.bytes();
+        let mut queue = lock(&self.queue);
+        queue.next += u64::from(batch.count());
+        let last = queue.next - 1;
+        if !batch.is_empty() {
+            permit.permit.forget();
+            queue.room += room;
+            queue.batch.take_from(batch);
+            queue.told |= tell || queue.batch.len() >= UNTOLD_BYTES_MAX;
+        }
+        let wake = queue.told && std::mem::take(&mut queue.idle);
+        drop(queue);
+        if wake {
+            self.wake_writer.notify_one();
+        }
+        Position::new(self.options.node, last)
+    }
+
     fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Acquire) || self.short_of_space.load(Ordering::Acquire)
     }

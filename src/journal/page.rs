@@ -8,6 +8,7 @@
 //! read (a segment is settled, an archive rewritten): then the page is collected again from where
 //! it was, by time, entry and place in the entry, which are the same in both.
 
+use super::deleted::Hidden;
 use super::entry::EntryRef;
 use super::index::{Of, Posting, Sidecar};
 use super::read::{Range, StoredMessage};
@@ -224,6 +225,8 @@ pub struct Messages {
     again: u32,
     /// What came at this server time or before is past its ttl.
     past_us: i64,
+    /// What was deleted when the read began.
+    hidden: Hidden,
 }
 
 impl Messages {
@@ -242,6 +245,7 @@ impl Messages {
             rows: BTreeMap::new(),
             again: 0,
             past_us: shared.past_us(of),
+            hidden: shared.deletions.hidden(),
         }
     }
 
@@ -344,6 +348,7 @@ impl Messages {
                     .wanted
                     .skips(row.totals.time_ms.0, row.totals.time_ms.1)
                 && row.totals.at_us.1 > self.past_us
+                && !self.hidden.covers(&row)
             {
                 let found = self.of_archive(archive, &row, page.wanted)?;
                 page.add(found);
@@ -394,6 +399,7 @@ impl Messages {
                     || message.time_ms < wanted.from
                     || message.time_ms > wanted.to
                     || message.at_us <= self.past_us
+                    || self.hides(row.device, message.time_ms, message.sequence)
                 {
                     continue;
                 }
@@ -462,15 +468,26 @@ impl Messages {
         }
         let mut messages = Vec::new();
         for (index, part, record) in frame.messages() {
-            if matches!(self.of, Of::Channel(_)) || index == number {
-                messages.push(StoredMessage::of(position, &frame, &part, index, record));
-            }
+            let wanted = matches!(self.of, Of::Channel(_)) || index == number;
+            let message = wanted.then(|| StoredMessage::of(position, &frame, &part, index, record));
+            messages.extend(message.filter(|message| {
+                !self.hides(part.device, message.timestamp_ms(), entry.sequence)
+            }));
         }
         if self.range.reverse {
             messages.reverse();
         }
         self.ready.extend(messages);
         Ok(())
+    }
+
+    /// Is a message not to be shown here? A channel's buffer hides what was erased only: what was
+    /// deleted of a device is the channel's still.
+    fn hides(&self, device: DeviceId, time_ms: i64, sequence: u64) -> bool {
+        match self.of {
+            Of::Device(_) => self.hidden.hides(device, time_ms, sequence),
+            Of::Channel(_) => self.hidden.erases(device, sequence),
+        }
     }
 
     fn advance(&mut self) -> io::Result<Option<StoredMessage>> {

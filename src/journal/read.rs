@@ -157,12 +157,14 @@ impl Default for Range {
 /// The indexes of the segments that have no sidecar (yet), and which have one.
 #[derive(Default)]
 pub(super) struct Indexes {
+    /// Whoever writes or removes sidecars holds it.
+    pub(super) keeping: Mutex<()>,
     pub(super) state: Mutex<IndexState>,
 }
 
 #[derive(Default)]
 pub(super) struct IndexState {
-    memory: BTreeMap<u64, Arc<Mutex<MemoryIndex>>>,
+    pub(super) memory: BTreeMap<u64, Arc<Mutex<MemoryIndex>>>,
     pub(super) sidecars: BTreeSet<u64>,
 }
 
@@ -175,6 +177,7 @@ impl Indexes {
             .filter_map(|name| name.split('.').next()?.parse().ok())
             .collect();
         Self {
+            keeping: Mutex::default(),
             state: Mutex::new(IndexState {
                 memory: BTreeMap::new(),
                 sidecars,
@@ -197,6 +200,7 @@ impl Shared {
     /// and writes the sidecars of sealed ones.
     pub(super) fn keep_indexes(&self) {
         for segment in self.catalog.segments().iter() {
+            let _alone = lock(&self.indexes.keeping);
             if self.indexes.has_sidecar(segment) {
                 continue;
             }
@@ -261,13 +265,16 @@ impl Follow {
         wanted: &mut dyn FnMut(ChannelId, DeviceId, AccountId) -> bool,
     ) -> io::Result<Vec<StoredMessage>> {
         let mut messages = Vec::new();
+        let hidden = self.shared.deletions.hidden();
         while messages.len() < count && self.is_behind() {
             let read = self.next_entry(&mut |position, entry| {
                 let EntryRef::Frame(frame) = entry else {
                     return;
                 };
                 for (index, part, record) in frame.messages() {
-                    if wanted(frame.meta.channel, part.device, part.account) {
+                    if !hidden.erases(part.device, position.sequence())
+                        && wanted(frame.meta.channel, part.device, part.account)
+                    {
                         messages.push(StoredMessage::of(position, &frame, &part, index, record));
                     }
                 }

@@ -46,6 +46,14 @@ pub trait Lifetimes: Send + Sync {
     fn channel(&self, channel: ChannelId) -> Option<(AccountId, u32)>;
     /// The owner of a device and its ttl in seconds; `None`: there is no such device any more.
     fn device(&self, device: DeviceId) -> Option<(AccountId, u32)>;
+    /// Up to and with which server time (us) a channel's buffer was cleared; 0: never.
+    fn purged_us(&self, _: ChannelId) -> i64 {
+        0
+    }
+    /// The most bytes of messages that a device may have; 0: as many as there are.
+    fn rotate(&self, _: DeviceId) -> u64 {
+        0
+    }
 }
 
 /// What the segments that are gone had counted.
@@ -165,13 +173,14 @@ impl Shared {
                 return false;
             }
         };
+        let newest_us = directory.newest_us.unwrap_or(i64::MIN);
         let channel = |(id, _): &(u64, u64)| {
             let kept = lifetimes.channel(ChannelId(*id));
+            let kept = kept.filter(|_| lifetimes.purged_us(ChannelId(*id)) < newest_us);
             kept.map_or(0, |(_, ttl_s)| ttl_s.min(CHANNEL_TTL_S_MAX))
         };
         let ttl_s = directory.channels.iter().map(channel).max();
         let kept_us = i64::from(ttl_s.unwrap_or(0)) * 1_000_000;
-        let newest_us = directory.newest_us.unwrap_or(i64::MIN);
         newest_us.saturating_add(kept_us) <= self.clock.now_us()
     }
 

@@ -5,9 +5,11 @@
 //! what is past it is left out. The list names the new ones instead of the old ones at once, so a
 //! message is in one of the two at every moment.
 //!
-//! An archive whose messages are all past their ttl goes without a rewrite. One that is a quarter
-//! dead is rewritten. Both are looked for every [`SWEEP_MS`].
+//! An archive whose messages are all past their ttl or deleted goes without a rewrite. One that is a
+//! quarter dead is rewritten, and one that has what somebody deleted. All are looked for every
+//! [`SWEEP_MS`].
 
+use super::deleted::DELETED;
 use super::retention::Lifetimes;
 use super::settle::{Pace, SettleError, class, keeps};
 use super::{Shared, lock, stats};
@@ -138,22 +140,27 @@ impl Shared {
             return Ok(Vec::new());
         }
         let view = self.archives.view();
+        let hidden = self.deletions.hidden();
         let mut gone = BTreeSet::new();
+        let mut left = BTreeSet::new();
         let mut worn = Vec::new();
         for archive in &view.archives {
             let now_us = self.clock.now_us();
-            let (mut dead, mut all) = (0, 0);
+            let (mut dead, mut all, mut pressed) = (0, 0, false);
             self.archives
                 .rows(archive, &mut |row| {
                     all += row.totals.bytes;
-                    if !keeps(lifetimes, row.device, row.totals.at_us.1, now_us) {
+                    let kept = keeps(lifetimes, row.device, row.totals.at_us.1, now_us);
+                    if !kept || hidden.covers(row) {
                         dead += row.totals.bytes;
                     }
+                    pressed |= hidden.presses(row);
+                    left.extend(hidden.touching(row).copied());
                 })
                 .map_err(SettleError::of(archive.path()))?;
             if dead == all {
                 gone.insert(archive.number());
-            } else if dead * DEAD_PART >= all {
+            } else if pressed || dead * DEAD_PART >= all {
                 worn.push(Arc::clone(archive));
             }
             pace.breathe()?;
@@ -162,6 +169,8 @@ impl Shared {
             stats::add(&self.stats.archives_gone, gone.len() as u64);
             self.name_archives(view.settled, Vec::new(), &gone)?;
         }
+        self.forget_deletions(&hidden, view.settled, &left)
+            .map_err(SettleError::of(&self.dir.join(DELETED)))?;
         *lock(&self.swept) = Some(Instant::now());
         Ok(worn)
     }
@@ -215,6 +224,7 @@ impl Shared {
     ) -> Result<(), SettleError> {
         let io = || SettleError::of(self.archives.dir());
         let now_us = self.clock.now_us();
+        let hidden = self.deletions.hidden();
         let mut writers: [Option<Writer<'_>>; CLASSES_DAYS.len()] = Default::default();
         let mut sources = Vec::new();
         let mut heap = BinaryHeap::new();
@@ -234,6 +244,9 @@ impl Shared {
                 let Some(class) = class(lifetimes, message.device, message.at_us, now_us) else {
                     return Ok(());
                 };
+                if hidden.hides(message.device, message.time_ms, message.sequence) {
+                    return Ok(());
+                }
                 let writer = match &mut writers[usize::from(class)] {
                     Some(writer) => writer,
                     none => none.insert(self.archives.begin(day, class).map_err(io())?),

@@ -226,7 +226,7 @@ impl Shared {
     }
 
     /// Waits so long, unless the journal is shut down: then it says so.
-    fn settler_waits(&self, pause: Duration) -> bool {
+    pub(super) fn settler_waits(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut state = lock(&self.settler);
         while !state.closing {
@@ -251,6 +251,7 @@ impl Shared {
 
     fn settle_all(&self, lifetimes: &dyn Lifetimes) -> Result<(), SettleError> {
         let mut pace = self.pace();
+        self.erase_all(lifetimes, &mut pace)?;
         // what gives space first
         let worn = self.sweep_dead(lifetimes, &mut pace)?;
         while let Some(segment) = self.settles_next(lifetimes) {
@@ -303,6 +304,7 @@ impl Shared {
     ) -> Result<(), SettleError> {
         let io = || SettleError::of(segment.path());
         let now_us = self.clock.now_us();
+        let hidden = self.deletions.hidden();
         let mut run = Run::default();
         let mut added = Vec::new();
         let mut entries = segment.entries(self.files.as_ref(), 0).map_err(io())?;
@@ -319,9 +321,13 @@ impl Shared {
                 let Some(read) = Record::read(record).filter(|_| part.device.is_some()) else {
                     continue;
                 };
+                let time_ms = read.timestamp_ms();
                 let Some(class) = class(lifetimes, part.device, at_us, now_us) else {
                     continue;
                 };
+                if hidden.hides(part.device, time_ms, sequence) {
+                    continue;
+                }
                 let known = of_part.is_some_and(|(ident, _)| std::ptr::eq(ident, part.ident));
                 if !known {
                     run.from.push(From {
@@ -340,7 +346,7 @@ impl Shared {
                     day: day_of(at_us),
                     class,
                     device: part.device,
-                    time_ms: read.timestamp_ms(),
+                    time_ms,
                     sequence,
                     index,
                     at_us,

@@ -61,6 +61,7 @@ pub struct Stats {
     pub(super) archives_written: AtomicU64,
     pub(super) archives_rewritten: AtomicU64,
     pub(super) archives_gone: AtomicU64,
+    pub(super) erased: AtomicU64,
     /// Entries of each group commit.
     pub group_entries: Histogram,
     /// Bytes of each group commit.
@@ -115,6 +116,8 @@ numbers! {
     archives_rewritten,
     /// Archives that went because all in them was past its ttl.
     archives_gone,
+    /// Erasures that are done.
+    erased,
 }
 
 pub(super) fn add(counter: &AtomicU64, by: u64) {

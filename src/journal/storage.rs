@@ -3,13 +3,16 @@
 //!
 //! A device's bytes in an archive, or in a segment that is not settled, count for the account that
 //! owns it today, for as long as the newest message of the device there is within today's ttl; a
-//! channel's bytes in a segment count for the channel's owner in the same way. So a ttl that is
+//! channel's bytes in a segment count for the channel's owner in the same way, unless its buffer was
+//! cleared behind them. So a ttl that is
 //! lowered, a move, a deletion hold with the next count. It is a count and not a charge:
 //! it comes every [`STORAGE_MS`], what arrives between two is seen by the next, and an account
 //! that is over its cap then is blocked (code 4) until a count finds it under. Nothing is deleted
-//! for it.
+//! for it. A device that may have so many bytes only (`messages_rotate`) loses its oldest then: whole
+//! days of archives, or what a segment has of it, until the rest fits.
 
-use super::retention::CHANNEL_TTL_S_MAX;
+use super::deleted::{Deletion, DeletionKind};
+use super::retention::{CHANNEL_TTL_S_MAX, Lifetimes};
 use super::{Shared, index, lock};
 use crate::account::Dimension;
 use crate::ids::{AccountId, ChannelId, DeviceId};
@@ -23,6 +26,9 @@ pub const STORAGE_MS: u64 = 300_000;
 /// A block outlasts so many counts, so that it never ends before the next one is done.
 const COUNTS_BLOCKED: i64 = 3;
 
+/// Where messages of devices are: last entry, first entry, bytes.
+type Units = BTreeMap<DeviceId, Vec<(u64, u64, u64)>>;
+
 /// What each account was counted to have, as it stands in the tree.
 pub(super) type Counted = BTreeMap<(AccountId, Dimension), u64>;
 
@@ -34,13 +40,37 @@ impl Shared {
             return Ok(());
         };
         let now_us = self.clock.now_us();
+        let Some((mut now, units)) = self.count_once(lifetimes.as_ref(), now_us)? else {
+            return Ok(());
+        };
+        if self.rotate_devices(units, lifetimes.as_ref(), now_us)? {
+            match self.count_once(lifetimes.as_ref(), now_us)? {
+                Some((again, _)) => now = again,
+                None => return Ok(()),
+            }
+        }
+        self.bring_up(now);
+        self.block_storage(now_us);
+        Ok(())
+    }
+
+    /// What there is of each account, and where it is of the devices that may have so much only.
+    /// `None`: an archive was replaced meanwhile, the next count has what replaced it.
+    fn count_once(
+        &self,
+        lifetimes: &dyn Lifetimes,
+        now_us: i64,
+    ) -> io::Result<Option<(Counted, Units)>> {
         let mut now: Counted = BTreeMap::new();
+        let mut units = Units::new();
         // the segments first: what goes from them meanwhile is in the archives by then
         let segments = self.catalog.segments();
         let view = self.archives.view();
+        let hidden = self.deletions.hidden();
         for archive in &view.archives {
             let counted = self.archives.rows(archive, &mut |row| {
                 if let Some((account, ttl_s)) = lifetimes.device(row.device)
+                    && !hidden.covers(row)
                     && row
                         .totals
                         .at_us
@@ -50,11 +80,15 @@ impl Shared {
                 {
                     let to = now.entry((account, Dimension::DeviceStorage));
                     *to.or_default() += row.totals.bytes;
+                    if lifetimes.rotate(row.device) > 0 {
+                        let (first, last) = row.totals.sequence;
+                        let unit = (last, first, row.totals.bytes);
+                        units.entry(row.device).or_default().push(unit);
+                    }
                 }
             });
             match counted {
-                // it was replaced meanwhile: the next count has what replaced it
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 counted => counted?,
             }
         }
@@ -69,23 +103,67 @@ impl Shared {
             let kept = |ttl_s: u32| newest_us.saturating_add(i64::from(ttl_s) * 1_000_000) > now_us;
             for (id, bytes) in &directory.devices {
                 if segment.first() > view.settled
+                    && !hidden.covers_up_to(DeviceId(*id), segment.next() - 1)
                     && let Some((account, ttl_s)) = lifetimes.device(DeviceId(*id))
                     && kept(ttl_s)
                 {
                     *now.entry((account, Dimension::DeviceStorage)).or_default() += bytes;
+                    if lifetimes.rotate(DeviceId(*id)) > 0 {
+                        let unit = (segment.next() - 1, segment.first(), *bytes);
+                        units.entry(DeviceId(*id)).or_default().push(unit);
+                    }
                 }
             }
             for (id, bytes) in &directory.channels {
                 if let Some((account, ttl_s)) = lifetimes.channel(ChannelId(*id))
+                    && lifetimes.purged_us(ChannelId(*id)) < newest_us
                     && kept(ttl_s.min(CHANNEL_TTL_S_MAX))
                 {
                     *now.entry((account, Dimension::ChannelStorage)).or_default() += bytes;
                 }
             }
         }
-        self.bring_up(now);
-        self.block_storage(now_us);
-        Ok(())
+        Ok(Some((now, units)))
+    }
+
+    /// Deletes the oldest of the devices that have more than they may; were there any?
+    fn rotate_devices(
+        &self,
+        units: Units,
+        lifetimes: &dyn Lifetimes,
+        now_us: i64,
+    ) -> io::Result<bool> {
+        let mut cuts = Vec::new();
+        for (device, mut units) in units {
+            units.sort_unstable_by(|a, b| b.cmp(a));
+            let most = lifetimes.rotate(device);
+            let mut sum = 0;
+            // the newest stays, however large
+            let fits = units.iter().enumerate().take_while(|(nth, (_, _, bytes))| {
+                sum += bytes;
+                *nth == 0 || sum <= most
+            });
+            let kept = fits.count();
+            let first = units.iter().take(kept).map(|(_, first, _)| *first).min();
+            if kept < units.len()
+                && let Some(first) = first
+            {
+                cuts.push(Deletion {
+                    device,
+                    up_to: first - 1,
+                    from_ms: i64::MIN,
+                    to_ms: i64::MAX,
+                    at_us: now_us,
+                    kind: DeletionKind::Rotated,
+                    telemetry_forgotten: false,
+                });
+            }
+        }
+        let any = !cuts.is_empty();
+        if any {
+            self.delete_all(&cuts).map_err(io::Error::other)?;
+        }
+        Ok(any)
     }
 
     /// Who has messages in a segment, from its sidecar or from memory.

@@ -5,7 +5,7 @@ use super::retention::Lifetimes;
 use super::tests::{append, frame, tree, wait_for};
 use super::*;
 use crate::archive::DAY_S;
-use crate::ids::{ChannelId, DeviceId, ManualClock};
+use crate::ids::{ChannelId, ConnectionId, DeviceId, Epoch, Ident, ManualClock};
 use crate::segment::{FileOps, OsFiles};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU32};
@@ -36,6 +36,8 @@ impl Dice {
 struct Kept {
     devices_s: [AtomicU32; 7],
     channel_s: AtomicU32,
+    /// Bytes that device 5 may have.
+    rotate: AtomicU64,
 }
 
 impl Kept {
@@ -43,6 +45,7 @@ impl Kept {
         Arc::new(Self {
             devices_s: std::array::from_fn(|_| AtomicU32::new(device_s)),
             channel_s: AtomicU32::new(channel_s),
+            rotate: AtomicU64::new(0),
         })
     }
 
@@ -60,6 +63,14 @@ impl Lifetimes for Kept {
         let ttl_s = self.of(device.0).load(Ordering::Relaxed);
         (ttl_s > 0).then_some((AccountId(3), ttl_s))
     }
+
+    fn rotate(&self, device: DeviceId) -> u64 {
+        if device == DeviceId(5) {
+            self.rotate.load(Ordering::Relaxed)
+        } else {
+            0
+        }
+    }
 }
 
 /// What a message is known by: device time, entry, which of the entry.
@@ -70,6 +81,8 @@ type Known = (i64, u64, u32);
 struct Model {
     /// Device, server time, and what it is known by.
     messages: Vec<(u64, i64, Known)>,
+    /// What was deleted of devices, and is their channels' still.
+    deleted: std::collections::BTreeSet<Known>,
 }
 
 impl Model {
@@ -80,6 +93,7 @@ impl Model {
             .iter()
             .filter(|(of, at_us, _)| *of == device && at_us + ttl_us > now_us)
             .map(|(_, _, known)| *known)
+            .filter(|known| !self.deleted.contains(known))
             .collect();
         known.sort_unstable();
         known
@@ -284,6 +298,26 @@ fn reads_are_those_of_a_slow_model_over_random_histories() {
                 3..6 => journal.telemetry_kept(journal.durable()),
                 6..9 => check(&journal, &kept, &model, clock.now_us(), &mut dice),
                 9 => settled_days(&journal),
+                10 => {
+                    let device = u64::try_from(1 + dice.below(6)).expect("small");
+                    let from = clock.now_us() / 1000 - dice.below(40 * DAY_S * 1000);
+                    let to = match dice.below(4) {
+                        0 => i64::MAX,
+                        _ => from + dice.below(5 * DAY_S * 1000),
+                    };
+                    let from = if dice.below(5) == 0 { i64::MIN } else { from };
+                    journal
+                        .delete_messages(DeviceId(device), from, to)
+                        .expect("a disk");
+                    let gone = |of: u64, time| of == device && time >= from && time <= to;
+                    model.deleted.extend(
+                        model
+                            .messages
+                            .iter()
+                            .filter(|(of, _, known)| gone(*of, known.0))
+                            .map(|(_, _, known)| *known),
+                    );
+                }
                 _ => clock.advance_us(dice.below(DAY_US / 20)),
             }
             if step % 100 == 99 {
@@ -301,7 +335,9 @@ fn reads_are_those_of_a_slow_model_over_random_histories() {
             journal.catalog().segments()[0].first() > 100
         });
         check(&journal, &kept, &model, clock.now_us(), &mut dice);
-        assert_eq!(journal.audit().expect("readable").differences, []);
+        let audit = journal.audit().expect("readable");
+        assert_eq!((audit.differences, audit.archives), (vec![], vec![]));
+        assert!(audit.archived > 0);
         journal.shutdown();
         nothing_is_left_over(&journal, dir.path());
         let verified = verify::verify(&OsFiles, dir.path(), true).expect("readable");
@@ -431,6 +467,304 @@ fn what_archives_hold_is_counted_for_who_owns_it() {
     until("a lowered ttl counts at once", || {
         stored(3) == expected(&model)
     });
+}
+
+#[test]
+fn a_device_that_may_have_so_much_loses_its_oldest_day_by_day() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::new(T0_US));
+    let kept = Kept::new(100 * 86_400, 60);
+    let mut model = Model::default();
+    let mut dice = Dice(23);
+    let journal = open(
+        dir.path(),
+        &MemoryLedger::default(),
+        &clock,
+        Arc::new(OsFiles),
+    )
+    .expect("opens");
+    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+    let mut days = Vec::new();
+    for _ in 0..5 {
+        let before = model.of_device(&kept, 5, clock.now_us()).len();
+        for _ in 0..20 {
+            write(&journal, &clock, &mut model, &mut dice);
+        }
+        days.push(model.of_device(&kept, 5, clock.now_us()).len() - before);
+        clock.advance_us(DAY_US);
+    }
+    // today it has sent something
+    let before = model.of_device(&kept, 5, clock.now_us()).len();
+    while model.of_device(&kept, 5, clock.now_us()).len() == before {
+        write(&journal, &clock, &mut model, &mut dice);
+    }
+    settled(&journal);
+    let read = |device| {
+        journal
+            .read_device(DeviceId(device), Range::default())
+            .count()
+    };
+    let today = read(5) - days.iter().sum::<usize>();
+    let others = read(4);
+    // an empty record of this time is 7 bytes: two days and a half
+    let most = 7 * (today + days[4] + days[3] + days[2] / 2);
+    let most = u64::try_from(most).expect("small");
+    kept.rotate.store(most, Ordering::Relaxed);
+    until("the oldest days go", || {
+        read(5) == today + days[4] + days[3]
+    });
+    assert_eq!(read(4), others);
+    kept.rotate.store(1, Ordering::Relaxed);
+    until("the newest part stays", || read(5) == today);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(read(5), today);
+    assert!(journal.deletions().len() <= 1);
+}
+
+#[test]
+fn what_is_deleted_is_gone_for_readers_at_once_and_from_the_disk_soon() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::new(T0_US));
+    let kept = Kept::new(100 * 86_400, 60);
+    let mut model = Model::default();
+    let mut dice = Dice(19);
+    let journal = open(
+        dir.path(),
+        &MemoryLedger::default(),
+        &clock,
+        Arc::new(OsFiles),
+    )
+    .expect("opens");
+    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+    for _ in 0..100 {
+        write(&journal, &clock, &mut model, &mut dice);
+    }
+    clock.advance_us(DAY_US);
+    write(&journal, &clock, &mut model, &mut dice);
+    settled(&journal);
+    let archived = || {
+        let view = journal.archives().view();
+        view.archives
+            .iter()
+            .map(|one| one.totals().messages)
+            .sum::<u64>()
+    };
+    let before = archived();
+    let count = model.of_device(&kept, 2, clock.now_us()).len();
+    assert!(count > 50, "{count}");
+    journal
+        .delete_messages(DeviceId(2), i64::MIN, i64::MAX)
+        .expect("a disk");
+    let read = |device| {
+        journal
+            .read_device(DeviceId(device), Range::default())
+            .count()
+    };
+    assert_eq!(read(2), 0);
+    assert!(read(3) > 50);
+    let in_buffer = journal.read_channel(CHANNEL, Range::default());
+    let of_it = in_buffer
+        .flatten()
+        .filter(|message| message.device == DeviceId(2));
+    assert!(of_it.count() > 0, "the channel's buffer keeps it");
+    until("it leaves the disk", || archived() + 50 < before);
+    // what comes behind it is there
+    let written = model.messages.len();
+    while model.of_device(&kept, 2, clock.now_us()).len() == count {
+        write(&journal, &clock, &mut model, &mut dice);
+    }
+    assert!(model.messages.len() > written && read(2) > 0);
+    clock.advance_us(DAY_US);
+    write(&journal, &clock, &mut model, &mut dice);
+    until("it is done", || journal.deletions().is_empty());
+    assert!(read(2) > 0);
+}
+
+/// Does any file in the folder, or below it, have these bytes?
+fn is_on_disk(dir: &Path, needle: &str) -> bool {
+    let entries = std::fs::read_dir(dir).expect("there");
+    entries.flatten().any(|entry| {
+        if entry.path().is_dir() {
+            return is_on_disk(&entry.path(), needle);
+        }
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        bytes
+            .windows(needle.len())
+            .any(|at| at == needle.as_bytes())
+    })
+}
+
+/// Frames of two devices, and what else names them.
+fn write_named(journal: &Journal, clock: &ManualClock, count: usize) {
+    let idents = [1, 2].map(|nth| Ident::new(&format!("erase-me-{nth}")).expect("an ident"));
+    for _ in 0..count {
+        clock.advance_us(1);
+        let at_us = clock.now_us();
+        let mut batch = Batch::new();
+        let peer = "203.0.113.77:4242".parse().expect("an address");
+        let meta = FrameMeta {
+            at_us,
+            connection: ConnectionId(9),
+            channel: CHANNEL,
+            protocol: 1,
+            decoder_version: 1,
+            peer,
+            bytes_in: 200,
+        };
+        for both in [true, false] {
+            let mut writer = FrameWriter::begin(&mut batch, &meta);
+            for (nth, ident) in (1..).zip(&idents) {
+                if nth == 1 || both {
+                    writer.part(&PartMeta {
+                        ident,
+                        device: DeviceId(nth),
+                        account: AccountId(3),
+                        epoch: Epoch(0),
+                    });
+                    writer.record(&tests::record_at(at_us / 1000, &[]));
+                    writer.record(&tests::record_at(at_us / 1000 + 1, &[]));
+                }
+            }
+            writer.finish(4);
+        }
+        for was in [
+            ConnectionWas::Opened,
+            ConnectionWas::Closed {
+                code: 1,
+                messages: 1,
+                received: 2,
+                sent: 3,
+                duration_us: 4,
+            },
+        ] {
+            Note::Connection {
+                at_us,
+                connection: ConnectionId(9),
+                channel: CHANNEL,
+                peer,
+                ident: Some(&idents[0]),
+                device: DeviceId(1),
+                account: AccountId(3),
+                was,
+            }
+            .write(&mut batch);
+        }
+        Note::Part {
+            at_us,
+            connection: ConnectionId(9),
+            channel: CHANNEL,
+            ident: &idents[0],
+            device: DeviceId(1),
+            account: AccountId(3),
+            bytes: b"erase-me-1 too",
+            bytes_in: 20,
+        }
+        .write(&mut batch);
+        Note::Dropped {
+            at_us,
+            channel: CHANNEL,
+            ident: &idents[0],
+            device: DeviceId(1),
+            account: AccountId(3),
+            bytes_in: 1,
+            bytes_out: 2,
+            messages: 3,
+            dimension: 0,
+            level: 1,
+        }
+        .write(&mut batch);
+        let last = append(journal, &mut batch);
+        assert!(!wait_for(journal, last).failed);
+    }
+}
+
+#[test]
+fn what_is_erased_is_on_no_page_of_the_disk_and_every_counter_balances() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::new(T0_US));
+    let kept = Kept::new(100 * 86_400, 31 * 86_400);
+    let ledger = MemoryLedger::default();
+    let mut journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
+    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+    write_named(&journal, &clock, 100);
+    clock.advance_us(DAY_US);
+    write_named(&journal, &clock, 60);
+    until("yesterday is settled", || {
+        journal.archives().view().settled > 100
+    });
+    let of = |journal: &Journal, device| {
+        let read = journal.read_device(DeviceId(device), Range::default());
+        read.map(|message| message.expect("readable"))
+            .collect::<Vec<_>>()
+    };
+    let others = of(&journal, 2);
+    assert_eq!((of(&journal, 1).len(), others.len()), (640, 320));
+    assert!(is_on_disk(dir.path(), "erase-me-1") && is_on_disk(dir.path(), "erase-me-2"));
+
+    journal.erase(DeviceId(1)).expect("a disk");
+    assert!(of(&journal, 1).is_empty());
+    let in_buffer = || {
+        let read = journal.read_channel(CHANNEL, Range::default());
+        read.map(|message| message.expect("readable").device)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(in_buffer(), vec![DeviceId(2); 320]);
+    // it waits for telemetry, over a restart too
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(journal.stats().erased(), 0);
+    drop(journal);
+    journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
+    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
+    assert!(of(&journal, 1).is_empty());
+    let [erasing] = journal.erasing()[..] else {
+        panic!("one erasure waits");
+    };
+    journal.telemetry_forgot(&erasing).expect("a disk");
+    until("it is done", || journal.erasing().is_empty());
+    until("sidecars are made again", || {
+        let segments = journal.catalog().segments();
+        let mut sealed = segments.iter().filter(|segment| segment.is_sealed());
+        sealed.all(|segment| segment.path().with_extension("idx").exists())
+    });
+    assert!(!is_on_disk(dir.path(), "erase-me-1"), "it is on the disk");
+    assert!(is_on_disk(dir.path(), "erase-me-2"));
+    assert_eq!(
+        of(&journal, 2),
+        others,
+        "others have what they had, where they had it"
+    );
+    let (mut certificate, mut named) = (None, 0);
+    let mut follow = journal.follow(Position::ZERO);
+    let read = follow.visit(usize::MAX, &mut |_, entry| match entry {
+        EntryRef::Deleted {
+            device,
+            what: What::Erased { segments, archives },
+            ..
+        } => certificate = Some((device, segments, archives)),
+        EntryRef::Frame(frame) => {
+            named += frame
+                .parts()
+                .filter(|part| part.device == DeviceId(1))
+                .count();
+        }
+        _ => {}
+    });
+    assert!(read.expect("readable") > 0);
+    // another look at the archives may have been before it
+    let (device, segments, archives) = certificate.expect("there is one");
+    assert!(device == DeviceId(1) && segments > 2 && archives <= 2);
+    assert_eq!(named, 0);
+    let audit = journal.audit().expect("readable");
+    assert_eq!(audit.differences, []);
+    // what comes behind it stays
+    write_named(&journal, &clock, 5);
+    assert_eq!(of(&journal, 1).len(), 20);
+    drop(journal);
+    let journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
+    assert_eq!(journal.audit().expect("readable").differences, []);
+    assert_eq!(of(&journal, 1).len(), 20);
+    let verified = verify::verify(&OsFiles, dir.path(), true).expect("readable");
+    assert_eq!(verified.findings, []);
 }
 
 /// The machine's files, where operations in the archives' folder are counted and one of them, or

@@ -15,11 +15,16 @@ const T0_US: i64 = 1_764_000_000_000_000;
 struct Kept {
     device_s: AtomicU32,
     channel_s: AtomicU32,
+    purged_us: std::sync::atomic::AtomicI64,
 }
 
 impl Lifetimes for Kept {
     fn channel(&self, _: ChannelId) -> Option<(AccountId, u32)> {
         Some((AccountId(1), self.channel_s.load(Ordering::Relaxed)))
+    }
+
+    fn purged_us(&self, _: ChannelId) -> i64 {
+        self.purged_us.load(Ordering::Relaxed)
     }
 
     fn device(&self, device: DeviceId) -> Option<(AccountId, u32)> {
@@ -182,6 +187,13 @@ fn storage_is_counted_on_the_owners_chain_and_blocks_until_it_fits() {
     until(|| stored(3) == 500 * 7);
     assert_eq!([1, 2, 4].map(stored), [1000 * 7, 500 * 7, 500 * 7]);
     assert!(account(3).blocked(clock.now_us()).is_none());
+    // a channel's buffer counts for its owner, until it is cleared
+    let buffered = || account(1).admitted(Dimension::ChannelStorage, 0);
+    assert_eq!(buffered(), 0);
+    kept.channel_s.store(100_000, Ordering::Relaxed);
+    until(|| buffered() > 1000 * 7);
+    kept.purged_us.store(i64::MAX, Ordering::Relaxed);
+    until(|| buffered() == 0);
 
     let cap = |cap| {
         let caps = crate::account::Caps::default().with(Dimension::DeviceStorage, cap);

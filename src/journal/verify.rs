@@ -221,7 +221,7 @@ fn is_replaced(files: &dyn Files, dir: &Path, archive: &archive::Archive) -> boo
 fn verify_checked(files: &dyn Files, dir: &Path, names: &[String], verified: &mut Verified) {
     for name in names {
         let extension = Path::new(name).extension().and_then(|name| name.to_str());
-        if !matches!(extension, Some("base" | "snapshot")) || name.ends_with(TEMPORARY) {
+        if !matches!(extension, Some("base" | "snapshot" | "list")) || name.ends_with(TEMPORARY) {
             continue;
         }
         let path = dir.join(name);

@@ -21,6 +21,8 @@ const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 #[derive(Default)]
 pub(super) struct KeeperState {
     pub(super) closing: bool,
+    /// Storage is to be counted without waiting for its time.
+    pub(super) count: bool,
 }
 
 /// The threads of a journal.
@@ -287,14 +289,19 @@ impl Shared {
         let mut retained_at = Instant::now();
         let mut counted_at: Option<Instant> = None;
         loop {
-            let state = lock(&self.keeper);
-            let closing = state.closing || {
-                let (state, _) = self
-                    .wake_keeper
-                    .wait_timeout(state, self.options.checkpoint)
-                    .unwrap_or_else(PoisonError::into_inner);
-                state.closing
+            let (closing, count) = {
+                let mut state = lock(&self.keeper);
+                if !state.closing {
+                    (state, _) = self
+                        .wake_keeper
+                        .wait_timeout(state, self.options.checkpoint)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                (state.closing, std::mem::take(&mut state.count))
             };
+            if count {
+                counted_at = None;
+            }
             let with_statistics =
                 closing || statistics_at.elapsed() >= self.options.statistics_flush;
             if with_statistics {
@@ -331,6 +338,12 @@ impl Shared {
                 self.forget_statistics();
             }
         }
+    }
+
+    /// Storage has changed by more than what comes and goes.
+    pub(super) fn count_soon(&self) {
+        lock(&self.keeper).count = true;
+        self.wake_keeper.notify_one();
     }
 
     /// Stops admission while there is less free space than is stated: what is appended then would

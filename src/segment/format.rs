@@ -6,7 +6,7 @@
 //! | epoch, random for each segment | 8 |
 //! | first sequence | 8 |
 //! | node | 2 |
-//! | zero | 2 |
+//! | how often it was written again, see [`super::rewritten`] | 2 |
 //! | CRC of the above | 4 |
 //!
 //! | entry | bytes |
@@ -53,6 +53,8 @@ pub struct Header {
     pub first: u64,
     /// The node that writes it.
     pub node: u16,
+    /// How often it was written again with other contents.
+    pub rewritten: u16,
 }
 
 impl Header {
@@ -64,6 +66,7 @@ impl Header {
         bytes[8..16].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.first.to_le_bytes());
         bytes[24..26].copy_from_slice(&self.node.to_le_bytes());
+        bytes[26..28].copy_from_slice(&self.rewritten.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..28]);
         bytes[28..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -87,6 +90,7 @@ impl Header {
             epoch: u64_at(bytes, 8),
             first: u64_at(bytes, 16),
             node: u16::from_le_bytes([bytes[24], bytes[25]]),
+            rewritten: u16::from_le_bytes([bytes[26], bytes[27]]),
         })
     }
 
@@ -281,6 +285,15 @@ pub(crate) fn later_batch(seed: u32, bytes: &[u8], expected: u64) -> Option<usiz
             && u64::from(u32_at(head, 16)) < ahead
             && read_entry(seed, &bytes[at..]).is_some()
     })
+}
+
+/// Sets the check of a whole entry whose content was changed in its place.
+pub(crate) fn check_anew(seed: u32, entry: &mut [u8]) {
+    let Some((head, content)) = entry.split_at_mut_checked(ENTRY_HEAD_BYTES) else {
+        return;
+    };
+    let check = check(seed, head, crc32fast::hash(content));
+    head[4..8].copy_from_slice(&check.to_le_bytes());
 }
 
 fn check(seed: u32, head: &[u8], content_crc: u32) -> u32 {

@@ -493,6 +493,7 @@ impl SegmentLog {
             epoch: random_epoch().map_err(failed("making an epoch"))?,
             first: self.next,
             node: self.options.node,
+            rewritten: 0,
         };
         let prepared = (|| {
             if capacity > self.options.segment_bytes {

@@ -28,6 +28,7 @@ pub mod files;
 pub mod format;
 mod log;
 mod repair;
+mod rewritten;
 #[cfg(test)]
 mod tests;
 
@@ -37,3 +38,4 @@ pub use log::{
     AppendError, Catalog, OpenError, Opened, Options, Place, Segment, SegmentEntries, SegmentLog,
 };
 pub use repair::{Damage, Examined, Filler, examine, give_up};
+pub use rewritten::{Change, rewritten};

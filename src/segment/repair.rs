@@ -283,6 +283,7 @@ impl Repair {
                 epoch: random_epoch()?,
                 first,
                 node,
+                rewritten: 0,
             },
         };
         tracing::error!(path = %path.display(), "a damaged segment is written again");

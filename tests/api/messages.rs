@@ -330,3 +330,59 @@ async fn raw_traffic_is_read_in_flespis_form_and_by_those_only_who_manage_it() {
     let refused = gateway.call(Some(&key), 0, of_devices, Value::Null).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_devices_are_deleted_by_their_time_and_erased_only_as_a_whole() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let id = gateway.device(master, "352625333222111").await.id();
+    let other = gateway.device(master, "352625333222112").await.id();
+    for device in [id, other] {
+        let bodies: Vec<_> = (0..10)
+            .map(|n| json!({ "timestamp": NOON_S - 100 + n, "position.speed": n }))
+            .collect();
+        let path = format!("POST /gw/devices/{device}/messages");
+        gateway.operator(0, &path, json!(bodies)).await.rows();
+    }
+    let path = format!("/gw/devices/{id}/messages");
+    let delete = async |call: &str, data: Value| {
+        let call = format!("DELETE {path}{call}");
+        gateway.operator(0, &call, data).await
+    };
+    let count = async |device: u64| {
+        let call = format!("GET /gw/devices/{device}/messages");
+        gateway.operator(0, &call, Value::Null).await.rows().len()
+    };
+    // what would narrow it otherwise is refused, not passed over
+    let filtered = delete("", json!({ "filter": "position.speed > 5" })).await;
+    assert_eq!(filtered.error()["field"], "filter");
+    let both = delete("", json!({ "erase": true, "from": NOON_S })).await;
+    assert_eq!(both.error()["field"], "erase");
+    assert_eq!(count(id).await, 10);
+    let done = delete("", json!({ "from": NOON_S - 98, "to": NOON_S - 96 })).await;
+    assert_eq!(done.row(), &json!({ "id": id }));
+    assert_eq!(count(id).await, 7);
+    let token = gateway
+        .token(
+            master,
+            json!({ "type": 2, "acl": [
+                { "uri": "gw/devices", "methods": ["GET"], "submodules": [
+                    { "name": "messages", "methods": ["GET"] },
+                ] },
+            ] }),
+        )
+        .await;
+    let refused = gateway
+        .call(Some(&token), 0, &format!("DELETE {path}"), Value::Null)
+        .await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    delete("", json!({ "erase": true })).await.rows();
+    assert_eq!((count(id).await, count(other).await), (0, 10));
+    // what comes later is there
+    let later = json!([{ "timestamp": NOON_S - 50, "position.speed": 1 }]);
+    let call = format!("POST {path}");
+    gateway.operator(0, &call, later).await.rows();
+    assert_eq!(count(id).await, 1);
+    delete("", Value::Null).await.rows();
+    assert_eq!((count(id).await, count(other).await), (0, 10));
+}

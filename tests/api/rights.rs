@@ -256,6 +256,11 @@ async fn every_route_token_and_place_keeps_the_rule() {
         ("GET /gw/devices/ID/telemetry/all", 0, Value::Null),
         ("GET /gw/devices/ID/messages", 0, Value::Null),
         (
+            "DELETE /gw/devices/ID/messages?dry_run=true",
+            0,
+            Value::Null,
+        ),
+        (
             "POST /gw/devices/ID/messages?dry_run=true",
             0,
             json!([{ "timestamp": 1 }]),

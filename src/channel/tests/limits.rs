@@ -40,6 +40,29 @@ fn what_a_limit_refuses_is_parked_and_goes_on_when_the_limit_is_raised() {
 }
 
 #[test]
+fn an_account_over_its_storage_is_held_until_a_count_finds_room() {
+    let gateway = Gateway::new();
+    gateway.register(100, LEAF, "teltonika", IDENT);
+    gateway.run(async |gateway| {
+        let mut tracker = gateway.logged_in(IDENT).await;
+        tracker.send(&packet(&[at(1)])).await;
+        tracker.expect(&taken(1)).await;
+        // as the journal's count of storage does it
+        let over = gateway.account(MIDDLE);
+        let until_us = gateway.deps.clock.now_us() + 3_600_000_000;
+        over.block(Dimension::DeviceStorage, until_us);
+        tracker.send(&packet(&[at(2)])).await;
+        gateway.until_parked(1).await;
+        tracker.expect_silence().await;
+        assert_eq!(gateway.messages(LEAF), 1);
+        over.block(Dimension::DeviceStorage, 0);
+        gateway.advance_ms(2_000).await;
+        tracker.expect(&taken(1)).await;
+        assert_eq!(gateway.messages(LEAF), 2);
+    });
+}
+
+#[test]
 fn together_too_much_is_admitted_one_by_one_as_far_as_it_fits() {
     let gateway = Gateway::new();
     gateway.register(100, LEAF, "teltonika", IDENT);
