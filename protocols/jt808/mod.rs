@@ -312,7 +312,7 @@ fn unknown(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
-/// The answer to those who ask for the time: 8004 in BCD of Beijing, 8109 in UTC.
+/// The answer to those who ask for the time: 8004 in BCD of Beijing, 8109 in UTC with a result behind it.
 fn time(frame: &Frame<'_>, cx: &mut Context<'_>) {
     let beijing = frame.kind == 0x0004;
     let ahead_ms = if beijing {
@@ -323,7 +323,7 @@ fn time(frame: &Frame<'_>, cx: &mut Context<'_>) {
     let now = Civil::at(cx.now_ms + ahead_ms);
     let part = |value: i64| u8::try_from(value).unwrap_or(0);
     let parts = [now.month, now.day, now.hour, now.minute, now.second].map(part);
-    let mut content = Vec::with_capacity(7);
+    let mut content = Vec::with_capacity(8);
     if beijing {
         let digits = |value: u8| (value / 10) << 4 | (value % 10);
         content.push(digits(part(now.year % 100)));
@@ -332,6 +332,8 @@ fn time(frame: &Frame<'_>, cx: &mut Context<'_>) {
         let year = u16::try_from(now.year).unwrap_or(0);
         content.extend_from_slice(&year.to_be_bytes());
         content.extend_from_slice(&parts);
+        // the result: done
+        content.push(0);
     }
     let kind = frame.kind | 0x8000;
     cx.reply(Reply::open(written(&frame.address, kind, 0, &content)));
