@@ -52,6 +52,16 @@ pub(crate) struct Setup {
 const TRACED: &str = "trace=openat,write,pwrite64,ftruncate,fallocate,fsync,fdatasync,\
                       rename,renameat,renameat2,unlink,unlinkat";
 
+/// What runs a program under strace.
+pub(crate) fn traced(log: &Path) -> Command {
+    // as a grandchild, so that the process is the program's own
+    let mut strace = Command::new("strace");
+    strace.args(["-D", "-f", "--seccomp-bpf", "-q", "-ttt", "-y", "-xx"]);
+    strace.args(["-s", "100000000", "-e", TRACED, "-o"]);
+    strace.arg(log);
+    strace
+}
+
 impl Setup {
     pub(crate) fn new() -> Self {
         Self {
@@ -135,11 +145,8 @@ impl Setup {
         let mut process = match (self.soft_files, &self.trace) {
             (None, None) => Command::new(TOLLGATE),
             (_, Some(log)) => {
-                // as a grandchild, so that the process is the gateway's own
-                let mut strace = Command::new("strace");
-                strace.args(["-D", "-f", "--seccomp-bpf", "-qq", "-ttt", "-y", "-xx"]);
-                strace.args(["-s", "100000000", "-e", TRACED, "-o"]);
-                strace.arg(log).arg(TOLLGATE);
+                let mut strace = traced(log);
+                strace.arg(TOLLGATE);
                 strace
             }
             (Some(files), None) => {

@@ -8,8 +8,8 @@
 //! `TOLLGATE_IMAGES` and `TOLLGATE_IMAGES_SEED` change what is tried.
 
 use crate::crash::{Sender, assert_stored, number_of};
-use crate::harness::{Gateway, LONG, Setup, now_us};
-use crate::image::{Dice, Left, Op, PAGE, image};
+use crate::harness::{Gateway, LONG, Setup, TOLLGATE, now_us, traced};
+use crate::image::{Dice, Left, Op, PAGE, image, rename};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
@@ -104,13 +104,21 @@ impl Parser {
                 let [from, to] = paths.as_slice() else {
                     panic!("{name}: {arguments}");
                 };
+                if arguments.contains("RENAME_EXCHANGE") {
+                    let op = Op::Exchange(from.clone(), to.clone());
+                    rename(&op, &mut self.names);
+                    self.push(at_us, op);
+                    return;
+                }
                 if let Some(inode) = self.names.remove(from) {
                     self.names.insert(to.clone(), inode);
                     self.push(at_us, Op::Rename(from.clone(), to.clone()));
                 }
             }
             "unlink" | "unlinkat" if !failed => {
-                let path = path_of(quoted(arguments).first().expect("a path"));
+                let name = path_of(quoted(arguments).first().expect("a path"));
+                // of a folder that is removed with what is in it
+                let path = descriptor(arguments).unwrap_or_default().join(name);
                 if self.names.remove(&path).is_some() {
                     self.push(at_us, Op::Unlink(path));
                 }
@@ -149,8 +157,9 @@ impl Parser {
     }
 }
 
-/// Reads what strace wrote. A call counts where it began; of a sync that is the least it can do.
-fn read(log: &str, dir: &Path) -> Record {
+/// Reads what strace wrote of a directory that is empty or holds `files`, durably. A call counts
+/// where it began; of a sync that is the least it can do.
+fn read(log: &str, dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) -> Record {
     let mut parser = Parser {
         dir: dir.to_owned(),
         names: BTreeMap::new(),
@@ -160,6 +169,16 @@ fn read(log: &str, dir: &Path) -> Record {
             at_us: Vec::new(),
         },
     };
+    for (path, content) in files {
+        let inode = parser.record.ops.len();
+        parser.names.insert(path.clone(), inode);
+        let parent = path.parent().expect("it has one").to_owned();
+        let write = Op::Write(inode, 0, content.clone());
+        let create = Op::Create(path.clone(), inode);
+        for op in [create, write, Op::Sync(inode), Op::SyncDir(parent)] {
+            parser.push(0, op);
+        }
+    }
     for line in log.lines() {
         let mut words = line.splitn(3, ' ').map(str::trim_start);
         let (_, at, call) = (words.next(), words.next(), words.next());
@@ -232,17 +251,52 @@ fn recorded(setup: &Setup, log: &Path) -> (Record, Answered) {
     gateway.kill_minus_9();
     let acked = senders.into_iter().map(Sender::end_with_times);
     answered.acked = devices.into_iter().zip(acked).collect();
-    // strace ends behind what it traced
+    let text = ended(log, "+++ killed by SIGKILL +++");
+    (read(&text, &setup.data(), &BTreeMap::new()), answered)
+}
+
+/// What strace wrote: it ends behind what it traced.
+fn ended(log: &Path, with: &str) -> String {
     let end = Instant::now() + LONG;
-    let text = loop {
+    loop {
         let text = std::fs::read_to_string(log).expect("strace wrote it");
-        if text.trim_end().ends_with("+++ killed by SIGKILL +++") {
-            break text;
+        if text.trim_end().ends_with(with) {
+            return text;
         }
         assert!(Instant::now() < end, "strace does not end");
         std::thread::sleep(Duration::from_millis(50));
-    };
-    (read(&text, &setup.data()), answered)
+    }
+}
+
+/// Everything in a directory.
+fn files_of(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let path = entry.path();
+        let kind = entry.file_type().expect("a kind");
+        if kind.is_dir() {
+            files.extend(files_of(&path));
+        } else if kind.is_file() {
+            files.insert(path.clone(), std::fs::read(&path).expect("readable"));
+        }
+    }
+    files
+}
+
+/// Can a process be traced here?
+#[expect(clippy::print_stderr, reason = "it says why it tries nothing")]
+fn traces() -> bool {
+    let traces = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !traces {
+        eprintln!("skipped: it needs strace, and the right to trace a process");
+    }
+    traces
 }
 
 /// What was answered before the cut is there, once, and every counter is right.
@@ -283,15 +337,8 @@ impl Drop for Said {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "it says why it tries nothing")]
 fn every_image_of_the_process_opens_with_all_that_was_answered() {
-    let traces = Command::new("strace")
-        .args(["-f", "-o", "/dev/null", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !traces.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: it needs strace, and the right to trace a process");
+    if !traces() {
         return;
     }
     let images = number_of("TOLLGATE_IMAGES", 10);
@@ -317,6 +364,61 @@ fn every_image_of_the_process_opens_with_all_that_was_answered() {
         lay_down(&image, &setup.data(), &again.data());
         let gateway = again.start();
         check(&gateway, &answered, cut_us);
+        gateway.kill_minus_9();
+    }
+}
+
+#[test]
+fn a_power_cut_in_a_compaction_leaves_the_old_items_or_the_new_ones() {
+    if !traces() {
+        return;
+    }
+    let images = number_of("TOLLGATE_IMAGES", 10);
+    let seed = number_of("TOLLGATE_IMAGES_SEED", 1);
+    let setup = Setup::new().with("[journal]\nsegment = \"1 MiB\"\n");
+    let gateway = setup.start();
+    let (master, ..) = gateway.master_and_channel();
+    for device in 0..20 {
+        gateway.device(master, &crate::crash::ident(device));
+    }
+    let all = |gateway: &Gateway| {
+        let (status, answer) = gateway.call(0, "GET", "/gw/devices/all", &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+        answer["result"].clone()
+    };
+    let items = all(&gateway);
+    gateway.stop();
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let before = files_of(&setup.data());
+    let compacted = traced(log.path())
+        .arg(TOLLGATE)
+        .args(["compact", "--data"])
+        .arg(setup.data())
+        .output()
+        .expect("it runs");
+    assert!(compacted.status.success(), "{compacted:?}");
+    let record = read(
+        &ended(log.path(), "+++ exited with 0 +++"),
+        &setup.data(),
+        &before,
+    );
+    let laid = before.len() * 4;
+    assert!(
+        record.ops.iter().any(|op| matches!(op, Op::Exchange(..))),
+        "no database took the other's place"
+    );
+    let mut dice = Dice(seed);
+    let mut said = Said(seed, String::new());
+    for _ in 0..images {
+        let at = laid + dice.below(record.ops.len() + 1 - laid);
+        let left = [Left::None, Left::Ordered, Left::Torn, Left::Random][dice.below(4)];
+        said.1 = format!("compaction cut before operation {at}, {left:?}");
+        let image = image(&record.ops[..at], left, &mut dice);
+        let again = setup.elsewhere();
+        lay_down(&image, &setup.data(), &again.data());
+        let gateway = again.start();
+        assert_eq!(all(&gateway), items);
+        gateway.audit();
         gateway.kill_minus_9();
     }
 }

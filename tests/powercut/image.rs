@@ -18,6 +18,8 @@ pub(crate) enum Op {
     /// next sync does not say so.
     FailedSync(Inode),
     Rename(PathBuf, PathBuf),
+    /// Two folders exchange their names.
+    Exchange(PathBuf, PathBuf),
     Unlink(PathBuf),
     SyncDir(PathBuf),
 }
@@ -72,7 +74,9 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
     for (at, op) in ops.iter().enumerate() {
         match op {
             Op::Write(..) | Op::Length(..) => data.push((at, op)),
-            Op::Create(..) | Op::Rename(..) | Op::Unlink(..) => renames.push((at, op)),
+            Op::Create(..) | Op::Rename(..) | Op::Exchange(..) | Op::Unlink(..) => {
+                renames.push((at, op))
+            }
             Op::Sync(inode) => data.retain(|(_, op)| {
                 let of_it = inode_of(op) == Some(*inode);
                 if of_it {
@@ -135,7 +139,9 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
 
 fn dir_of(op: &Op) -> Option<&Path> {
     match op {
-        Op::Create(path, _) | Op::Rename(path, _) | Op::Unlink(path) => path.parent(),
+        Op::Create(path, _) | Op::Rename(path, _) | Op::Exchange(path, _) | Op::Unlink(path) => {
+            path.parent()
+        }
         _ => None,
     }
 }
@@ -172,8 +178,19 @@ fn apply(op: &Op, contents: &mut BTreeMap<Inode, Vec<u8>>, dice: Option<&mut Dic
     }
 }
 
-fn rename(op: &Op, names: &mut BTreeMap<PathBuf, Inode>) {
+/// Brings a change of names to pass.
+pub(crate) fn rename(op: &Op, names: &mut BTreeMap<PathBuf, Inode>) {
     match op {
+        Op::Exchange(one, other) => {
+            let moved = |path: &Path| {
+                let to = |from: &Path, to: &Path| Some(to.join(path.strip_prefix(from).ok()?));
+                to(one, other).or_else(|| to(other, one))
+            };
+            *names = std::mem::take(names)
+                .into_iter()
+                .map(|(path, inode)| (moved(&path).unwrap_or(path), inode))
+                .collect();
+        }
         Op::Create(path, inode) => {
             names.insert(path.clone(), *inode);
         }
