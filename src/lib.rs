@@ -19,6 +19,7 @@
 //! | [`cli`] | the command line: one file per subcommand |
 //! | [`config`] | the configuration file: read, checked, all its mistakes at once |
 //! | [`control`] | what a change of an item sets off: check, store, publish, close connections, log |
+//! | [`doctor`] | why a tracker's data does not arrive: facts of the other rooms, and one pure function of them |
 //! | [`events`] | the log of what happened, by code, in segments of its own |
 //! | [`ids`] | the newtypes that every room shares, the injected clock |
 //! | [`journal`] | the durable log of frames and charges: group commit, watermark, checkpoints, reads |
@@ -40,6 +41,7 @@ pub mod channel;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod events;
 pub mod ids;
 pub mod journal;

@@ -53,10 +53,25 @@ const ROOMS: &[(&str, &[&str])] = &[
             "protocols",
         ],
     ),
+    // Asks every room that writes something down.
+    (
+        "doctor",
+        &[
+            "control",
+            "registry",
+            "router",
+            "journal",
+            "events",
+            "raw",
+            "account",
+            "protocols",
+        ],
+    ),
     (
         "api",
         &[
             "control",
+            "doctor",
             "registry",
             "router",
             "journal",
@@ -68,7 +83,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "protocols",
         ],
     ),
-    ("replay", &["protocols", "channel"]),
+    // A capture is written of raw traffic.
+    ("replay", &["protocols", "channel", "raw"]),
     ("cli", EVERYTHING),
     ("main", EVERYTHING),
 ];

@@ -16,6 +16,7 @@ mod access;
 mod answer;
 mod call;
 mod charge;
+mod doctor;
 mod door;
 mod dto;
 mod edit;

@@ -6,7 +6,7 @@ use super::answer::{Answer, Error};
 use super::call::Call;
 use super::edit::Mode;
 use super::items::{self, Kind};
-use super::{live, messages, packets, records, register, statements};
+use super::{doctor, live, messages, packets, records, register, statements};
 use axum::http::Method;
 use std::sync::Arc;
 
@@ -122,6 +122,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::GET, "gw/channels/{channels}/idents/{idents}", sub(CHANNELS, "idents"), "Idents that no device has", live::idents),
     route(Method::GET, "gw/channels/{channels}/idents", sub(CHANNELS, "idents"), "Idents that no device has", live::idents),
     route(Method::GET, "gw/channels/{channels}/idents/{idents}/packets", sub(CHANNELS, "packets"), "Raw traffic of idents", packets::of_channels),
+    route(Method::GET, "gw/channels/{channels}/idents/{idents}/doctor", sub(CHANNELS, "doctor"), "Why the data of idents does not arrive", doctor::of_idents),
     route(Method::GET, "gw/channels/{channels}/messages", sub(CHANNELS, "messages"), "Messages of the buffer, by time or like a queue", messages::of_channels),
     route(Method::DELETE, "gw/channels/{channels}/messages", sub(CHANNELS, "messages"), "Clear the buffer", messages::clear_channels),
     // devices
@@ -135,6 +136,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::GET, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Open connections", |c| live::list_connections(c, Kind::Device)),
     route(Method::DELETE, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Close connections", |c| live::close_connections(c, Kind::Device)),
     route(Method::GET, "gw/devices/{devices}/packets", sub(DEVICES, "packets"), "Raw traffic of devices", packets::of_devices),
+    route(Method::GET, "gw/devices/{devices}/doctor", sub(DEVICES, "doctor"), "Why the data of devices does not arrive; who is silent", doctor::of_devices),
     route(Method::GET, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Messages, by the device's time", messages::of_devices),
     route(Method::POST, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Register messages", register::messages),
     route(Method::DELETE, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Delete messages, or erase them for good", messages::delete_of_devices),

@@ -79,6 +79,10 @@ pub const CERTIFICATE_BYTES_MAX: u64 = 1 << 20;
 /// The first and the longest pause after a failed accept.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// So many rejects, refusals and refused sources one worker tells of in a second; what comes on top
+/// is counted as lost.
+pub const TOLD_PER_S_MAX: u32 = 100;
+
 /// What an operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use protocols::Cause;
+
 use crate::account::Dimension;
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Ident};
 use crate::router::CloseCode;
@@ -37,6 +39,15 @@ pub struct Who {
     pub account: AccountId,
 }
 
+/// Why a stream could not be read on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// What is wrong, and where.
+    pub why: String,
+    /// How what could not be read begins.
+    pub head: Box<[u8]>,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happened {
@@ -56,8 +67,36 @@ pub enum Happened {
         received: u64,
         /// Bytes sent.
         sent: u64,
+        /// Messages that were stored already.
+        duplicates: u64,
+        /// Why nothing more could be read of it, if that is how it ended.
+        lost: Option<Box<Lost>>,
         /// How long it lasted.
         duration_us: i64,
+    },
+    /// 305: a frame, or a part of one, could not be read.
+    Rejected {
+        /// Whose, if somebody had named himself.
+        who: Option<Who>,
+        /// The part of the protocol that failed.
+        what: &'static str,
+        /// The reason.
+        why: &'static str,
+        /// Where in the frame.
+        at: usize,
+        /// The byte there, if the frame is still at hand.
+        byte: Option<u8>,
+        /// How the frame begins.
+        frame: Box<[u8]>,
+    },
+    /// 9005: what a login sends is refused.
+    Refused {
+        /// Whom it names, though it is not admitted.
+        who: Who,
+        /// What for.
+        cause: Cause,
+        /// Of a limit: in what, and how many levels above the device's account.
+        limit: Option<(Dimension, u8)>,
     },
     /// 20: an account exceeded a limit and is blocked.
     Blocked {
@@ -107,6 +146,8 @@ impl Happened {
             Self::Identified(_) => 101,
             Self::Closed { .. } => 102,
             Self::Blocked { .. } => 20,
+            Self::Rejected { .. } => 305,
+            Self::Refused { .. } => 9005,
             Self::Flaps { .. } => 9001,
             Self::TooLarge { .. } => 9002,
             Self::TakenOver { .. } => 9004,

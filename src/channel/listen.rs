@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::Prefix;
+use crate::ids::ConnectionId;
 use crate::metrics::names;
 use crate::registry::ChannelHandle;
 use crate::registry::items::ChannelItem;
@@ -18,6 +19,7 @@ use crate::router::CloseCode;
 
 use super::bounds::{ACCEPT_PAUSE, KEEPALIVE_PROBES, LISTEN_BACKLOG};
 use super::connection::{Connection, Place};
+use super::events::{ConnectionEvent, Happened};
 use super::proxy;
 use super::tls::{Terms, TlsError, TlsWire};
 use super::worker::Worker;
@@ -168,8 +170,7 @@ pub(super) async fn accept(
                 tokio::task::spawn_local(introduced);
             }
             Ok((_, peer)) if !allowed.holds(&channel, peer.ip()) => {
-                worker.count(&names::CONNECTIONS_REFUSED, "allow", "");
-                worker.count_close(CloseCode::Whitelist);
+                refuse_source(&worker, &channel, peer);
             }
             Ok((stream, peer)) => {
                 pause = shortest;
@@ -222,8 +223,32 @@ async fn introduce(
     if Allowed::default().holds(&channel, peer.ip()) {
         admit(&worker, &channel, stream, peer, place, tls.as_deref());
     } else {
-        worker.count(&names::CONNECTIONS_REFUSED, "allow", "");
-        worker.count_close(CloseCode::Whitelist);
+        refuse_source(&worker, &channel, peer);
+    }
+}
+
+/// Who may not call is counted and told, and that is all.
+fn refuse_source(worker: &Worker, channel: &ChannelHandle, peer: SocketAddr) {
+    worker.count(&names::CONNECTIONS_REFUSED, "allow", "");
+    worker.count_close(CloseCode::Whitelist);
+    let at_us = worker.now_us();
+    if worker.may_tell(at_us) {
+        worker.tell(ConnectionEvent {
+            at_us,
+            channel: channel.id,
+            connection: ConnectionId::NONE,
+            peer,
+            what: Happened::Closed {
+                who: None,
+                code: CloseCode::Whitelist,
+                messages: 0,
+                received: 0,
+                sent: 0,
+                duplicates: 0,
+                lost: None,
+                duration_us: 0,
+            },
+        });
     }
 }
 

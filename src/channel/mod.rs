@@ -65,7 +65,7 @@ mod worker;
 
 pub use bounds::Bounds;
 pub use connection::Wire;
-pub use events::{ConnectionEvent, EventQueue, EventSink, Happened, NoEvents, Who};
+pub use events::{ConnectionEvent, EventQueue, EventSink, Happened, Lost, NoEvents, Who};
 pub use listen::OpenError;
 pub use series::{AccountSeries, JournalSeries};
 pub use subject::Subject;

@@ -3,6 +3,7 @@
 use super::events::{ConnectionEvent, EventSink, Happened, Who};
 use crate::events::{Code, Event, Events, Origin};
 use crate::ids::AccountId;
+use protocols::kit::hex;
 use serde_json::Value;
 
 impl EventSink for Events {
@@ -43,12 +44,21 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
             messages,
             received,
             sent,
+            duplicates,
+            lost,
             duration_us,
         } => {
             let figures = |event: Event| {
+                let event = match lost {
+                    Some(lost) => event
+                        .with("why", lost.why.as_str())
+                        .with("head", hex::encode(&lost.head)),
+                    None => event,
+                };
                 event
                     .with("close_code", code.number())
                     .with("msgs", *messages)
+                    .with("duplicates", *duplicates)
                     .with("recv", *received)
                     .with("send", *sent)
                     .with("duration", Value::from(*duration_us as f64 / 1e6))
@@ -63,6 +73,48 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
             }
             events.insert(0, closed);
             events
+        }
+        Happened::Rejected {
+            who,
+            what,
+            why,
+            at,
+            byte,
+            frame,
+        } => {
+            let place = |event: Event| {
+                let event = event.with("what", *what).with("why", *why).with("at", *at);
+                let event = match byte {
+                    Some(byte) => event.with("byte", format!("{byte:02x}")),
+                    None => event,
+                };
+                event.with("frame", hex::encode(frame))
+            };
+            match who {
+                Some(who) if who.device.is_some() => {
+                    vec![place(device(Code::FrameRejected, who))]
+                }
+                Some(who) => {
+                    let event = channel(Code::FrameRejected, owner);
+                    vec![place(event.with("ident", who.ident.as_str()))]
+                }
+                None => vec![place(channel(Code::FrameRejected, owner))],
+            }
+        }
+        Happened::Refused { who, cause, limit } => {
+            let event = if who.device.is_some() {
+                device(Code::LoginRefused, who)
+            } else {
+                channel(Code::LoginRefused, owner).with("ident", who.ident.as_str())
+            };
+            let event = event.with("cause", cause.name());
+            vec![match limit {
+                // how far above, and nothing else of what is above
+                Some((dimension, levels)) => event
+                    .with("dimension", dimension.name())
+                    .with("levels_up", *levels),
+                None => event,
+            }]
         }
         Happened::Blocked {
             account,

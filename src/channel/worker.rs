@@ -23,7 +23,7 @@ use crate::raw::RawTraffic;
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
 
-use super::bounds::{Bounds, READ_BYTES_MAX, UNTOLD_US_MAX, UPKEEP_TICKS};
+use super::bounds::{Bounds, READ_BYTES_MAX, TOLD_PER_S_MAX, UNTOLD_US_MAX, UPKEEP_TICKS};
 use super::events::{ConnectionEvent, EventSink};
 use super::frames::Span;
 use super::gate::Mark;
@@ -223,6 +223,8 @@ pub(super) struct Worker {
     counters: RefCell<BTreeMap<(&'static str, &'static str, &'static str), Counter>>,
     closes: RefCell<BTreeMap<CloseCode, Counter>>,
     events_lost: Cell<u64>,
+    /// Told in this second of what is bounded.
+    told: Cell<(i64, u32)>,
     pulse: Arc<Pulse>,
 }
 
@@ -255,6 +257,7 @@ impl Worker {
             counters: RefCell::default(),
             closes: RefCell::default(),
             events_lost: Cell::new(0),
+            told: Cell::new((0, 0)),
             pulse,
         })
     }
@@ -482,6 +485,19 @@ impl Worker {
         if !self.deps().events.tell(event) {
             self.events_lost.set(self.events_lost.get() + 1);
         }
+    }
+
+    /// May one more of what somebody else could make arise be told? What may not is counted as lost.
+    pub(super) fn may_tell(&self, now_us: i64) -> bool {
+        let second = now_us.div_euclid(1_000_000);
+        let (of, told) = self.told.get();
+        let told = if of == second { told } else { 0 };
+        self.told.set((second, told.saturating_add(1)));
+        let may = told < TOLD_PER_S_MAX;
+        if !may {
+            self.events_lost.set(self.events_lost.get() + 1);
+        }
+        may
     }
 
     /// Turns the wheel for ever.

@@ -208,7 +208,7 @@ impl Client {
 }
 
 /// The `result` of an answer, or its errors as a failure.
-fn result_of(status: StatusCode, mut json: Value) -> Result<Vec<Value>, Failure> {
+pub(super) fn result_of(status: StatusCode, mut json: Value) -> Result<Vec<Value>, Failure> {
     let errors = json
         .get("errors")
         .and_then(Value::as_array)

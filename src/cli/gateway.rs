@@ -112,7 +112,8 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Arc<Metrics>,
     channels: Arc<Channels>,
     events: Arc<Events>,
-    raw: Arc<RawTraffic>,
+    /// Raw traffic.
+    pub(crate) raw: Arc<RawTraffic>,
     journal: Journal,
     telemetry: Arc<TelemetryKeeper>,
     /// The checkpoints and the data directory, for a backup.

@@ -4,9 +4,11 @@
 use super::backup;
 use super::export::{self, Asked};
 use super::gateway::Gateway;
+use super::packets;
 use crate::control::Control;
 use crate::ids::{AccountId, ChannelId, DeviceId};
 use crate::journal::{Follow, Journal};
+use crate::raw::RawTraffic;
 use crate::registry::Registry;
 use crate::store::SledLedger;
 use axum::Router;
@@ -35,6 +37,7 @@ struct Rooms {
     journal: Journal,
     registry: Arc<Registry>,
     control: Arc<Control>,
+    raw: Arc<RawTraffic>,
     at_rest: (SledLedger, PathBuf),
     /// One backup at a time.
     backup: Arc<Mutex<()>>,
@@ -47,6 +50,7 @@ pub(super) fn of(gateway: &Gateway) -> Router {
         journal: control.journal().clone(),
         registry: Arc::clone(control.registry()),
         control: Arc::clone(control),
+        raw: Arc::clone(&gateway.raw),
         at_rest: gateway.at_rest.clone(),
         backup: Arc::default(),
     };
@@ -57,6 +61,7 @@ pub(super) fn of(gateway: &Gateway) -> Router {
         .route("/local/erasing", get(erasing))
         .route("/local/export", post(export_messages))
         .route("/local/follow", get(follow))
+        .route("/local/packets", post(capture))
         .with_state(rooms);
     crate::api::local(gateway.state()).merge(own)
 }
@@ -129,6 +134,50 @@ async fn export_messages(State(rooms): State<Rooms>, Json(asked): Json<Asked>) -
         });
     }));
     Body::from_stream(ReaderStream::new(reader)).into_response()
+}
+
+/// Raw traffic as a capture.
+async fn capture(State(rooms): State<Rooms>, Json(asked): Json<packets::Asked>) -> Response {
+    let (raw, of) = (Arc::clone(&rooms.raw), asked.clone());
+    match tokio::task::spawn_blocking(move || packets::any(&raw, &of)).await {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => return failed(&"no raw traffic is kept of that"),
+        Ok(Err(error)) => return failed(&error),
+        Err(error) => return failed(&error),
+    }
+    let (reader, mut writer) = tokio::io::duplex(FOLLOW_BYTES);
+    let (pieces, mut to_write) = mpsc::channel::<Vec<u8>>(4);
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt as _;
+        while let Some(piece) = to_write.recv().await {
+            if writer.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    // it ends by itself when the reader leaves: nobody takes the next piece then
+    drop(tokio::task::spawn_blocking(move || {
+        let out = std::io::BufWriter::with_capacity(FOLLOW_BYTES, Pieces(pieces));
+        if let Err(error) = packets::capture(&rooms.raw, &rooms.control, &asked, out) {
+            tracing::debug!(%error, "nobody reads a capture on");
+        }
+    }));
+    Body::from_stream(ReaderStream::new(reader)).into_response()
+}
+
+/// Hands what is written on in pieces.
+struct Pieces(mpsc::Sender<Vec<u8>>);
+
+impl std::io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let sent = self.0.blocking_send(bytes.to_vec());
+        sent.map_err(|_| std::io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Recounts the journal and says where the counters differ.

@@ -66,6 +66,8 @@ codes! {
     Gateway = 9003;
     /// A device came on a second connection, and the first was closed.
     TakenOver = 9004;
+    /// What a login sends is refused: unknown, a wrong secret, a limit, disabled.
+    LoginRefused = 9005;
 }
 
 macro_rules! kinds {

@@ -238,6 +238,15 @@ impl Packet {
         }
     }
 
+    /// Reads an entry of the log; `None` if its kind, version or form is not known.
+    pub fn read(kind: u8, version: u8, content: &[u8]) -> Option<Self> {
+        if (kind, version) != (KIND, VERSION) {
+            return None;
+        }
+        let (label, bytes) = read(content)?;
+        Some(Self::of(&label, bytes))
+    }
+
     /// How many bytes it takes of an answer, about.
     pub fn weight(&self) -> usize {
         HEAD_BYTES + self.ident.len() + self.bytes.len()

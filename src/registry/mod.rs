@@ -191,6 +191,11 @@ impl Registry {
             .find(|device| self.serves_now(channel, device))
     }
 
+    /// The devices that hold the ident in a protocol, wherever they are.
+    pub fn holding(&self, protocol: u16, ident: &Ident) -> Vec<Arc<DeviceHandle>> {
+        self.holders(protocol, ident).into_vec()
+    }
+
     /// Does the channel serve the device, as both are now?
     pub fn serves_now(&self, channel: &ChannelHandle, device: &DeviceHandle) -> bool {
         let state = channel.state.load();

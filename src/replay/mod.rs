@@ -1,17 +1,22 @@
 //! Recorded conversations: captures to TCP streams, streams to what a decoder says of them.
 //!
-//! It imports decoders and nothing else of the gateway: it knows no account and no store, so what
+//! It imports decoders and raw traffic and nothing else of the gateway: it knows no account and no store, so what
 //! it shows of a gate is the gate, never a verdict. Who calls it: `cli`.
 //!
 //! ```text
 //! file -> capture: packets -> packet: TCP segments -> assembly: conversations
 //!      -> transcript: events, dialogues    -> player: real connections
+//! raw traffic -> rebuilt: TCP streams -> pcapng: a file
+//!             -> redecode: compared with what was stored
 //! ```
 
 mod assembly;
 mod capture;
 mod packet;
+mod pcapng;
 pub mod player;
+mod rebuilt;
+pub mod redecode;
 mod transcript;
 
 pub use assembly::{
@@ -20,6 +25,8 @@ pub use assembly::{
 };
 pub use capture::{BLOCK_BYTES_MAX, CaptureError, INTERFACES_MAX, Packet, read_file};
 pub use packet::LINKS;
+pub use pcapng::PcapngWriter;
+pub use rebuilt::{CUT_OFF, Notes, Rebuilt, WHOLE};
 pub use transcript::{Known, Line, Transcript, protocol_of};
 
 use packet::Skipped;

@@ -25,12 +25,14 @@
 //! | second connection with the same ident closes the first | `limits::a_second_connection_of_an_ident_closes_the_first` |
 //! | and loses nothing that it had sent, where nobody sends again | `limits::a_second_connection_loses_nothing_of_the_first_where_nothing_is_sent_again` |
 //! | `tollgate top`, `health`, completions and manual pages | `watch` |
+//! | `tollgate doctor` names the true cause of staged failures; raw traffic becomes a capture and back | `doctor::*` |
 //! | `tollgate demo --once` | `story::the_demo_holds_all_its_checks` |
 
 mod auto;
 mod bad_input;
 mod captures;
 mod crash;
+mod doctor;
 mod harness;
 #[path = "../powercut/image.rs"]
 mod image;

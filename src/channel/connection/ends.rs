@@ -267,12 +267,15 @@ impl Core {
             },
         });
         self.worker.count_close(code);
+        let aside = self.aside.take().unwrap_or_default();
         self.tell(Happened::Closed {
             who,
             code,
             messages: self.messages,
             received: self.received,
             sent: self.sent,
+            duplicates: aside.duplicates,
+            lost: aside.lost,
             duration_us,
         });
         if let Some(token) = self.token.take() {

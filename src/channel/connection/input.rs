@@ -88,6 +88,7 @@ impl Core {
         self.need = head.len() + 1;
         if !undecided || eof || head.len() >= PROBE_BYTES_MAX {
             self.tally.unidentified.add(head.len() as u64);
+            self.lose_because("none of the channel's protocols begins so".to_owned(), head);
             self.end_at_once(CloseCode::Mismatch);
         }
     }
@@ -136,7 +137,9 @@ impl Core {
         if let Some(fatal) = fatal {
             let name = protocol.info.name;
             self.worker.count(&names::FATALS, name, fatal.what);
-            tracing::debug!(protocol = name, peer = %self.handle.peer(), %fatal, "stream lost");
+            let (connection, peer) = (self.handle.id(), self.handle.peer());
+            tracing::debug!(%connection, protocol = name, %peer, %fatal, "stream lost");
+            self.lose(&fatal, input);
             self.after = Some(if fatal.what == "frames" {
                 CloseCode::Parse
             } else {

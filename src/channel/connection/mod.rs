@@ -17,6 +17,7 @@
 //! | `wire` | what a byte stream has to be |
 //! | `input` | bytes become frames |
 //! | `tap` | what of it is kept as raw traffic |
+//! | `tells` | what is told of frames that were not taken |
 //! | `waits` | frames that go on later, or not at all |
 //! | `deadlines` | what has come to its time |
 //! | `ends` | orders to close, last reads, the end |
@@ -25,6 +26,7 @@ mod deadlines;
 mod ends;
 mod input;
 mod tap;
+mod tells;
 mod waits;
 mod wire;
 
@@ -51,7 +53,7 @@ use crate::registry::{ChannelHandle, Connected};
 use crate::router::{CloseCode, ConnectionHandle};
 
 use super::bounds::READS_PER_TURN_MAX;
-use super::events::{ConnectionEvent, Happened};
+use super::events::{ConnectionEvent, Happened, Lost};
 use super::gate::Replies;
 use super::logins::Logins;
 use super::sources::Unidentified;
@@ -113,7 +115,7 @@ pub(super) struct Core {
     after: Option<CloseCode>,
     ending: Option<Ending>,
     leaving: Option<Box<Leaving>>,
-    tap: Option<Box<Tap>>,
+    aside: Option<Box<Aside>>,
     retry: bool,
     token: Option<Token>,
     armed_ms: i64,
@@ -122,6 +124,19 @@ pub(super) struct Core {
     pub(super) stranger: Option<Stranger>,
     _place: Place,
     _connected: Connected,
+}
+
+/// What few connections have.
+#[derive(Default)]
+struct Aside {
+    tap: Option<Tap>,
+    /// Why the stream is lost, if it is.
+    lost: Option<Box<Lost>>,
+    rejects_told: u32,
+    /// Whose refusal was told last, and when, unix ms.
+    refusal_told: Option<(u16, i64)>,
+    /// Messages that were stored already.
+    duplicates: u64,
 }
 
 /// One connection.
@@ -183,7 +198,7 @@ impl<S: Wire> Connection<S> {
             after: None,
             ending: None,
             leaving: None,
-            tap: None,
+            aside: None,
             retry: false,
             token: None,
             armed_ms: i64::MAX,
@@ -226,7 +241,7 @@ impl<S: Wire> Connection<S> {
         }
         let written = done as u64;
         let left = bytes.get(done..).unwrap_or_default().to_vec();
-        if core.tap.is_some() {
+        if core.is_tapped() {
             let sent = bytes.get(..done).unwrap_or_default().to_vec();
             core.keep_sent(&sent);
         }
@@ -334,7 +349,11 @@ impl<S: Wire> Connection<S> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     self.core.ended_by_tracker(Ended::Broken);
-                    return Poll::Ready(S::code_of(&error));
+                    let code = S::code_of(&error);
+                    if code != CloseCode::ByTracker {
+                        self.core.lose_because(format!("tls: {error}"), &[]);
+                    }
+                    return Poll::Ready(code);
                 }
             }
         }
@@ -361,6 +380,17 @@ impl<S: Wire> Future for Connection<S> {
 }
 
 impl Core {
+    fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// Counts messages that were stored already.
+    pub(in crate::channel) fn count_duplicates(&mut self, count: u64) {
+        if count > 0 {
+            self.aside().duplicates += count;
+        }
+    }
+
     pub(in crate::channel) fn now_ms(&self) -> i64 {
         self.now_us.div_euclid(1_000)
     }

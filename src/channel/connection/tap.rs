@@ -26,12 +26,20 @@ pub(super) struct Before {
 }
 
 impl Core {
+    pub(super) fn is_tapped(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.tap.is_some())
+    }
+
+    fn take_tap(&mut self) -> Option<Tap> {
+        self.aside.as_mut()?.tap.take()
+    }
+
     /// Asked before a read is decoded: `None` where nothing is kept at all.
     pub(super) fn before_read(&self) -> Option<Before> {
         if !self.worker.room.deps.raw.is_open() {
             return None;
         }
-        let unnamed = self.tap.is_none() && self.logins.is_empty() && !self.held.is_empty();
+        let unnamed = !self.is_tapped() && self.logins.is_empty() && !self.held.is_empty();
         Some(Before {
             at_us: self.now_us,
             begun: if unnamed {
@@ -46,14 +54,14 @@ impl Core {
     /// Keeps a read that was decoded, if it is asked for.
     pub(super) fn after_read(&mut self, before: &Before, read: &[u8]) {
         if !self.is_asked_for() {
-            self.tap = None;
+            self.take_tap();
             return;
         }
-        let mut tap = self.tap.take().unwrap_or_else(|| {
-            let mut tap = Box::new(Tap {
+        let mut tap = self.take_tap().unwrap_or_else(|| {
+            let mut tap = Tap {
                 index: 0,
                 ended: Ended::ByGateway,
-            });
+            };
             let established_us = self.handle.established_us();
             self.keep(&tap, Direction::Connect, established_us, &[]);
             // what had come and was not asked for then shows as missing
@@ -70,7 +78,7 @@ impl Core {
             tap.index += 1;
             self.keep(&tap, Direction::Received, before.at_us, read);
         }
-        self.tap = Some(tap);
+        self.aside().tap = Some(tap);
     }
 
     /// Keeps what was sent.
@@ -78,23 +86,23 @@ impl Core {
         if sent.is_empty() {
             return;
         }
-        if let Some(mut tap) = self.tap.take() {
+        if let Some(mut tap) = self.take_tap() {
             tap.index += 1;
             self.keep(&tap, Direction::Sent, self.now_us, sent);
-            self.tap = Some(tap);
+            self.aside().tap = Some(tap);
         }
     }
 
     /// The tracker ended it, in this way.
     pub(super) fn ended_by_tracker(&mut self, how: Ended) {
-        if let Some(tap) = &mut self.tap {
+        if let Some(tap) = self.aside.as_mut().and_then(|aside| aside.tap.as_mut()) {
             tap.ended = how;
         }
     }
 
     /// Keeps the end.
     pub(super) fn keep_end(&mut self, code: CloseCode) {
-        if let Some(mut tap) = self.tap.take() {
+        if let Some(mut tap) = self.take_tap() {
             tap.index += 1;
             let label = self.label(&tap, Direction::Disconnect, self.now_us);
             let raw = &self.worker.room.deps.raw;

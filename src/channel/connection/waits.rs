@@ -152,6 +152,7 @@ impl Core {
     /// if they are still at hand.
     pub(super) fn advance(&mut self, mut walk: Walk, raw: Option<&[u8]>) {
         debug_assert!(self.pending.is_none(), "a read while frames wait");
+        self.tell_rejects(&walk, raw);
         match self.walk(&mut walk, raw) {
             None => self.give_back(walk),
             Some(wait) => self.wait(walk, wait, true),

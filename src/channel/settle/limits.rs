@@ -82,6 +82,8 @@ impl Core {
         } else {
             Cause::Limit
         };
+        let login = self.logins_of(walk).first().copied();
+        self.tell_refused(login, cause, Some((refusal.dimension, refusal.level)));
         self.refuse_frame(walk, cause, None);
         walk.at += 1;
         self.end_gracefully(code);
@@ -97,6 +99,8 @@ impl Core {
         if limit.policy == Policy::Drop && admitted {
             return self.drop_frame(walk, limit);
         }
+        let login = self.logins_of(walk).first().copied();
+        self.tell_refused(login, Cause::Limit, Some((limit.dimension, limit.level)));
         let now_ms = self.now_ms();
         let until_ms = limit.until_us.map(|us| us.div_euclid(1_000) + 1);
         Some(Wait::Parked(Parking {

@@ -113,6 +113,7 @@ impl Core {
                 match self.admit(walk) {
                     Met::Nothing => end = walk.at + 1,
                     Met::Refused(cause, code) => {
+                        self.tell_refused(self.logins_of(walk).first().copied(), cause, None);
                         if let Some(parking) = self.came_back_soon(walk, cause, code) {
                             if let Cause::Unknown = cause {
                                 self.note_unknown(walk, raw);
@@ -133,6 +134,8 @@ impl Core {
                         continue;
                     }
                     Met::ParkUnknown => {
+                        let login = self.logins_of(walk).first().copied();
+                        self.tell_refused(login, Cause::Unknown, None);
                         self.note_unknown(walk, raw);
                         return Some(Wait::Parked(Parking {
                             cause: Cause::Unknown,
@@ -142,7 +145,11 @@ impl Core {
                             tell: true,
                         }));
                     }
-                    Met::Slowed(parking) => return Some(Wait::Parked(parking)),
+                    Met::Slowed(parking) => {
+                        let login = self.logins_of(walk).first().copied();
+                        self.tell_refused(login, parking.cause, None);
+                        return Some(Wait::Parked(parking));
+                    }
                     Met::Ends => return None,
                 }
             }

@@ -225,6 +225,7 @@ impl Core {
         }
         self.tell_followers(walk, range, payers, behind, scratch);
         self.tally.duplicates.add(written.duplicates);
+        self.count_duplicates(written.duplicates);
         let stored: u64 = payers.iter().map(|payer| payer.messages).sum();
         self.tally.messages.add(stored);
         self.messages += stored;
