@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tollgate::account::Tree;
-use tollgate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Epoch, Ident, ManualClock};
+use tollgate::ids::{
+    AccountId, ChannelId, Clock as _, ConnectionId, DeviceId, Epoch, Ident, ManualClock,
+};
 use tollgate::journal::{
     Batch, FrameMeta, FrameWriter, Journal, Lifetimes, Options, PartMeta, Range,
 };

@@ -75,7 +75,7 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
         match op {
             Op::Write(..) | Op::Length(..) => data.push((at, op)),
             Op::Create(..) | Op::Rename(..) | Op::Exchange(..) | Op::Unlink(..) => {
-                renames.push((at, op))
+                renames.push((at, op));
             }
             Op::Sync(inode) => data.retain(|(_, op)| {
                 let of_it = inode_of(op) == Some(*inode);
