@@ -5,11 +5,12 @@
 //! | -1 | structure | structure |
 //! | 0 | time | time |
 //! | 10 | place | place |
-//! | 13 | CRC | |
+//! | 11 | speed, course, altitude | speed, course, altitude |
+//! | 12 | satellites | satellites, hdop |
+//! | 13 | CRC | inputs, outputs |
+//! | 14 | | analog inputs |
+//! | 15 | | parameters |
 //! | 16 | | CRC |
-//!
-//! The vendor's other codes (speed, satellites, inputs, parameters) are never sent: what these fields
-//! hold is kept in any case.
 
 use crate::contract::Reject;
 
@@ -19,6 +20,11 @@ pub(super) enum Fault {
     Structure,
     Time,
     Place,
+    Motion,
+    Satellites,
+    Inputs,
+    Analog,
+    Params,
     Crc,
 }
 
@@ -29,7 +35,12 @@ impl Fault {
             Self::Structure => "-1",
             Self::Time => "0",
             Self::Place => "10",
+            Self::Motion => "11",
+            Self::Satellites => "12",
             Self::Crc if kind == "SD" => "13",
+            Self::Inputs => "13",
+            Self::Analog => "14",
+            Self::Params => "15",
             Self::Crc => "16",
         }
     }
@@ -39,6 +50,11 @@ impl Fault {
             Self::Structure => ("packet", "its number of fields does not fit"),
             Self::Time => ("time", "cannot be"),
             Self::Place => ("position", "cannot be"),
+            Self::Motion => ("motion", "speed, course or altitude is no number"),
+            Self::Satellites => ("satellites", "satellites or hdop is no number"),
+            Self::Inputs => ("inputs", "inputs or outputs is no number"),
+            Self::Analog => ("adc", "no number"),
+            Self::Params => ("params", "of no known type, or no number of type 1 or 2"),
             Self::Crc => ("crc", "the checksum is missing or does not fit"),
         };
         Reject::new(what, why, 0)

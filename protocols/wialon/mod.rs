@@ -35,9 +35,11 @@
 //!
 //! # Quirks
 //!
-//! - Speed, course, altitude, satellites, inputs and parameters that are no numbers or not of the form are
-//!   kept as texts: the vendor has answers that refuse such a record (11 to 15), and a tracker that
-//!   wrote it once would send it for ever.
+//! - A record is refused (11 to 15, see `fault`) where a field that is a number is neither that nor
+//!   absent. What is merely odd is kept as text: a negative speed, a course beyond 360, a bitmask with
+//!   decimals, an item of the parameters without two colons. Fields may be missing from the end, further
+//!   ones may follow, and digits of no day are a clock that was not set.
+//! - An item of a black box that does not fit is not counted in the answer, the others are taken.
 //! - The protocol has no sign of a fix's validity: a place with three satellites or more is valid.
 //! - Minutes of 60 to 99 are taken as they stand: some trackers do not carry.
 //! - A block of a picture or a tachograph file is a message of its own; with its line it is at most
@@ -87,7 +89,7 @@ impl Decode for Decoder {
         source: "Gurtam: Wialon IPS 1.1, 2.0, 2.1",
         port: 5039,
         frame_bytes_max: FRAME_BYTES_MAX,
-        version: 2,
+        version: 3,
         acks: Acks::Frame,
         settings: &[Setting::Password],
         models: &[
@@ -266,7 +268,8 @@ fn data(packet: Packet<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let last = body.rsplit(';').next().unwrap_or_default();
     let has_crc = body.split(';').count() == plain + 1 && is_crc(last)
         || without_crc(body, ';', true, true).is_ok();
-    let read = without_crc(body, ';', has_crc, packet.checked).and_then(record::Reading::parse);
+    let read = without_crc(body, ';', has_crc, packet.checked)
+        .and_then(|body| record::Reading::parse(body, plain));
     match read {
         Ok(reading) => {
             reading.push(false, cx)?;
@@ -276,6 +279,7 @@ fn data(packet: Packet<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     }
     Ok(())
 }
+
 fn black_box(packet: Packet<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let body = packet.body;
     let last = body.rsplit('|').next().unwrap_or_default();
@@ -289,7 +293,7 @@ fn black_box(packet: Packet<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     };
     let mut taken = 0u32;
     for item in body.split('|').filter(|item| !item.is_empty()) {
-        match record::Reading::parse(item) {
+        match record::Reading::parse(item, record::FULL_FIELDS) {
             Ok(reading) => {
                 reading.push(true, cx)?;
                 taken += 1;

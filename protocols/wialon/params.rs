@@ -3,51 +3,82 @@
 //! Names are the tracker's own. The few that mean the same everywhere become parameters of the
 //! dictionary, the others keep their name.
 
+use super::fault::Fault;
 use super::field::value;
 use crate::contract::{Instance, Key, ParamId, RecordBuilder, Value, fields};
 use crate::kit::parse::{float, number};
 
-/// A parameter's name and its value by its type.
-struct Param<'f> {
-    name: &'f str,
-    value: Option<Value<'f>>,
+/// An item of the list.
+enum Item<'f> {
+    /// Its name, and its value by its type; further fields of the packet may follow its number.
+    Param(&'f str, Option<Value<'f>>, Option<&'f str>),
+    /// Not `name:type:value`.
+    Odd,
+    /// Of a type that there is not, or no number where its type says so.
+    Unfit,
 }
 
-fn read(item: &str) -> Option<Param<'_>> {
+fn items(list: &str) -> impl Iterator<Item = (&str, Item<'_>)> {
+    let list = value(list).unwrap_or_default();
+    list.split(',')
+        .filter(|item| !item.trim().is_empty())
+        .map(|item| (item, read(item)))
+}
+
+fn read(item: &str) -> Item<'_> {
     let mut parts = item.splitn(3, ':');
-    let (name, kind, text) = (parts.next()?.trim(), parts.next()?, parts.next()?);
-    if name.is_empty() || !matches!(kind.trim(), "1" | "2" | "3") {
-        return None;
-    }
-    let value = match kind.trim() {
-        "3" => Some(Value::Text(text)),
-        _ => value(text).map(|text| {
-            let whole = number::<i64>(text).map(Value::Int);
-            let decimal = || float(text).map(Value::Float);
-            whole.or_else(decimal).unwrap_or(Value::Text(text))
-        }),
+    let (Some(name), Some(kind), Some(text)) = (parts.next(), parts.next(), parts.next()) else {
+        return Item::Odd;
     };
-    Some(Param { name, value })
+    let name = name.trim();
+    match kind.trim() {
+        _ if name.is_empty() => Item::Odd,
+        "3" => Item::Param(name, Some(Value::Text(text)), None),
+        "1" | "2" => {
+            let (text, after) = text
+                .split_once(';')
+                .map_or((text, None), |(text, after)| (text, Some(after)));
+            let Some(text) = value(text) else {
+                return Item::Param(name, None, after);
+            };
+            let whole = number::<i64>(text).map(Value::Int);
+            match whole.or_else(|| float(text).map(Value::Float)) {
+                Some(number) => Item::Param(name, Some(number), after),
+                None => Item::Unfit,
+            }
+        }
+        _ => Item::Unfit,
+    }
+}
+
+/// Does an item refuse the record?
+pub(super) fn check(list: &str) -> Result<(), Fault> {
+    if items(list).any(|(_, item)| matches!(item, Item::Unfit)) {
+        return Err(Fault::Params);
+    }
+    Ok(())
 }
 
 /// Adds all of them; what is none of that form is kept as one text.
 pub(super) fn push(message: &mut RecordBuilder<'_>, list: &str) {
-    let list = value(list).unwrap_or_default();
     let mut odd = String::new();
-    for item in list.split(',').filter(|item| !item.trim().is_empty()) {
-        let Some(Param { name, value }) = read(item) else {
+    for (text, item) in items(list) {
+        let rest = match item {
+            Item::Param(name, value, after) => {
+                match value.map(|value| (value, known(name, value))) {
+                    Some((_, Some((key, value)))) => message.push(key, value),
+                    Some((value, None)) => message.name(name, value),
+                    None => {}
+                }
+                after
+            }
+            Item::Odd | Item::Unfit => Some(text),
+        };
+        if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
             if !odd.is_empty() {
                 odd.push(',');
             }
-            odd.push_str(item);
-            continue;
-        };
-        let Some(value) = value else {
-            continue;
-        };
-        match known(name, value) {
-            Some((key, value)) => message.push(key, value),
-            None => message.name(name, value),
+            odd.push_str(rest);
         }
     }
     if !odd.is_empty() {

@@ -16,7 +16,7 @@ pub(super) const FULL_FIELDS: usize = 16;
 /// With so many satellites a fix is one.
 const FIX_SATELLITES: f64 = 3.0;
 
-/// A reading: its time and place have been understood, the rest is taken as it is.
+/// A reading: its time and place have been understood, its numbers are such.
 pub(super) struct Reading<'f> {
     moment: Moment,
     place: Option<(f64, f64)>,
@@ -112,9 +112,37 @@ fn degrees(
     }
 }
 
+/// Is the field a number, or absent?
+fn numeric(field: &str, fault: Fault) -> Result<(), Fault> {
+    match value(field) {
+        Some(text) if float(text).is_none() => Err(fault),
+        _ => Ok(()),
+    }
+}
+
+/// A bitmask; decimals of zeros change nothing.
+fn bitmask(text: &str) -> Option<i64> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    number(whole).filter(|_| decimals.bytes().all(|digit| digit == b'0'))
+}
+
+impl Full<'_> {
+    /// Do the fields that are numbers hold such?
+    fn check(&self) -> Result<(), Fault> {
+        numeric(self.hdop, Fault::Satellites)?;
+        numeric(self.inputs, Fault::Inputs)?;
+        numeric(self.outputs, Fault::Inputs)?;
+        for item in self.analog.split(',') {
+            numeric(item, Fault::Analog)?;
+        }
+        params::check(self.params)
+    }
+}
+
 impl<'f> Reading<'f> {
-    /// Reads the fields of SD or, if there are more, of D.
-    pub(super) fn parse(body: &'f str) -> Result<Self, Fault> {
+    /// Reads the fields of SD or, if there are more, of D. Those beyond the first `plain` are extra
+    /// and refuse nothing.
+    pub(super) fn parse(body: &'f str, plain: usize) -> Result<Self, Fault> {
         let parts: SmallVec<[&str; FULL_FIELDS]> = body.splitn(FULL_FIELDS, ';').collect();
         let [
             date,
@@ -157,6 +185,13 @@ impl<'f> Reading<'f> {
         };
         let latitude = degrees(lat, ns, ["N", "S"], 90.0)?;
         let longitude = degrees(lon, ew, ["E", "W"], 180.0)?;
+        for field in [speed, course, altitude] {
+            numeric(field, Fault::Motion)?;
+        }
+        numeric(satellites, Fault::Satellites)?;
+        if let Some(full) = full.as_ref().filter(|_| plain > SHORT_FIELDS) {
+            full.check()?;
+        }
         Ok(Self {
             moment,
             place: latitude.zip(longitude),
@@ -207,14 +242,9 @@ impl<'f> Reading<'f> {
             full.hdop,
             float,
         );
-        push(
-            &mut message,
-            (fields::DIN, "inputs"),
-            full.inputs,
-            number::<i64>,
-        );
+        push(&mut message, (fields::DIN, "inputs"), full.inputs, bitmask);
         let outputs = (fields::DOUT, "outputs");
-        push(&mut message, outputs, full.outputs, number::<i64>);
+        push(&mut message, outputs, full.outputs, bitmask);
         let analog = value(full.analog).unwrap_or_default();
         for (item, input) in analog.split(',').zip(1u16..) {
             match (value(item), value(item).and_then(float)) {
