@@ -476,6 +476,18 @@ impl Tracker {
         assert_eq!(read, bytes);
     }
 
+    /// What is there already; nothing in it is the end. It does not wait.
+    pub(super) async fn heard(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 64];
+        let read = tokio::select! {
+            biased;
+            read = self.stream.read(&mut buffer) => read.unwrap_or(0),
+            () = std::future::ready(()) => return None,
+        };
+        buffer.truncate(read);
+        Some(buffer)
+    }
+
     /// What comes with one read.
     pub(super) async fn one_read(&mut self) -> Vec<u8> {
         let mut buffer = vec![0; 64 * 1024];

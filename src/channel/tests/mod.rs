@@ -6,6 +6,7 @@ mod bytes;
 mod edges;
 mod ends;
 mod harness;
+mod hold;
 mod hostile;
 mod limits;
 mod logins;
