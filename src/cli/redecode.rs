@@ -114,7 +114,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     // of what the journal's segments do not reach back to there is nothing to compare with
     let since_us = match oldest_us {
         i64::MAX => from_us,
-        oldest_us => from_us.max(oldest_us),
+        // a connection's login comes before the first of its frames that is stored
+        oldest_us => from_us.max(oldest_us.saturating_sub(HOUR_US)),
     };
     entries(&dir.join(RAW_DIR), &mut |kind, version, content| {
         let Some(packet) = Packet::read(kind, version, content) else {
