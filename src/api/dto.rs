@@ -402,17 +402,16 @@ fn device(state: &State, item: &DeviceItem, wants: &Wants) -> Map<String, Value>
     for name in ["media_size", "media_traffic", "media_blocked"] {
         sheet.more(name, || 0.into());
     }
-    for name in [
-        "groups",
-        "plugins",
-        "streams",
-        "calcs",
-        "commands",
-        "commands_queue",
-    ] {
+    for name in ["groups", "plugins", "streams", "calcs"] {
         sheet.more(name, || Value::Array(Vec::new()));
     }
     sheet.more("settings", || Value::Object(Map::new()));
+    sheet.more("commands", || {
+        protocols::by_number(item.protocol).map_or(Value::Null, |p| p.info.commands.into())
+    });
+    sheet.more("commands_queue", || {
+        super::commands::queue_of(state, item.id)
+    });
     let registry = state.control.registry();
     let handle = registry.device(item.id);
     if let Some(handle) = &handle {

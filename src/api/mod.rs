@@ -16,6 +16,7 @@ mod access;
 mod answer;
 mod call;
 mod charge;
+mod commands;
 mod doctor;
 mod door;
 mod dto;

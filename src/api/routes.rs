@@ -6,7 +6,7 @@ use super::answer::{Answer, Error};
 use super::call::Call;
 use super::edit::Mode;
 use super::items::{self, Kind};
-use super::{doctor, live, messages, packets, records, register, statements};
+use super::{commands, doctor, live, messages, packets, records, register, statements};
 use axum::http::Method;
 use std::sync::Arc;
 
@@ -137,6 +137,13 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::DELETE, "gw/devices/{devices}/connections/{connections}", sub(DEVICES, "connections"), "Close connections", |c| live::close_connections(c, Kind::Device)),
     route(Method::GET, "gw/devices/{devices}/packets", sub(DEVICES, "packets"), "Raw traffic of devices", packets::of_devices),
     route(Method::GET, "gw/devices/{devices}/doctor", sub(DEVICES, "doctor"), "Why the data of devices does not arrive; who is silent", doctor::of_devices),
+    route(Method::POST, "gw/devices/{devices}/commands", sub(DEVICES, "commands"), "Send commands now, and wait for the answers", commands::at_once),
+    route(Method::POST, "gw/devices/{devices}/commands-queue", sub(DEVICES, "commands-queue"), "Leave commands for devices", commands::queue),
+    route(Method::GET, "gw/devices/{devices}/commands-queue", sub(DEVICES, "commands-queue"), "Commands that wait", commands::queued),
+    route(Method::GET, "gw/devices/{devices}/commands-queue/{commands}", sub(DEVICES, "commands-queue"), "Commands that wait", commands::queued),
+    route(Method::DELETE, "gw/devices/{devices}/commands-queue/{commands}", sub(DEVICES, "commands-queue"), "Take commands back", commands::cancel),
+    route(Method::GET, "gw/devices/{devices}/commands-result", sub(DEVICES, "commands-result"), "What became of commands", commands::results),
+    route(Method::GET, "gw/devices/{devices}/commands-result/{commands}", sub(DEVICES, "commands-result"), "What became of commands", commands::results),
     route(Method::GET, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Messages, by the device's time", messages::of_devices),
     route(Method::POST, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Register messages", register::messages),
     route(Method::DELETE, "gw/devices/{devices}/messages", sub(DEVICES, "messages"), "Delete messages, or erase them for good", messages::delete_of_devices),

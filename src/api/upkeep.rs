@@ -1,5 +1,5 @@
-//! What has to be done though nobody calls: use goes to the journal, expired tokens go, the
-//! recycle bin is emptied.
+//! What has to be done though nobody calls: use goes to the journal, commands whose time is over end,
+//! expired tokens go, the recycle bin is emptied.
 
 use super::State;
 use crate::control::{Scope, WriteError};
@@ -33,6 +33,7 @@ pub async fn upkeep(state: Arc<State>) {
 impl State {
     fn turn(&self, turn: u64) {
         self.control.flush_usage();
+        self.control.keep_commands();
         if turn.is_multiple_of(TOKENS_EVERY) {
             self.expire_tokens();
         }
@@ -71,6 +72,7 @@ impl State {
     /// What is still to be written before the journal is shut down. Blocks on the disk.
     pub fn finish(&self) {
         self.control.flush_usage();
+        self.control.keep_commands();
         if let Err(error) = self.control.save_accessed() {
             tracing::warn!(%error, "the last use of tokens was not saved");
         }

@@ -11,7 +11,7 @@ use protocols::Cause;
 
 use crate::account::Dimension;
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Ident};
-use crate::router::CloseCode;
+use crate::router::{CloseCode, Outcome};
 
 /// Something that happened, by flespi's event codes.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,6 +129,26 @@ pub enum Happened {
         /// The connection that it was on.
         from: ConnectionId,
     },
+    /// 9011: a command was sent to a device.
+    CommandSent {
+        /// Which device.
+        who: Who,
+        /// The command's number.
+        id: u64,
+        /// Its name.
+        name: String,
+    },
+    /// 9012 or 9014: a command that was on its way has ended.
+    CommandEnded {
+        /// Which device.
+        who: Who,
+        /// The command's number.
+        id: u64,
+        /// Its name.
+        name: String,
+        /// How.
+        outcome: Outcome,
+    },
     /// 9001: two connections take a device from each other again and again: it is slowed.
     Flaps {
         /// Which device.
@@ -151,6 +171,9 @@ impl Happened {
             Self::Flaps { .. } => 9001,
             Self::TooLarge { .. } => 9002,
             Self::TakenOver { .. } => 9004,
+            Self::CommandSent { .. } => 9011,
+            Self::CommandEnded { outcome, .. } if outcome.is_executed() => 9012,
+            Self::CommandEnded { .. } => 9014,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | `frames` | the events of a read, told apart by frame: pure |
 //! | `logins` | the idents of a connection and the decoder's look at the registry |
 //! | `settle` | what becomes of decoded frames: judged, charged, appended, answered, or made to wait |
+//! | `commands` | commands on their way to a device |
 //! | `connection` | the driver: one task per connection, over any byte stream |
 //! | `worker` | what the connections of one thread share |
 //! | `listen` | listening sockets and accept loops |
@@ -42,6 +43,7 @@
 //! channel (`SO_REUSEPORT` where there are several). Connections never change threads.
 
 pub mod bounds;
+mod commands;
 mod connection;
 pub mod events;
 mod frames;

@@ -186,5 +186,6 @@ impl Source for RoomSeries {
         page.single(&names::CONNECTIONS_UNIDENTIFIED, strangers);
         page.single(&names::CONNECTIONS_PARKED, deps.router.parked_count());
         page.single(&names::PARKED_BYTES, room.parked_bytes.load(Relaxed));
+        page.single(&names::COMMANDS_WAITING, deps.router.commands().count());
     }
 }

@@ -3,6 +3,7 @@
 use super::events::{ConnectionEvent, EventSink, Happened, Who};
 use crate::events::{Code, Event, Events, Origin};
 use crate::ids::AccountId;
+use crate::router::Outcome;
 use protocols::kit::hex;
 use serde_json::Value;
 
@@ -153,6 +154,32 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
         ],
         Happened::TakenOver { who, from } => {
             vec![device(Code::TakenOver, who).with("taken_from", from.0)]
+        }
+        Happened::CommandSent { who, id, name } => vec![
+            device(Code::CommandSent, who)
+                .with("command_id", *id)
+                .with("name", name.as_str()),
+        ],
+        Happened::CommandEnded {
+            who,
+            id,
+            name,
+            outcome,
+        } => {
+            let code = if outcome.is_executed() {
+                Code::CommandProcessed
+            } else {
+                Code::CommandFailed
+            };
+            let ended = device(code, who)
+                .with("command_id", *id)
+                .with("name", name.as_str())
+                .with("outcome", outcome.name());
+            vec![match outcome {
+                Outcome::Answered(text) => ended.with("response", text.as_str()),
+                Outcome::Wrong(why) => ended.with("reason", why.as_str()),
+                _ => ended,
+            }]
         }
         Happened::Flaps { who, takeovers } => {
             vec![device(Code::IdentFlaps, who).with("takeovers", *takeovers)]

@@ -14,6 +14,7 @@
 //! file owns. Calls block on the disk: from an owner thread or `spawn_blocking` only.
 
 mod bin;
+mod commands;
 mod declare;
 mod effects;
 mod erase;
@@ -28,6 +29,7 @@ mod tokens;
 mod usage;
 
 pub use bin::KEPT_US as BIN_KEPT_US;
+pub use commands::{COMMAND_BYTES_MAX, CommandRefused};
 pub use error::WriteError;
 pub use marks::ACCESSED_EVERY_US;
 pub use moves::{Moved, TELEMETRY_AHEAD_MS_MAX};
@@ -217,6 +219,7 @@ impl Control {
         };
         control.lift_outlived();
         control.recount();
+        control.load_commands(&control.writer())?;
         Ok(control)
     }
 

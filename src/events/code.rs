@@ -68,6 +68,16 @@ codes! {
     TakenOver = 9004;
     /// What a login sends is refused: unknown, a wrong secret, a limit, disabled.
     LoginRefused = 9005;
+    /// A command to a device was queued.
+    CommandQueued = 9010;
+    /// A command was sent to its device.
+    CommandSent = 9011;
+    /// A command was answered by its device, or sent where the protocol has no answer.
+    CommandProcessed = 9012;
+    /// A command was taken back.
+    CommandCanceled = 9013;
+    /// A command was not executed: its time was over, nobody answered it, or it cannot be written.
+    CommandFailed = 9014;
 }
 
 macro_rules! kinds {

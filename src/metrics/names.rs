@@ -111,6 +111,10 @@ table! {
         "Replies that told a tracker its data is kept.";
     ACK_LATENCY Histogram "tollgate_ack_latency_seconds" []
         "Time from the read of a frame to the write of its ack.";
+    COMMANDS Counter "tollgate_commands_total" ["outcome"]
+        "Commands to devices: sent, answered, unanswered, wrong, canceled, expired.";
+    COMMANDS_WAITING Gauge "tollgate_commands_waiting" []
+        "Commands that wait for their devices.";
     STALLS Counter "tollgate_queue_stalls_total" []
         "Reads that had to wait for room in the journal's queue.";
 

@@ -186,6 +186,11 @@ impl DeviceHandle {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The names of the commands that its protocol has.
+    pub fn commands(&self) -> &'static [&'static str] {
+        protocols::by_number(self.protocol).map_or(&[], |protocol| protocol.info.commands)
+    }
+
     /// From its account up to the master.
     pub fn path(&self) -> Path {
         path_of(&self.state.load().account)

@@ -1,4 +1,5 @@
-//! The router: which connections live, how to reach them, and who follows new messages.
+//! The router: which connections live, how to reach them, what commands wait for their devices, and
+//! who follows new messages.
 //!
 //! It is where the rooms that decide (control, the API) meet the tasks that own sockets: an order is
 //! left in the connection's mailbox and its task is woken; nothing here touches a socket. It refuses
@@ -12,9 +13,14 @@
 //! close code (the first stays) and one eviction per device that it carries.
 
 mod close;
+mod commands;
 mod follow;
 
 pub use close::CloseCode;
+pub use commands::{
+    COMMANDS_MAX, COMMANDS_PER_DEVICE_MAX, Command, Commands, Ended, Outcome, RESPONSE_BYTES_MAX,
+    RESULTS_MAX, TooManyCommands,
+};
 pub use follow::{
     FOLLOW_QUEUE_MAX, FOLLOWERS_MAX, Followed, Subscription, TooManyFollowers, Topic,
 };
@@ -67,6 +73,8 @@ pub struct Orders {
     pub evict: SmallVec<[(DeviceId, CloseCode); 1]>,
     /// What was refused may be admitted now: try again.
     pub retry: bool,
+    /// A command waits for one of its devices.
+    pub command: bool,
 }
 
 #[derive(Default)]
@@ -123,6 +131,7 @@ pub struct Router {
     live: DashMap<ConnectionId, Arc<Shared>, foldhash::fast::RandomState>,
     parked: AtomicUsize,
     followers: Arc<Followers>,
+    commands: Commands,
 }
 
 impl Router {
@@ -188,6 +197,20 @@ impl Router {
         found.retain(|facts| wanted(facts));
         found.sort_unstable_by_key(|facts| facts.id);
         found
+    }
+
+    /// The commands that wait for devices.
+    pub const fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    /// Tells a connection that a command waits for one of its devices. Says whether it lives.
+    pub fn command(&self, id: ConnectionId) -> bool {
+        let shared = self.reach(id);
+        if let Some(shared) = &shared {
+            shared.order(|orders| orders.command = true);
+        }
+        shared.is_some()
     }
 
     /// Closes one. Says whether it lived.

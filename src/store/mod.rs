@@ -71,11 +71,13 @@ pub enum Kind {
     Purged = 9,
     /// When a token was used last, under the token's number.
     Accessed = 10,
+    /// A command that waits for its device, under the command's number.
+    Command = 11,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Account,
         Self::Limit,
         Self::Channel,
@@ -86,6 +88,7 @@ impl Kind {
         Self::Deleted,
         Self::Purged,
         Self::Accessed,
+        Self::Command,
     ];
 }
 

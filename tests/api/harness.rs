@@ -104,7 +104,21 @@ impl Gateway {
 
     /// `move_interval`: the least time between a device's moves.
     pub(crate) fn with(move_interval: Duration) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        Self::open_with(tempfile::tempdir().expect("a folder"), move_interval)
+    }
+
+    /// On a folder that another one has left.
+    pub(crate) fn open(dir: tempfile::TempDir) -> Self {
+        Self::open_with(dir, Duration::ZERO)
+    }
+
+    /// Ends it, and leaves its folder.
+    pub(crate) fn into_dir(self) -> tempfile::TempDir {
+        self.control.journal().shutdown();
+        self.dir
+    }
+
+    fn open_with(dir: tempfile::TempDir, move_interval: Duration) -> Self {
         let clock = Arc::new(ManualClock::new(NOON_US));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let tree = Arc::new(Tree::new());

@@ -1,6 +1,7 @@
 //! REST over the real routers: what a client sees, and what nobody may see.
 
 mod calls;
+mod commands;
 mod doors;
 mod fuzz;
 mod harness;

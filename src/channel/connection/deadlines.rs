@@ -79,6 +79,7 @@ impl Core {
         {
             self.end_at_once(CloseCode::Inactivity);
         }
+        self.look_at_command();
         self.wake_session(now_ms);
     }
 
@@ -137,6 +138,9 @@ impl Core {
             .and_then(|session| session.next_wake())
         {
             next = next.min(at);
+        }
+        if let Some(commanding) = &self.commanding {
+            next = next.min(commanding.until_ms());
         }
         next.max(self.now_ms() + 1)
     }

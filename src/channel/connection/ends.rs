@@ -9,6 +9,7 @@ use tokio::io::ReadBuf;
 
 use super::{Connection, Core, Wire};
 use crate::channel::bounds::{LAST_READS_MAX, LAST_READS_MS, LINGER_MS, SWALLOW_MS};
+use crate::channel::commands::Commanding;
 use crate::channel::events::{Happened, Who};
 use crate::channel::logins::{Known, Standing};
 use crate::channel::wheel::TICK_MS;
@@ -119,11 +120,13 @@ impl Core {
             close,
             evict,
             retry,
+            command,
         }) = self.handle.orders()
         else {
             return;
         };
         self.retry |= retry;
+        self.command_due |= command;
         for (device, code) in evict {
             self.evict(device, code);
         }
@@ -154,6 +157,13 @@ impl Core {
                 until_ms: self.now_ms() + LAST_READS_MS,
             }));
             return;
+        }
+        let commanded = |commanding: &Commanding| match commanding {
+            Commanding::Sent { device: of, .. } => *of == device,
+            Commanding::NotBefore { .. } => false,
+        };
+        if self.commanding.as_deref().is_some_and(commanded) {
+            self.leave_command();
         }
         if let Some(known) = self.logins.iter_mut().find(|known| carries(known)) {
             known.standing = Standing::Outside;
@@ -195,12 +205,12 @@ impl Core {
     /// Ends without waiting for anything.
     pub(in crate::channel) fn end_at_once(&mut self, code: CloseCode) {
         if self.ending.as_ref().is_none_or(|ending| !ending.at_once) {
-            self.ending = Some(Ending {
+            self.ending = Some(Box::new(Ending {
                 code,
                 until_ms: self.now_ms(),
                 at_once: true,
                 shut: false,
-            });
+            }));
         }
     }
 
@@ -211,12 +221,12 @@ impl Core {
 
     pub(super) fn end_by(&mut self, code: CloseCode, until_ms: i64) {
         if self.ending.is_none() {
-            self.ending = Some(Ending {
+            self.ending = Some(Box::new(Ending {
                 code,
                 until_ms,
                 at_once: false,
                 shut: false,
-            });
+            }));
         }
     }
 
@@ -239,6 +249,7 @@ impl Core {
             self.count_left(&walk);
         }
         self.keep_end(code);
+        self.leave_command();
         let id = self.handle.id();
         let who = self.who();
         for known in &self.logins {

@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use protocols::{Acks, Protocol, Session};
+use protocols::{Acks, CommandError, Delivery, Ident, Protocol, Session};
 use tokio::io::ReadBuf;
 
 use crate::ids::Position;
@@ -53,6 +53,7 @@ use crate::registry::{ChannelHandle, Connected};
 use crate::router::{CloseCode, ConnectionHandle};
 
 use super::bounds::READS_PER_TURN_MAX;
+use super::commands::Commanding;
 use super::events::{ConnectionEvent, Happened, Lost};
 use super::gate::Replies;
 use super::logins::Logins;
@@ -113,10 +114,13 @@ pub(super) struct Core {
     pending: Option<Box<Pending>>,
     /// How it ends once what was read is done with.
     after: Option<CloseCode>,
-    ending: Option<Ending>,
+    ending: Option<Box<Ending>>,
     leaving: Option<Box<Leaving>>,
     aside: Option<Box<Aside>>,
     retry: bool,
+    /// A command waits for one of its devices, as far as it was told.
+    pub(super) command_due: bool,
+    pub(super) commanding: Option<Box<Commanding>>,
     token: Option<Token>,
     armed_ms: i64,
     awaited: Position,
@@ -200,6 +204,8 @@ impl<S: Wire> Connection<S> {
             leaving: None,
             aside: None,
             retry: false,
+            command_due: false,
+            commanding: None,
             token: None,
             armed_ms: i64::MAX,
             awaited: Position::ZERO,
@@ -332,6 +338,15 @@ impl<S: Wire> Connection<S> {
                 }
                 return Poll::Pending;
             }
+            if self.core.command_is_due() {
+                if !self.core.replies.is_empty() {
+                    // it is next, when what was read is answered
+                    return Poll::Pending;
+                }
+                if self.core.send_command() {
+                    continue;
+                }
+            }
             if reads >= READS_PER_TURN_MAX {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -393,6 +408,25 @@ impl Core {
 
     pub(in crate::channel) fn now_ms(&self) -> i64 {
         self.now_us.div_euclid(1_000)
+    }
+
+    /// The ident that the session writes commands for.
+    pub(super) fn session_ident(&self) -> Option<&Ident> {
+        self.session.as_ref()?.ident()
+    }
+
+    /// The bytes of a command.
+    pub(super) fn encode(
+        &mut self,
+        command: &crate::router::Command,
+        out: &mut Vec<u8>,
+    ) -> Result<Delivery, CommandError> {
+        let command = protocols::Command {
+            name: &command.name,
+            properties: &command.properties,
+        };
+        let session = self.session.as_mut().ok_or(CommandError::NotLoggedIn)?;
+        session.encode(&command, out)
     }
 
     fn begin_turn(&mut self, cx: &Context<'_>) {

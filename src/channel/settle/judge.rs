@@ -291,6 +291,7 @@ impl Core {
         known.standing = standing;
         let who = known.who();
         self.tally.logins.add(1);
+        self.command_due |= self.worker.deps().router.commands().any();
         self.handle.carry(Carried {
             ident: who.ident.clone(),
             device: device.id,

@@ -30,7 +30,7 @@ impl Core {
     }
 
     /// A refusal is counted, and blocks the account that refused: journaled and told once.
-    pub(super) fn log_refusal(&self, refusal: &Refusal) {
+    pub(in crate::channel) fn log_refusal(&self, refusal: &Refusal) {
         self.worker.count(
             &names::REFUSALS,
             refusal.dimension.name(),

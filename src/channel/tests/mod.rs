@@ -3,6 +3,7 @@
 
 mod acks;
 mod bytes;
+mod commands;
 mod edges;
 mod ends;
 mod harness;
