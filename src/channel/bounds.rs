@@ -14,6 +14,17 @@ pub const FRAMES_PER_READ_MAX: usize = 1024;
 pub const BATCH_BYTES_MAX: usize = 512 * 1024;
 /// So many reads of one connection, then others have their turn.
 pub const READS_PER_TURN_MAX: u32 = 4;
+/// So many connections with a backlog go on before those that have just become ready have their turn.
+pub const BACKLOG_TURNS: usize = 8;
+/// How much one connection may read in its turn, by what all together have read since all that were
+/// ready have had theirs: up to so many bytes of the round, reads, bytes of each.
+pub const ALLOWANCES: [(usize, u32, usize); 3] = [
+    (512 << 10, READS_PER_TURN_MAX, READ_BYTES_MAX),
+    (16 << 20, 1, 16 << 10),
+    (usize::MAX, 1, 4 << 10),
+];
+/// A login that waits for its account's turn is closed after so long (code 21).
+pub const ACCOUNT_TURN_MS: i64 = 120_000;
 /// The journal's writer is told of what was appended once every connection that was ready has had its
 /// turn, and after so long if they are many.
 pub const UNTOLD_US_MAX: i64 = 2_000;
@@ -108,6 +119,9 @@ pub struct Bounds {
     pub refused_login_ms: i64,
     /// A device changes hands at most so often in [`TAKEOVER_WINDOW_MS`]; then the newcomer is parked.
     pub takeovers_max: u32,
+    /// So many devices of one account are admitted on new connections in a second; then the newcomer
+    /// is parked until its turn.
+    pub account_logins_max: u32,
     /// After so long a silence a peer's kernel is asked whether it lives; half as long again without
     /// an answer, and the connection is gone. 0: it is not asked.
     pub keepalive_ms: i64,
@@ -131,6 +145,7 @@ impl Default for Bounds {
             frame_ms: 120_000,
             refused_login_ms: 10_000,
             takeovers_max: 10,
+            account_logins_max: 2_000,
             keepalive_ms: 60_000,
             parked_bytes_max: 256 << 20,
             receive_buffer_bytes: 0,
@@ -154,6 +169,7 @@ impl Bounds {
             frame_ms: i64::from(bounds.frame.as_ms()),
             refused_login_ms: i64::from(bounds.refused_login.as_ms()),
             takeovers_max: bounds.takeovers,
+            account_logins_max: bounds.account_logins,
             keepalive_ms: i64::from(bounds.keepalive.as_ms()),
             parked_bytes_max: bytes(bounds.parked.0),
             receive_buffer_bytes: bytes(bounds.receive_buffer.0),

@@ -83,6 +83,24 @@ pub(super) fn bind(
         .collect()
 }
 
+/// Takes a socket that somebody else has bound and listens on, `count` times: all take connections from
+/// its one queue, which outlives this process.
+pub(super) fn adopt(
+    given: &std::net::TcpListener,
+    count: usize,
+    receive_buffer_bytes: usize,
+    keepalive_ms: i64,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    let socket = socket2::SockRef::from(given);
+    socket.set_tcp_nodelay(true)?;
+    if receive_buffer_bytes > 0 {
+        socket.set_recv_buffer_size(receive_buffer_bytes)?;
+    }
+    ask_for_life(&socket, keepalive_ms)?;
+    given.set_nonblocking(true)?;
+    (0..count).map(|_| given.try_clone()).collect()
+}
+
 fn socket(at: SocketAddr, shared: bool, receive_buffer_bytes: usize) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

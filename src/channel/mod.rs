@@ -123,6 +123,8 @@ pub struct Channels {
     room: Arc<Room>,
     hands: Vec<Hand>,
     open: Mutex<BTreeMap<ChannelId, Listening>>,
+    /// Sockets that were open before this process, by their ports.
+    given: BTreeMap<u16, std::net::TcpListener>,
 }
 
 /// A channel that is listened on.
@@ -177,7 +179,17 @@ impl Channels {
             room,
             hands,
             open: Mutex::default(),
+            given: BTreeMap::new(),
         })
+    }
+
+    /// Channels of these sockets' ports are listened on by these, and no other is bound: who holds them
+    /// open keeps those who call while no gateway runs.
+    pub fn adopt(&mut self, sockets: Vec<std::net::TcpListener>) -> io::Result<()> {
+        for socket in sockets {
+            self.given.insert(socket.local_addr()?.port(), socket);
+        }
+        Ok(())
     }
 
     fn opened(&self) -> std::sync::MutexGuard<'_, BTreeMap<ChannelId, Listening>> {
@@ -202,14 +214,12 @@ impl Channels {
         // the channel's own host is what its URI says, perhaps that of a machine in front of this one
         let bounds = &self.room.deps.bounds;
         let at = SocketAddr::new(bounds.listen, channel.port);
-        let receive_buffer_bytes = bounds.receive_buffer_bytes;
+        let (count, receive_buffer) = (self.hands.len(), bounds.receive_buffer_bytes);
         let bind = |error| OpenError::Bind { at, error };
-        let listeners = listen::bind(
-            at,
-            self.hands.len(),
-            receive_buffer_bytes,
-            bounds.keepalive_ms,
-        )
+        let listeners = match self.given.get(&channel.port) {
+            Some(given) => listen::adopt(given, count, receive_buffer, bounds.keepalive_ms),
+            None => listen::bind(at, count, receive_buffer, bounds.keepalive_ms),
+        }
         .map_err(bind)?;
         let at = listeners
             .first()
@@ -358,6 +368,7 @@ fn work(
             tokio::task::spawn_local(Rc::clone(&worker).keep_time());
             tokio::task::spawn_local(Rc::clone(&worker).follow_journal());
             tokio::task::spawn_local(Rc::clone(&worker).keep_telling());
+            tokio::task::spawn_local(Rc::clone(&worker).keep_turns());
             let mut listeners = BTreeMap::new();
             while let Some(command) = commands.recv().await {
                 match command {

@@ -1,15 +1,15 @@
-//! What comes too often: refused logins that come straight back, and idents that two connections
-//! take from each other.
+//! What comes too often: refused logins that come straight back, idents that two connections take
+//! from each other, and an account's devices that all call at once.
 //!
-//! Looked at when a login is refused and when a device is taken over, never for a frame. Both are
-//! answered by patience: the connection is parked unread, so that what storms waits in the tracker.
-//! Both tables are bounded; an ident beyond the bound is treated as if it came for the first time.
+//! Looked at when a login is refused or admitted and when a device is taken over, never for a frame.
+//! All are answered by patience: the connection is parked unread, so that what storms waits in the
+//! tracker. The tables are bounded; what is beyond the bound is treated as if it came for the first time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-use crate::ids::{ChannelId, DeviceId, Ident};
+use crate::ids::{AccountId, ChannelId, DeviceId, Ident};
 
 use super::bounds::{STORM_SWEEP_MS, STORMS_MAX, TAKEOVER_WINDOW_MS};
 
@@ -62,6 +62,16 @@ impl Takeovers {
     }
 }
 
+/// Logins of one account in one second.
+#[derive(Debug, Clone, Copy)]
+struct Logins {
+    second: i64,
+    /// Turns of this second that are taken.
+    taken: u32,
+    /// Those that wait for a turn in a later second.
+    waiting: u32,
+}
+
 /// May a device be taken over?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -81,6 +91,7 @@ pub(super) enum Turn {
 pub(super) struct Storms {
     refused: Mutex<Lately<LoginKey, i64>>,
     takeovers: Mutex<Lately<DeviceId, Takeovers>>,
+    logins: Mutex<Lately<AccountId, Logins>>,
 }
 
 impl Storms {
@@ -97,6 +108,42 @@ impl Storms {
             refused.of.insert(key, now_ms);
         }
         Ok(())
+    }
+
+    /// A device of this account comes on a new connection: at most `most` in a second. If it has to
+    /// wait: when its turn is, unix ms, which is kept for it; whoever comes later goes behind it.
+    pub(super) fn log_in(&self, account: AccountId, now_ms: i64, most: u32) -> Result<(), i64> {
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = now_ms.div_euclid(1_000);
+        let lasts = |one: &Logins| one.second == second || one.waiting > 0;
+        if !logins.has_room(&account, now_ms, lasts) {
+            return Ok(());
+        }
+        let most = most.max(1);
+        let one = logins.of.entry(account).or_insert(Logins {
+            second,
+            taken: 0,
+            waiting: 0,
+        });
+        // those that wait have the turns of the seconds that have begun since
+        let begun = u32::try_from(second - one.second).ok();
+        if let Some(begun) = begun.filter(|begun| *begun > 0) {
+            let before = most.saturating_mul(begun - 1);
+            one.waiting = one.waiting.saturating_sub(before);
+            one.taken = one.waiting.min(most);
+            one.waiting -= one.taken;
+        } else if begun.is_none() {
+            // the clock was set back
+            (one.taken, one.waiting) = (0, 0);
+        }
+        one.second = second;
+        if one.taken < most {
+            one.taken += 1;
+            return Ok(());
+        }
+        let before = i64::from(one.waiting);
+        one.waiting = one.waiting.saturating_add(1);
+        Err((second + 1) * 1_000 + before * 1_000 / i64::from(most))
     }
 
     /// A connection wants to take a device over from another that lives: at most `most` times in a
@@ -170,6 +217,27 @@ mod tests {
         assert_eq!(ask(0, 0), Err(10_000));
         assert_eq!(ask(STORMS_MAX, 20_000), Ok(()));
         assert_eq!(held(), 1);
+    }
+
+    #[test]
+    fn an_account_s_devices_come_so_many_a_second_and_the_others_one_after_the_other() {
+        let storms = Storms::default();
+        let ask = |account, now_ms| storms.log_in(AccountId(account), now_ms, 10);
+        for _ in 0..10 {
+            assert_eq!(ask(1, 5_000), Ok(()));
+        }
+        // ten a second, spread over it
+        assert_eq!(ask(1, 5_000), Err(6_000));
+        assert_eq!(ask(1, 5_500), Err(6_100));
+        for _ in 0..8 {
+            assert!(ask(1, 5_900).is_err());
+        }
+        assert_eq!(ask(1, 5_900), Err(7_000));
+        assert_eq!(ask(2, 5_900), Ok(()), "another account is not concerned");
+        // whoever comes in their second goes behind them
+        assert_eq!(ask(1, 6_000), Err(7_100));
+        assert_eq!(ask(1, 60_000), Ok(()));
+        assert_eq!(ask(1, 500), Ok(()), "the clock was set back");
     }
 
     #[test]

@@ -23,7 +23,9 @@ use crate::raw::RawTraffic;
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
 
-use super::bounds::{Bounds, READ_BYTES_MAX, TOLD_PER_S_MAX, UNTOLD_US_MAX, UPKEEP_TICKS};
+use super::bounds::{
+    ALLOWANCES, BACKLOG_TURNS, Bounds, READ_BYTES_MAX, TOLD_PER_S_MAX, UNTOLD_US_MAX, UPKEEP_TICKS,
+};
 use super::events::{ConnectionEvent, EventSink};
 use super::frames::Span;
 use super::gate::Mark;
@@ -219,6 +221,11 @@ pub(super) struct Worker {
     /// Since when the journal's writer was not told of what was appended, unix us.
     untold_since_us: Cell<Option<i64>>,
     teller: RefCell<Option<Waker>>,
+    /// Connections that have more to read and had their turn.
+    backlog: RefCell<VecDeque<Token>>,
+    backlog_waker: RefCell<Option<Waker>>,
+    /// Bytes read since all that were ready have had their turn.
+    round_bytes: Cell<usize>,
     tallies: RefCell<BTreeMap<ChannelId, Rc<Tally>>>,
     counters: RefCell<BTreeMap<(&'static str, &'static str, &'static str), Counter>>,
     closes: RefCell<BTreeMap<CloseCode, Counter>>,
@@ -253,6 +260,9 @@ impl Worker {
             acks: RefCell::default(),
             untold_since_us: Cell::new(None),
             teller: RefCell::default(),
+            backlog: RefCell::default(),
+            backlog_waker: RefCell::default(),
+            round_bytes: Cell::new(0),
             tallies: RefCell::default(),
             counters: RefCell::default(),
             closes: RefCell::default(),
@@ -355,6 +365,7 @@ impl Worker {
     /// Tells the journal's writer of what was appended, for ever.
     pub(super) async fn keep_telling(self: Rc<Self>) {
         std::future::poll_fn(|cx| {
+            self.round_bytes.set(0);
             self.tell_journal();
             let mut teller = self.teller.borrow_mut();
             if !teller
@@ -362,6 +373,65 @@ impl Worker {
                 .is_some_and(|known| known.will_wake(cx.waker()))
             {
                 *teller = Some(cx.waker().clone());
+            }
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
+    /// How much a connection may read in one turn: so many reads of so many bytes. When many have much
+    /// it is little, so that whoever becomes ready meanwhile is not kept waiting.
+    pub(super) fn allowance(&self) -> (u32, usize) {
+        let round = self.round_bytes.get();
+        let fits = |(most, ..): &&(usize, u32, usize)| round < *most;
+        ALLOWANCES
+            .iter()
+            .find(fits)
+            .map_or((1, READ_BYTES_MAX), |(_, reads, bytes)| (*reads, *bytes))
+    }
+
+    /// So many bytes were read in this round.
+    pub(super) fn has_read(&self, bytes: usize) {
+        let round = self.round_bytes.get();
+        self.round_bytes.set(round.saturating_add(bytes));
+    }
+
+    /// The task goes on behind those that are ready and behind those that have waited longer.
+    pub(super) fn await_turn(&self, token: Token, waker: &Waker) {
+        match &*self.backlog_waker.borrow() {
+            Some(keeper) => {
+                let mut backlog = self.backlog.borrow_mut();
+                if backlog.is_empty() {
+                    keeper.wake_by_ref();
+                }
+                backlog.push_back(token);
+            }
+            None => waker.wake_by_ref(),
+        }
+    }
+
+    /// Lets those with a backlog go on, a few at a time, so that whoever has just become ready has its
+    /// turn in between, for ever.
+    pub(super) async fn keep_turns(self: Rc<Self>) {
+        std::future::poll_fn(|cx| {
+            self.round_bytes.set(0);
+            let mut keeper = self.backlog_waker.borrow_mut();
+            if !keeper
+                .as_ref()
+                .is_some_and(|known| known.will_wake(cx.waker()))
+            {
+                *keeper = Some(cx.waker().clone());
+            }
+            let mut backlog = self.backlog.borrow_mut();
+            let count = backlog.len().min(BACKLOG_TURNS);
+            let mut tasks = self.tasks.borrow_mut();
+            for token in backlog.drain(..count) {
+                tasks.wake(token);
+            }
+            if !backlog.is_empty() {
+                cx.waker().wake_by_ref();
+            } else if backlog.capacity() > 4096 {
+                *backlog = VecDeque::new();
             }
             Poll::<()>::Pending
         })

@@ -266,6 +266,12 @@ impl<'a> Check<'a> {
             secs(600),
         );
         self.number("bounds.takeovers", bounds.takeovers.into(), 1, 100_000);
+        self.number(
+            "bounds.account_logins",
+            bounds.account_logins.into(),
+            1,
+            1_000_000,
+        );
         self.span(
             "bounds.keepalive".into(),
             bounds.keepalive,

@@ -111,6 +111,8 @@ pub struct BoundsRaw {
     pub refused_login: Span,
     /// So often in a minute a device may change hands.
     pub takeovers: u32,
+    /// Devices of one account admitted on new connections in a second.
+    pub account_logins: u32,
     /// After so long a silence the peer's kernel is asked whether it lives; 0: never.
     pub keepalive: Span,
     /// Memory of all parked frames together.
@@ -130,6 +132,7 @@ impl Default for BoundsRaw {
             frame: Span::secs(120),
             refused_login: Span::secs(10),
             takeovers: 10,
+            account_logins: 2_000,
             keepalive: Span::secs(60),
             parked: Bytes(256 << 20),
             receive_buffer: Bytes(0),

@@ -8,7 +8,9 @@ use protocols::Acks;
 use tokio::io::ReadBuf;
 
 use super::{Connection, Core, Wire};
-use crate::channel::bounds::{LAST_READS_MAX, LAST_READS_MS, LINGER_MS, SWALLOW_MS};
+use crate::channel::bounds::{
+    LAST_READS_MAX, LAST_READS_MS, LINGER_MS, READ_BYTES_MAX, SWALLOW_MS,
+};
 use crate::channel::commands::Commanding;
 use crate::channel::events::{Happened, Who};
 use crate::channel::logins::{Known, Standing};
@@ -99,7 +101,7 @@ impl<S: Wire> Connection<S> {
             return Poll::Ready(code);
         }
         leaving.reads_left -= 1;
-        match self.read(cx) {
+        match self.read(cx, READ_BYTES_MAX) {
             // the runtime has not heard of it yet
             Poll::Pending if self.stream.has_unread() => {
                 if let Some(leaving) = &mut self.core.leaving {
@@ -297,7 +299,11 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // a task that is dropped unfinished was dropped with its worker
-        self.finish(CloseCode::Restart);
+        // a task that is dropped unfinished was dropped with its worker, or has panicked
+        self.finish(if std::thread::panicking() {
+            CloseCode::Internal
+        } else {
+            CloseCode::Restart
+        });
     }
 }

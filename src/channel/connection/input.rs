@@ -37,6 +37,7 @@ impl Core {
         }
         self.received += read.len() as u64;
         self.tally.received.add(read.len() as u64);
+        self.worker.has_read(read.len());
         if self.held.is_empty() {
             self.begun_ms = self.last_read_ms;
             let consumed = self.digest(read, false);

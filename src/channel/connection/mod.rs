@@ -52,7 +52,6 @@ use crate::raw::Ended;
 use crate::registry::{ChannelHandle, Connected};
 use crate::router::{CloseCode, ConnectionHandle};
 
-use super::bounds::READS_PER_TURN_MAX;
 use super::commands::Commanding;
 use super::events::{ConnectionEvent, Happened, Lost};
 use super::gate::Replies;
@@ -120,12 +119,16 @@ pub(super) struct Core {
     retry: bool,
     /// A command waits for one of its devices, as far as it was told.
     pub(super) command_due: bool,
+    /// When it has its turn among the logins of its account, unix ms; 0: it has not asked, `MAX`: it
+    /// has had it.
+    pub(super) turn_ms: i64,
     pub(super) commanding: Option<Box<Commanding>>,
     token: Option<Token>,
     armed_ms: i64,
     awaited: Position,
     finished: bool,
-    pub(super) stranger: Option<Stranger>,
+    /// Apart: most connections are no strangers.
+    pub(super) stranger: Option<Box<Stranger>>,
     _place: Place,
     _connected: Connected,
 }
@@ -205,15 +208,16 @@ impl<S: Wire> Connection<S> {
             aside: None,
             retry: false,
             command_due: false,
+            turn_ms: 0,
             commanding: None,
             token: None,
             armed_ms: i64::MAX,
             awaited: Position::ZERO,
             finished: false,
-            stranger: Some(Stranger {
+            stranger: Some(Box::new(Stranger {
                 room,
                 _source: source,
-            }),
+            })),
             _place: place,
             _connected: connected,
             worker,
@@ -272,11 +276,12 @@ impl<S: Wire> Connection<S> {
         }
     }
 
-    /// One read into the thread's buffer.
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// One read into the thread's buffer, of so many bytes at most.
+    fn read(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<io::Result<()>> {
         let core = &mut self.core;
         let mut buffer = core.worker.read_buffer();
-        let mut into = ReadBuf::new(&mut buffer);
+        let space = buffer.get_mut(..bytes_max).unwrap_or_default();
+        let mut into = ReadBuf::new(space);
         let polled = Pin::new(&mut self.stream).poll_read(cx, &mut into);
         let count = into.filled().len();
         if let Poll::Ready(Ok(())) = polled {
@@ -294,6 +299,7 @@ impl<S: Wire> Connection<S> {
         self.core.look_at_orders();
         self.core.look_at_deadlines();
         let mut reads = 0;
+        let (reads_max, bytes_max) = self.core.worker.allowance();
         loop {
             let sent = self.send(cx);
             if let Sent::Broken = sent {
@@ -347,8 +353,8 @@ impl<S: Wire> Connection<S> {
                     continue;
                 }
             }
-            if reads >= READS_PER_TURN_MAX {
-                cx.waker().wake_by_ref();
+            if reads >= reads_max {
+                self.core.await_turn(cx);
                 return Poll::Pending;
             }
             reads += 1;
@@ -359,7 +365,7 @@ impl<S: Wire> Connection<S> {
             if self.core.leaving.is_some() {
                 return self.read_last(cx);
             }
-            match self.read(cx) {
+            match self.read(cx, bytes_max) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
@@ -441,6 +447,13 @@ impl Core {
         // its mailbox has a lock: it is not taken for a waker that it knows
         if renewed {
             self.handle.listen(cx.waker());
+        }
+    }
+
+    /// Others have their turn before it reads on.
+    fn await_turn(&self, cx: &Context<'_>) {
+        if let Some(token) = self.token {
+            self.worker.await_turn(token, cx.waker());
         }
     }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use protocols::{Acks, Cause};
 
 use super::{Limit, Met, limit_of_refusal};
-use crate::account::{Dimension, Policy, Refusal};
-use crate::channel::bounds::{RETRY_MS, TAKEOVER_WINDOW_MS};
+use crate::account::{Account, Dimension, Policy, Refusal};
+use crate::channel::bounds::{ACCOUNT_TURN_MS, RETRY_MS, TAKEOVER_WINDOW_MS};
 use crate::channel::connection::{Core, Parking, Walk};
 use crate::channel::events::{Happened, Who};
 use crate::channel::frames::Span;
@@ -113,6 +113,29 @@ impl Core {
         })
     }
 
+    /// Do too many devices of this account come on new connections at once? Then until when it waits.
+    /// A connection counts once, however many idents it carries.
+    fn waits_for_turn(&mut self, account: &Account) -> Option<Parking> {
+        let now_ms = self.now_ms();
+        if self.turn_ms == 0 {
+            let room = &self.worker.room;
+            let most = room.deps.bounds.account_logins_max;
+            let turn = room.storms.log_in(account.id(), now_ms, most);
+            self.turn_ms = turn.err().unwrap_or(i64::MAX);
+        }
+        if self.turn_ms == i64::MAX || now_ms >= self.turn_ms {
+            self.turn_ms = i64::MAX;
+            return None;
+        }
+        Some(Parking {
+            cause: Cause::Busy,
+            retry_ms: self.turn_ms,
+            until_ms: now_ms + ACCOUNT_TURN_MS,
+            code: CloseCode::ChannelBlocked,
+            tell: false,
+        })
+    }
+
     /// May what this login sends be stored?
     fn judge(&mut self, login: u16, stores: bool) -> Met {
         let worker = Rc::clone(&self.worker);
@@ -185,6 +208,9 @@ impl Core {
         let stops = &Dimension::OF_LOGINS;
         if let Some(blocked) = state.account.blocked_for(stops, self.now_us) {
             return Met::Limit(self.limit_of(&blocked));
+        }
+        if let Some(parking) = self.waits_for_turn(&state.account) {
+            return Met::Slowed(parking);
         }
         let held = match state.account.acquire(Dimension::ChannelConnections, 1) {
             Ok(held) => held,

@@ -138,6 +138,18 @@ impl Files for TapFiles {
 #[derive(Default)]
 pub(super) struct Kept(Mutex<Vec<ConnectionEvent>>);
 
+impl Kept {
+    /// The close codes so far.
+    pub(super) fn closed(&self) -> Vec<i16> {
+        let events = self.0.lock().unwrap();
+        let code = |event: &ConnectionEvent| match &event.what {
+            Happened::Closed { code, .. } => Some(code.number()),
+            _ => None,
+        };
+        events.iter().filter_map(code).collect()
+    }
+}
+
 impl EventSink for Kept {
     fn tell(&self, event: ConnectionEvent) -> bool {
         self.0.lock().unwrap().push(event);
@@ -324,6 +336,7 @@ impl Gateway {
             tokio::task::spawn_local(Rc::clone(&self.worker).follow_journal());
             tokio::task::spawn_local(Rc::clone(&self.worker).keep_time());
             tokio::task::spawn_local(Rc::clone(&self.worker).keep_telling());
+            tokio::task::spawn_local(Rc::clone(&self.worker).keep_turns());
             test(&self).await;
         });
         self.files.let_go();
@@ -389,7 +402,7 @@ impl Gateway {
         near.unwrap()
     }
 
-    fn take_in<S: Wire>(&self, channel: ChannelId, far: S) {
+    pub(super) fn take_in<S: Wire>(&self, channel: ChannelId, far: S) {
         let room = &self.worker.room;
         let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
         room.connections
@@ -424,10 +437,7 @@ impl Gateway {
 
     /// The close codes so far.
     pub(super) fn closed(&self) -> Vec<i16> {
-        self.told(|what| match what {
-            Happened::Closed { code, .. } => Some(code.number()),
-            _ => None,
-        })
+        self.events.closed()
     }
 
     /// Waits until it holds.

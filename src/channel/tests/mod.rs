@@ -3,9 +3,11 @@
 
 mod acks;
 mod bytes;
+mod closes;
 mod commands;
 mod edges;
 mod ends;
+mod fairness;
 mod harness;
 mod hold;
 mod hostile;

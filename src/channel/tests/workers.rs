@@ -93,7 +93,7 @@ fn workers_serve_channels_over_tcp_that_come_and_go_and_drain_within_their_deadl
 #[test]
 fn a_channel_takes_only_the_addresses_that_it_allows() {
     use std::io::Read;
-    let (deps, _clock, _files, _events, _dir) = deps(Bounds::default());
+    let (deps, _clock, _files, events, _dir) = deps(Bounds::default());
     let channels = crate::channel::Channels::start(1, deps.clone()).unwrap();
     let allow = |prefix: &str| {
         let item = ChannelItem {
@@ -121,6 +121,8 @@ fn a_channel_takes_only_the_addresses_that_it_allows() {
             .render()
             .contains("tollgate_connections_refused_total{bound=\"allow\"} 2")
     );
+    let turned_away = events.closed().into_iter().filter(|code| *code == 16);
+    assert_eq!(turned_away.count(), 2);
 }
 
 #[test]
