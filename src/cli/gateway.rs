@@ -36,7 +36,7 @@ pub(crate) const JOURNAL_DIR: &str = "journal";
 pub(crate) const EVENTS_DIR: &str = "events";
 
 /// A thread that has been at one thing for so long stands still: `/health/ready` says so.
-const STANDSTILL: Duration = Duration::from_secs(5);
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(5);
 
 /// What the rooms are told.
 pub(crate) struct Settings {
@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: Vec<crate::config::Prefix>,
     /// The folder of certificates.
     pub(crate) certificates: Option<PathBuf>,
+    /// Sockets that channels are listened on by, because they were open before.
+    pub(crate) sockets: Vec<std::net::TcpListener>,
     /// How the journal is kept.
     pub(crate) journal: journal::Options,
     /// What control is told.
@@ -68,6 +70,7 @@ impl Settings {
             bounds: Bounds::of(config),
             proxies: config.gateway.proxies.clone(),
             certificates: config.gateway.certificates.clone(),
+            sockets: Vec::new(),
             journal: journal::Options {
                 segment_bytes: config.journal.segment.0,
                 node: config.journal.node,
@@ -285,8 +288,12 @@ impl Gateway {
             proxies: settings.proxies.into(),
             certificates: settings.certificates,
         };
-        let channels = Channels::start(settings.workers, deps)
+        let mut channels = Channels::start(settings.workers, deps)
             .map_err(|error| Failure::new(Exit::Unavailable, format_args!("workers: {error}")))?;
+        channels.adopt(settings.sockets).map_err(|error| {
+            let what = format_args!("sockets of the service manager: {error}");
+            Failure::new(Exit::Unavailable, what)
+        })?;
         let channels = Arc::new(channels);
         let started = Arc::new(AtomicBool::new(false));
         let doors = Doors {
@@ -373,6 +380,11 @@ impl Gateway {
             open.push((channel.id, address));
         }
         Ok(open)
+    }
+
+    /// How long the worker that is behind most has stood still.
+    pub(crate) fn silent_for(&self) -> Duration {
+        self.channels.silent_for()
     }
 
     /// The channels' certificates, to be read again.

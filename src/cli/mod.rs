@@ -32,6 +32,7 @@ pub mod redecode;
 pub mod replay;
 pub mod serve;
 pub mod statement;
+mod systemd;
 pub mod token;
 pub mod top;
 pub mod verify;

@@ -1,13 +1,15 @@
-//! `tollgate serve`: start, wait for a signal, drain.
+//! `tollgate serve`: start, wait for a signal: read the configuration again, or drain.
 
 use super::data::{SOCKET, load, mistakes};
-use super::gateway::{Certificates, Gateway, Settings};
+use super::gateway::{Certificates, Gateway, STANDSTILL, Settings};
+use super::systemd::{self, Notify};
 use super::{Exit, Failure, local, runtime, say};
 use crate::api;
 use crate::config::Config;
 use crate::control::Control;
 use clap::{Args as ClapArgs, ValueEnum};
 use std::future::IntoFuture as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +17,16 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Open files that are not for trackers, or half of all if those are fewer: the journal, the items,
+/// the API.
+const FILES_KEPT_FREE: usize = 256;
 /// How often the metrics page keeps house.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// How often the files of certificates are looked at for a change.
 const CERTIFICATES_LOOK: Duration = Duration::from_mins(1);
 
 /// Runs the gateway until SIGTERM or SIGINT: then no new connections, what was received becomes
-/// durable and is answered, exit 0.
+/// durable and is answered, exit 0. SIGHUP reads the configuration file again.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// The configuration file; `tollgate config default` prints one with every option
@@ -57,31 +62,27 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         config.gateway.data_dir.clone_from(data);
     }
     log_to_stderr(args.log_format);
-    raise_file_limit();
+    let files = raise_file_limit();
     let mut settings = Settings::of(&config);
+    keep_files_free(files, &mut settings.bounds.connections_max);
     settings.journal.give_up_damaged = args.give_up_damaged;
     runtime()?.block_on(serve(&args.config, &config, settings))
 }
 
-async fn serve(file: &Path, config: &Config, settings: Settings) -> Result<(), Failure> {
+async fn serve(file: &Path, config: &Config, mut settings: Settings) -> Result<(), Failure> {
     let data = config.gateway.data_dir.clone();
-    let http = TcpListener::bind(config.http.listen)
-        .await
-        .map_err(|error| {
-            Failure::new(
-                Exit::Unavailable,
-                format_args!("http.listen {}: {error}", config.http.listen),
-            )
-            .hint("end the program that has the port, or set another address in [http]")
-        })?;
+    let notify = Notify::from_env();
+    let (sockets, http) = given(config);
+    let http = http_listener(config.http.listen, http).await?;
+    settings.sockets = sockets;
     let dir = data.clone();
     let opened = tokio::task::spawn_blocking(move || Gateway::open(&dir, settings));
     let gateway = opened
         .await
         .map_err(|error| Failure::new(Exit::Software, error))??;
     let control = Arc::clone(&gateway.control);
-    let (declared, file) = (config.clone(), file.to_owned());
-    let reconciled = tokio::task::spawn_blocking(move || declare(&control, &file, &declared));
+    let (declared, declaring) = (config.clone(), file.to_owned());
+    let reconciled = tokio::task::spawn_blocking(move || declare(&control, &declaring, &declared));
     reconciled
         .await
         .map_err(|error| Failure::new(Exit::Software, error))??;
@@ -90,6 +91,7 @@ async fn serve(file: &Path, config: &Config, settings: Settings) -> Result<(), F
     // before anything is announced: a signal that comes from now on drains
     let mut terminate = on_signal(SignalKind::terminate())?;
     let mut interrupt = on_signal(SignalKind::interrupt())?;
+    let mut hang_up = on_signal(SignalKind::hangup())?;
     let listening = gateway.listen()?;
     let public = api::router(gateway.state());
     let http_at = http
@@ -97,7 +99,7 @@ async fn serve(file: &Path, config: &Config, settings: Settings) -> Result<(), F
         .map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let served = axum::serve(
         http,
-        public.into_make_service_with_connect_info::<std::net::SocketAddr>(),
+        public.into_make_service_with_connect_info::<SocketAddr>(),
     );
     let on_tcp = tokio::spawn(served.into_future());
     let on_socket = tokio::spawn(axum::serve(socket, local::of(&gateway)).into_future());
@@ -112,11 +114,34 @@ async fn serve(file: &Path, config: &Config, settings: Settings) -> Result<(), F
     let api_upkeep = tokio::spawn(api::upkeep(gateway.state()));
     let certificates = tokio::spawn(look_at_certificates(gateway.certificates()));
     announce(&gateway, &listening, http_at, &data);
+    notify.ready();
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut alive = systemd::watchdog().map(tokio::time::interval);
+    let mut running = config.clone();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => {
+                notify.reloading();
+                let reload = Reload {
+                    file: file.to_owned(),
+                    running: running.clone(),
+                    control: Arc::clone(&gateway.control),
+                    certificates: gateway.certificates(),
+                };
+                if let Some(config) = reload.run().await {
+                    running = config;
+                }
+                notify.ready();
+            }
+            // what stands still is not told to be alive: the manager starts it anew
+            () = due(&mut alive) => if gateway.silent_for() < STANDSTILL {
+                notify.alive();
+            },
+        }
     }
+    notify.stopping();
     say(&"draining: no new connections, what was received becomes durable and is answered");
     on_tcp.abort();
     on_socket.abort();
@@ -136,13 +161,109 @@ async fn serve(file: &Path, config: &Config, settings: Settings) -> Result<(), F
     Ok(())
 }
 
+/// The sockets that were open before: those of channels, and that of `[http]`.
+fn given(config: &Config) -> (Vec<std::net::TcpListener>, Option<std::net::TcpListener>) {
+    let (mut sockets, mut http) = (Vec::new(), None);
+    for (name, socket) in systemd::sockets() {
+        let at = socket.local_addr();
+        tracing::debug!(name, ?at, "a socket was open before");
+        if at.is_ok_and(|at| at.port() == config.http.listen.port()) {
+            http = Some(socket);
+        } else {
+            sockets.push(socket);
+        }
+    }
+    (sockets, http)
+}
+
+async fn http_listener(
+    at: SocketAddr,
+    given: Option<std::net::TcpListener>,
+) -> Result<TcpListener, Failure> {
+    let listener = match given {
+        Some(given) => given
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(given)),
+        None => TcpListener::bind(at).await,
+    };
+    listener.map_err(|error| {
+        Failure::new(Exit::Unavailable, format_args!("http.listen {at}: {error}"))
+            .hint("end the program that has the port, or set another address in [http]")
+    })
+}
+
+/// The next time of an interval; without one there is none.
+async fn due(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => _ = interval.tick().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The configuration is read again.
+struct Reload {
+    file: PathBuf,
+    running: Config,
+    control: Arc<Control>,
+    certificates: Certificates,
+}
+
+impl Reload {
+    /// Makes the items what the file says now, and reads certificates again. A file that cannot be is
+    /// told with all its mistakes, and nothing is changed. Gives back what is in force.
+    async fn run(self) -> Option<Config> {
+        let done = tokio::task::spawn_blocking(move || self.apply()).await;
+        match done {
+            Ok(Ok(config)) => {
+                say(&"reloaded: the items are what the configuration file says");
+                Some(config)
+            }
+            Ok(Err(failure)) => {
+                say(&format_args!(
+                    "not reloaded, nothing was changed: {failure}"
+                ));
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "the configuration could not be read again");
+                None
+            }
+        }
+    }
+
+    fn apply(self) -> Result<Config, Failure> {
+        let mut config = load(&self.file)?;
+        declare(&self.control, &self.file, &config)?;
+        self.certificates.read_again();
+        // what is read at the start only stays in force, and stays told
+        let sections = [
+            ("[gateway]", config.gateway != self.running.gateway),
+            ("[http]", config.http != self.running.http),
+            ("[bounds]", config.bounds != self.running.bounds),
+            ("[journal]", config.journal != self.running.journal),
+        ];
+        for (section, _) in sections.iter().filter(|(_, changed)| *changed) {
+            say(&format_args!(
+                "{section} has changed: that takes effect at the next start"
+            ));
+        }
+        config.gateway = self.running.gateway;
+        config.http = self.running.http;
+        config.bounds = self.running.bounds;
+        config.journal = self.running.journal;
+        Ok(config)
+    }
+}
+
 /// Each connection is an open file, and a shell's soft limit is for programs that have few: takes all
 /// that the hard limit allows.
-fn raise_file_limit() {
+///
+/// Gives back how many there may be; none: as many as there are.
+fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
-        return;
+        return limit.current;
     }
     let before = limit.current;
     limit.current = limit.maximum;
@@ -150,7 +271,26 @@ fn raise_file_limit() {
         Ok(()) => tracing::debug!(?before, now = ?limit.maximum, "open files allowed"),
         Err(error) => {
             tracing::warn!(%error, ?before, "the limit of open files could not be raised: one a connection");
+            return before;
         }
+    }
+    limit.current
+}
+
+/// Trackers do not get the last files: a journal that cannot open its next segment has failed for
+/// good.
+fn keep_files_free(files: Option<u64>, connections_max: &mut usize) {
+    let Some(files) = files.and_then(|files| usize::try_from(files).ok()) else {
+        return;
+    };
+    let most = files - FILES_KEPT_FREE.min(files / 2);
+    if *connections_max > most {
+        tracing::info!(
+            files,
+            most,
+            "so many connections are taken at most: each is an open file"
+        );
+        *connections_max = most;
     }
 }
 
@@ -172,8 +312,8 @@ async fn look_at_certificates(certificates: Certificates) {
 /// One line for each address, in a form that a script can read.
 fn announce(
     gateway: &Gateway,
-    listening: &[(crate::ids::ChannelId, std::net::SocketAddr)],
-    http: std::net::SocketAddr,
+    listening: &[(crate::ids::ChannelId, SocketAddr)],
+    http: SocketAddr,
     data: &Path,
 ) {
     for (id, address) in listening {

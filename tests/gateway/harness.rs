@@ -45,6 +45,12 @@ pub(crate) struct Setup {
     pub(crate) soft_files: Option<u32>,
     /// strace writes there what it does to files.
     pub(crate) trace: Option<PathBuf>,
+    /// And the hard one.
+    pub(crate) hard_files: Option<u32>,
+    /// A listening socket that it gets as its descriptor 3, as from a service manager.
+    pub(crate) socket: Option<std::os::fd::OwnedFd>,
+    /// More of its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
     ports: u16,
 }
 
@@ -69,6 +75,9 @@ impl Setup {
             more: String::new(),
             soft_files: None,
             trace: None,
+            hard_files: None,
+            socket: None,
+            environment: Vec::new(),
             ports: free_ports(6),
         }
     }
@@ -79,6 +88,9 @@ impl Setup {
             dir: Arc::new(tempfile::tempdir().expect("a directory")),
             more: self.more.clone(),
             soft_files: self.soft_files,
+            hard_files: None,
+            socket: None,
+            environment: Vec::new(),
             trace: None,
             ports: self.ports,
         }
@@ -142,26 +154,41 @@ impl Setup {
     /// Starts it and does not wait: it may be anywhere in its start, and gives its lines.
     pub(crate) fn spawn(&self) -> (Gateway, mpsc::Receiver<String>) {
         let config = self.config();
-        let mut process = match (self.soft_files, &self.trace) {
-            (None, None) => Command::new(TOLLGATE),
-            (_, Some(log)) => {
+        let mut before = String::new();
+        if let Some(files) = self.soft_files {
+            write!(before, "ulimit -Sn {files} && ").expect("a string takes all");
+        }
+        if let Some(files) = self.hard_files {
+            write!(before, "ulimit -n {files} && ").expect("a string takes all");
+        }
+        if self.socket.is_some() {
+            before.push_str("exec 3<&0 0</dev/null && export LISTEN_FDS=1 LISTEN_PID=$$ && ");
+        }
+        let mut process = match &self.trace {
+            Some(log) => {
                 let mut strace = traced(log);
                 strace.arg(TOLLGATE);
                 strace
             }
-            (Some(files), None) => {
+            None if before.is_empty() => Command::new(TOLLGATE),
+            None => {
                 let mut shell = Command::new("sh");
-                let script = format!("ulimit -Sn {files} && exec \"$0\" \"$@\"");
+                let script = format!("{before}exec \"$0\" \"$@\"");
                 shell.args(["-c", &script, TOLLGATE]);
                 shell
             }
+        };
+        process.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let input = match &self.socket {
+            Some(socket) => Stdio::from(socket.try_clone().expect("a copy")),
+            None => Stdio::null(),
         };
         let mut process = process
             .args(["serve", "--config"])
             .arg(config)
             .env_remove("TOLLGATE_DATA")
             .env("TOLLGATE_LOG", "warn")
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -235,6 +262,10 @@ impl Gateway {
     pub(crate) fn kill_minus_9(mut self) {
         self.process.kill().expect("it is killed");
         self.process.wait().expect("it ends");
+    }
+
+    pub(crate) fn send_sighup(&self) {
+        self.signal(rustix::process::Signal::HUP);
     }
 
     pub(crate) fn send_sigterm(&self) {

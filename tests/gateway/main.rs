@@ -26,6 +26,9 @@
 //! | and loses nothing that it had sent, where nobody sends again | `limits::a_second_connection_loses_nothing_of_the_first_where_nothing_is_sent_again` |
 //! | `tollgate top`, `health`, completions and manual pages | `watch` |
 //! | `tollgate doctor` names the true cause of staged failures; raw traffic becomes a capture and back | `doctor::*` |
+//! | a restart turns nobody away, the service manager is told | `service::whoever_calls_during_a_restart_is_served_by_the_next_process`, `service::the_manager_hears_that_it_is_ready_alive_reloads_and_stops` |
+//! | a reload touches only what has changed | `service::a_reload_touches_what_has_changed_and_a_file_with_mistakes_nothing` |
+//! | a reset in a frame, no files left | `service::a_reset_in_the_middle_of_a_frame_leaves_nothing_and_what_was_not_acked_comes_again` and `service::a_gateway_short_of_files_turns_callers_away_and_serves_who_is_in` |
 //! | `tollgate demo --once` | `story::the_demo_holds_all_its_checks` |
 
 mod auto;
@@ -38,6 +41,7 @@ mod harness;
 mod image;
 mod limits;
 mod power;
+mod service;
 mod start;
 mod statements;
 mod story;
