@@ -158,6 +158,10 @@ fn error_of(refused: &CommandRefused, device: DeviceId) -> Error {
 /// Leaves the commands of the body with all chosen devices.
 fn leave(call: &Call, stored: bool) -> Result<(Vec<Command>, Vec<Error>), Error> {
     let chosen = call.choose(Kind::Device, 0)?;
+    if chosen.ids.is_empty() && !chosen.errors.is_empty() {
+        // whoever reaches no device hears nothing else
+        return Ok((Vec::new(), chosen.errors));
+    }
     let control = &call.state.control;
     let now_us = control.clock().now_us();
     let asked = call

@@ -187,6 +187,7 @@ async fn every_route_token_and_place_keeps_the_rule() {
         ("PATCH /platform/customer", OWN, json!({})),
         ("GET /platform/customer/logs", OWN, Value::Null),
         ("GET /platform/customer/statistics", OWN, Value::Null),
+        ("GET /platform/customer/statements", OWN, Value::Null),
         (
             "POST /platform/limits?dry_run=true",
             OWN,

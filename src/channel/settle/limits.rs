@@ -5,7 +5,7 @@ use protocols::{Cause, Event, Record};
 
 use super::store::{devices_of, windows_of};
 use super::{Limit, Payer, limit_of_refusal, saturated};
-use crate::account::{Account, Blocked, Policy, Refusal};
+use crate::account::{Account, Blocked, Dimension, Policy, Refusal};
 use crate::channel::bounds::RETRY_MS;
 use crate::channel::connection::{Core, Parking, Wait, Walk};
 use crate::channel::events::Happened;
@@ -25,7 +25,11 @@ impl Core {
             level: at.as_ref().map_or(0, Account::level),
             policy: rules.policy,
             park_ms_max: rules.park_ms_max,
-            until_us: Some(blocked.until_us),
+            // storage is free again when a count finds it so, which nobody knows beforehand
+            until_us: match blocked.dimension {
+                Dimension::ChannelStorage | Dimension::DeviceStorage => None,
+                _ => Some(blocked.until_us),
+            },
         }
     }
 
