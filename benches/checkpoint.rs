@@ -87,7 +87,7 @@ fn main() {
         ledger.store(&checkpoint).expect("space");
         if tick % every == 0 {
             let now = cpu();
-            let each_ms = (now - begun).as_secs_f64() * 1000.0 / every as f64;
+            let each_ms = now.saturating_sub(begun).as_secs_f64() * 1000.0 / every as f64;
             worst = worst.max(each_ms);
             begun = now;
             let disk = ledger.bytes_on_disk().expect("it is there");

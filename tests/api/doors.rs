@@ -152,11 +152,11 @@ async fn a_token_lets_do_what_its_type_says() {
         "uri": "gw/devices", "methods": ["GET"], "ids": [first],
         "submodules": [{ "name": "telemetry", "methods": ["GET"] }],
     }]);
-    let listed = gateway
+    let listed_key = gateway
         .token(master, json!({ "type": 2, "acl": acl }))
         .await;
     let standard = Some(standard.as_str());
-    let listed = Some(listed.as_str());
+    let listed = Some(listed_key.as_str());
     let may = async |key, call: &str, body| gateway.call(key, 0, call, body).await.status;
     assert_eq!(
         may(standard, "GET /gw/devices/all", Value::Null).await,
@@ -230,7 +230,7 @@ async fn a_token_lets_do_what_its_type_says() {
     );
     // the same, as a bench asks
     let mut headers = HeaderMap::new();
-    let value = HeaderValue::from_str(listed.unwrap_or_default()).expect("a header");
+    let value = HeaderValue::from_str(&listed_key).expect("a header");
     headers.insert("authorization", value);
     for (what, method, lets) in [
         (("gw/devices", None), Method::GET, true),

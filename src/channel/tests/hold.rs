@@ -16,7 +16,7 @@ const BLOCKED_STEPS: i64 = 30 * 60_000 / STEP_MS;
 const PACKET: usize = 10;
 /// How long the worker has for a step, really.
 const STEP: Duration = Duration::from_millis(3);
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// A tracker that keeps each record until it is acked.
 struct Flash {
@@ -96,7 +96,9 @@ async fn pass(gateway: &Gateway, step: i64, flashes: &mut [Flash]) {
     gateway.advance_ms(STEP_MS).await;
     if step % (60_000 / STEP_MS) == 0 {
         let now_ms = gateway.clock.now_ms();
-        flashes.iter_mut().for_each(|flash| flash.record(now_ms));
+        for flash in &mut *flashes {
+            flash.record(now_ms);
+        }
     }
     for flash in &mut *flashes {
         flash.step(gateway).await;
