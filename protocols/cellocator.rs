@@ -25,16 +25,15 @@
 //! | 56 | 4, 2 | cm/s, course in 1e-3 radians |
 //! | 62 | 7 | seconds, minutes, hours, day, month, year (2) |
 //!
-//! Behind the mark `MCPG` a kind 0 has from 24 on: outputs and one byte (1 each), two analog inputs (2 each); at 44 latitude,
-//! longitude in 1e-7 degrees, at 56 km/h, course in 1e-3 degrees.
+//! Behind the mark `MCPG` a kind 0 has from 24 on: outputs and one byte (1 each), two analog inputs (2 each); at 44
+//! latitude, longitude in 1e-7 degrees, at 56 km/h, course in 1e-3 degrees.
 //!
-//! Kind 3 has 31 bytes: state of the programming. Kind 7 has 70: a part of what a serial port gave, from the memory. Kind 8
-//! (without control): the same as it comes, 19 bytes and its length (2, at 16). Kind 9: at 13 the length of what follows it up to
-//! the sum, at 14 parts of kind (1), length (1), bytes. Kind 11 is modular: control (2), number, one byte, length of
-//! the modules (2), then each: kind, length (2), bytes. Module 2 has interval (2), time (4), count,
-//! and for each value id (2),
-//! length (1), bytes; module 6 a place (modes, satellites, longitude, latitude, altitude, cm/s (1), course in 1e-3
-//! radians (2)), module 7 the time.
+//! Kind 3 has 31 bytes: state of the programming. Kind 7 has 70: a part of what a serial port gave, from the memory.
+//! Kind 8 (without control): the same as it comes, 19 bytes and its length (2, at 16). Kind 9: at 13 the length of
+//! what follows it up to the sum, at 14 parts of kind (1), length (1), bytes. Kind 11 is modular: control (2),
+//! number, one byte, length of the modules (2), then each: kind, length (2), bytes. Module 2 has interval (2), time
+//! (4), count, and for each value id (2), length (1), bytes; module 6 a place (modes, satellites, longitude,
+//! latitude, altitude, cm/s (1), course in 1e-3 radians (2)), module 7 the time.
 //!
 //! # Session
 //!

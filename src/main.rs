@@ -18,65 +18,53 @@ struct Tollgate {
     command: Command,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    Demo(cli::demo::Args),
-    Serve(cli::serve::Args),
-    Top(cli::top::Args),
-    Health(cli::health::Args),
-    Token(cli::token::Args),
-    Import(cli::import::Args),
-    Accounts(cli::accounts::Args),
-    Messages(cli::messages::Args),
-    Audit(cli::audit::Args),
-    Statement(cli::statement::Args),
-    Verify(cli::verify::Args),
-    Compact(cli::compact::Args),
-    Backup(cli::backup::BackupArgs),
-    Restore(cli::backup::RestoreArgs),
-    Export(cli::export::Args),
-    Erase(cli::erase::Args),
-    Config(cli::config::Args),
-    Decode(cli::decode::Args),
-    Doctor(cli::doctor::Args),
-    Replay(cli::replay::Args),
-    Packets(cli::packets::Args),
-    Redecode(cli::redecode::Args),
-    Load(cli::load::Args),
-    Completions(cli::pages::CompletionsArgs),
-    Man(cli::pages::ManArgs),
+/// Each subcommand once: its arguments, and what runs them.
+macro_rules! commands {
+    ($($name:ident($args:ty) => $run:expr,)*) => {
+        #[derive(Subcommand)]
+        enum Command {
+            $($name($args),)*
+        }
+
+        fn run(command: &Command) -> Result<(), cli::Failure> {
+            match command {
+                $(Command::$name(args) => $run(args),)*
+            }
+        }
+    };
+}
+
+commands! {
+    Demo(cli::demo::Args) => cli::demo::run,
+    Serve(cli::serve::Args) => cli::serve::run,
+    Top(cli::top::Args) => cli::top::run,
+    Health(cli::health::Args) => cli::health::run,
+    Token(cli::token::Args) => cli::token::run,
+    Import(cli::import::Args) => cli::import::run,
+    Accounts(cli::accounts::Args) => cli::accounts::run,
+    Messages(cli::messages::Args) => cli::messages::run,
+    Audit(cli::audit::Args) => cli::audit::run,
+    Statement(cli::statement::Args) => cli::statement::run,
+    Verify(cli::verify::Args) => cli::verify::run,
+    Compact(cli::compact::Args) => cli::compact::run,
+    Backup(cli::backup::BackupArgs) => cli::backup::run_backup,
+    Restore(cli::backup::RestoreArgs) => cli::backup::run_restore,
+    Export(cli::export::Args) => cli::export::run,
+    Erase(cli::erase::Args) => cli::erase::run,
+    Config(cli::config::Args) => cli::config::run,
+    Decode(cli::decode::Args) => cli::decode::run,
+    Doctor(cli::doctor::Args) => cli::doctor::run,
+    Replay(cli::replay::Args) => cli::replay::run,
+    Packets(cli::packets::Args) => cli::packets::run,
+    Redecode(cli::redecode::Args) => cli::redecode::run,
+    Load(cli::load::Args) => cli::load::run,
+    Completions(cli::pages::CompletionsArgs) => |args| cli::pages::run_completions(args, Tollgate::command()),
+    Man(cli::pages::ManArgs) => |args| cli::pages::run_man(args, Tollgate::command()),
 }
 
 fn main() -> ExitCode {
-    let arguments = match Tollgate::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return cli::usage(&error),
-    };
-    cli::report(match arguments.command {
-        Command::Demo(args) => cli::demo::run(&args),
-        Command::Serve(args) => cli::serve::run(&args),
-        Command::Import(args) => cli::import::run(&args),
-        Command::Health(args) => cli::health::run(&args),
-        Command::Top(args) => cli::top::run(&args),
-        Command::Token(args) => cli::token::run(&args),
-        Command::Accounts(args) => cli::accounts::run(&args),
-        Command::Messages(args) => cli::messages::run(&args),
-        Command::Audit(args) => cli::audit::run(&args),
-        Command::Statement(args) => cli::statement::run(&args),
-        Command::Compact(args) => cli::compact::run(&args),
-        Command::Verify(args) => cli::verify::run(&args),
-        Command::Backup(args) => cli::backup::run_backup(&args),
-        Command::Restore(args) => cli::backup::run_restore(&args),
-        Command::Export(args) => cli::export::run(&args),
-        Command::Erase(args) => cli::erase::run(&args),
-        Command::Config(args) => cli::config::run(&args),
-        Command::Decode(args) => cli::decode::run(&args),
-        Command::Doctor(args) => cli::doctor::run(&args),
-        Command::Replay(args) => cli::replay::run(&args),
-        Command::Packets(args) => cli::packets::run(&args),
-        Command::Redecode(args) => cli::redecode::run(&args),
-        Command::Load(args) => cli::load::run(&args),
-        Command::Completions(args) => cli::pages::run_completions(&args, Tollgate::command()),
-        Command::Man(args) => cli::pages::run_man(&args, Tollgate::command()),
-    })
+    match Tollgate::try_parse() {
+        Ok(arguments) => cli::report(run(&arguments.command)),
+        Err(error) => cli::usage(&error),
+    }
 }

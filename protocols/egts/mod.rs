@@ -29,10 +29,9 @@
 //!
 //! # Session
 //!
-//! A terminal names itself (subrecord 1: by IMEI, IMSI, telephone or its number, whichever is registered) and
-//! waits for the result (9, 0 is well); a platform that passes others'
-//! data on names itself too (5) and waits likewise, and each record names its object. Every data packet is answered by a
-//! response with a state for each of its records.
+//! A terminal names itself (subrecord 1: by IMEI, IMSI, telephone or its number, whichever is registered) and waits
+//! for the result (9, 0 is well); a platform that passes others' data on names itself too (5) and waits likewise, and
+//! each record names its object. Every data packet is answered by a response with a state for each of its records.
 //!
 //! # Quirks
 //!

@@ -33,8 +33,8 @@
 //!
 //! # Session
 //!
-//! Every frame names its device. U01 to U03 are answered `(S39)`, U06 `(S20)`, P45 `(P69,0,index)`; a
-//! padlock's record with bit 5 of its status `(P35)`, from version 19 on `(P69,0,serial)`. Nothing else waits for an answer.
+//! Every frame names its device. U01 to U03 are answered `(S39)`, U06 `(S20)`, P45 `(P69,0,index)`; a padlock's
+//! record with bit 5 of its status `(P35)`, from version 19 on `(P69,0,serial)`. Nothing else waits for an answer.
 //!
 //! # Source
 //!

@@ -2,8 +2,8 @@
 //!
 //! # Wire format
 //!
-//! `(` ident, four letters and digits of the command, body `)`. The ident is 11 to 16 digits, rarely with letters. A pair of
-//! `$` may hold anything, a closing bracket too.
+//! `(` ident, four letters and digits of the command, body `)`. The ident is 11 to 16 digits, rarely with letters. A
+//! pair of `$` may hold anything, a closing bracket too.
 //!
 //! | command | body | answer |
 //! |---|---|---|
