@@ -17,7 +17,9 @@ import sys
 
 NUMBERS = (
     "bytes_in bytes_out messages duplicates frames usage_bytes refused_bytes dropped_bytes "
-    "dropped_messages api_calls api_traffic connections"
+    "dropped_messages api_calls api_traffic connections refused_channel_traffic "
+    "refused_channel_messages refused_channel_connections refused_api_calls refused_api_traffic "
+    "refused_channel_storage refused_device_storage"
 ).split()
 DAY = 86400
 IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)

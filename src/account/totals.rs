@@ -1,5 +1,6 @@
 //! Posted numbers: a fold of the journal, written by its one writer.
 
+use super::Dimension;
 use std::ops::{Add, AddAssign, Sub};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -58,6 +59,20 @@ totals! {
     api_traffic,
     /// Connections admitted.
     connections,
+    /// How often `channel_traffic` said no to a frame, by refusing or while it blocked.
+    refused_channel_traffic,
+    /// The same of `channel_messages`.
+    refused_channel_messages,
+    /// How often `channel_connections` said no to a login or a frame.
+    refused_channel_connections,
+    /// How often `api_calls` said no to a call.
+    refused_api_calls,
+    /// The same of `api_traffic`.
+    refused_api_traffic,
+    /// How often `channel_storage` said no to a frame.
+    refused_channel_storage,
+    /// The same of `device_storage`.
+    refused_device_storage,
 }
 
 impl Totals {
@@ -68,6 +83,27 @@ impl Totals {
             *to = *from;
         }
         Self::from_array(array)
+    }
+
+    /// One no of a dimension. Counts are refused where items are made, and are not counted here.
+    pub fn refusal(dimension: Dimension) -> Self {
+        let mut one = Self::default();
+        let slot = match dimension {
+            Dimension::ChannelTraffic => &mut one.refused_channel_traffic,
+            Dimension::ChannelMessages => &mut one.refused_channel_messages,
+            Dimension::ChannelConnections => &mut one.refused_channel_connections,
+            Dimension::ApiCalls => &mut one.refused_api_calls,
+            Dimension::ApiTraffic => &mut one.refused_api_traffic,
+            Dimension::ChannelStorage => &mut one.refused_channel_storage,
+            Dimension::DeviceStorage => &mut one.refused_device_storage,
+            Dimension::ChannelsCount
+            | Dimension::DevicesCount
+            | Dimension::TokensCount
+            | Dimension::LimitsCount
+            | Dimension::SubaccountsCount => return one,
+        };
+        *slot = 1;
+        one
     }
 
     /// Is every number zero?

@@ -32,6 +32,7 @@ pub(super) fn seconds_until(at_us: i64, now_us: i64) -> u32 {
 
 fn refused(state: &State, account: &Account, refusal: &Refusal) -> Error {
     state.control.refused_api(refusal);
+    counted(state, account, refusal.dimension);
     let error = Error::refused(StatusCode::TOO_MANY_REQUESTS, refusal, Some(account));
     over(state, error, refusal.resets_at_us)
 }
@@ -59,6 +60,7 @@ pub(super) fn call(state: &State, caller: &Caller) -> Result<(), Error> {
             too_large: false,
             disabled: false,
         };
+        counted(state, account, blocked.dimension);
         let error = Error::seen(StatusCode::TOO_MANY_REQUESTS, seen);
         return Err(over(state, error, Some(blocked.until_us)));
     }
@@ -94,13 +96,24 @@ pub(super) fn answer(state: &State, account: Option<&Account>, bytes: usize) {
     used(state, account, 0, bytes as u64);
 }
 
+/// A no of a rate goes into the statistics of the account that called.
+pub(super) fn counted(state: &State, account: &Account, dimension: Dimension) {
+    if state.control.count_refused_api(account.id(), dimension) {
+        flush(state);
+    }
+}
+
 fn used(state: &State, account: &Account, calls: u64, bytes: u64) {
     if state.control.used_api(account.id(), calls, bytes) {
-        let control = Arc::clone(&state.control);
-        // the first of a second's calls writes what the second before used
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || control.flush_usage())),
-            Err(_) => control.flush_usage(),
-        }
+        flush(state);
+    }
+}
+
+fn flush(state: &State) {
+    let control = Arc::clone(&state.control);
+    // the first of a second's calls writes what the second before used
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(move || control.flush_usage())),
+        Err(_) => control.flush_usage(),
     }
 }

@@ -134,6 +134,8 @@ pub(super) fn messages(call: &Arc<Call>) -> Result<Answer, Error> {
                 "id": id, "messages": done.messages, "duplicates": done.duplicates,
             })),
             Err(RegisterError::Refused(refusal)) => {
+                let payer = handle.state.load().account.clone();
+                super::charge::counted(&call.state, &payer, refusal.dimension);
                 let viewer = call.caller.account.as_ref();
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 let mut error = Error::refused(status, &refusal, viewer);

@@ -148,7 +148,7 @@ impl Core {
         let charged = match account.charge(minute, cost) {
             Ok(charged) => charged,
             Err(refusal) => {
-                self.log_refusal(&refusal);
+                self.log_refusal(&refusal, Some(account.id()));
                 return Err(again_ms(refusal.resets_at_us));
             }
         };

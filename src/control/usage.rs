@@ -2,7 +2,7 @@
 //! most a second later. A crash loses that second of it at most; nothing is acked against it.
 
 use super::Control;
-use crate::account::{Refusal, Totals};
+use crate::account::{Dimension, Refusal, Totals};
 use crate::events::{Code, Origin};
 use crate::ids::{AccountId, minute_of};
 use crate::journal::{Batch, Note};
@@ -70,6 +70,20 @@ impl Control {
     /// Calls and bytes of the API that an account's chain was charged for. Says whether it is time
     /// for [`Control::flush_usage`].
     pub fn used_api(&self, account: AccountId, calls: u64, bytes: u64) -> bool {
+        let deltas = Totals {
+            api_calls: calls,
+            api_traffic: bytes,
+            ..Totals::default()
+        };
+        self.used(account, deltas)
+    }
+
+    /// A rate of the API said no to a call of an account. Says the same.
+    pub fn count_refused_api(&self, account: AccountId, dimension: Dimension) -> bool {
+        self.used(account, Totals::refusal(dimension))
+    }
+
+    fn used(&self, account: AccountId, deltas: Totals) -> bool {
         let now_us = self.clock.now_us();
         let mut pending = self.usage.pending();
         if pending.rows.is_empty() {
@@ -78,8 +92,7 @@ impl Control {
         let key = (minute_of(now_us), account);
         let (at_us, totals) = pending.rows.entry(key).or_default();
         *at_us = now_us;
-        totals.api_calls += calls;
-        totals.api_traffic += bytes;
+        *totals += deltas;
         pending.rows.len() >= USAGE_ROWS_MAX || now_us - pending.since_us >= USAGE_EVERY_US
     }
 

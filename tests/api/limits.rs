@@ -88,6 +88,15 @@ async fn a_call_over_the_limit_is_429_and_nothing_is_done() {
         blocked.row(),
         &json!({ "blocked": 2, "blocked_until": NOON_US / 1_000_000 + 60, "blocked_by": "api_calls" })
     );
+    // one no to the customer and one to the reseller, in the sum of both
+    gateway.control.flush_usage();
+    gateway.wait_durable().await;
+    for (cid, noes) in [(customer, 1), (reseller, 2), (master, 2)] {
+        let data = json!({ "fields": "refused_api_calls,api_calls" });
+        let used = gateway.operator(cid, "GET /platform/customer/statistics", data);
+        let expected = json!({ "api_calls": 3, "refused_api_calls": noes });
+        assert_eq!(used.await.row(), &expected);
+    }
     gateway.clock.advance_us(60_000_000);
     gateway
         .call(Some(&below), 0, "POST /gw/devices", list)

@@ -459,8 +459,12 @@ fn totals_keep_their_stored_order() {
     let totals = Totals::from_array(array);
     assert_eq!(totals.to_array(), array);
     assert_eq!(
-        (totals.bytes_in, totals.connections),
-        (1, Totals::LEN as u64)
+        (
+            totals.bytes_in,
+            totals.connections,
+            totals.refused_device_storage
+        ),
+        (1, 12, Totals::LEN as u64)
     );
     assert_eq!(Totals::NAMES[2], "messages");
     assert_eq!(totals + totals - totals, totals);

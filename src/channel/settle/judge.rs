@@ -207,7 +207,7 @@ impl Core {
         self.stranger = None;
         let stops = &Dimension::OF_LOGINS;
         if let Some(blocked) = state.account.blocked_for(stops, self.now_us) {
-            return Met::Limit(self.limit_of(&blocked));
+            return Met::Limit(self.limit_of(&blocked, state.account.id()));
         }
         if let Some(parking) = self.waits_for_turn(&state.account) {
             return Met::Slowed(parking);
@@ -223,7 +223,7 @@ impl Core {
                 {
                     return met;
                 }
-                self.log_refusal(&refusal);
+                self.log_refusal(&refusal, Some(state.account.id()));
                 return Met::Limit(Limit {
                     // a connection cannot be thrown away and acked
                     policy: Policy::Hold,

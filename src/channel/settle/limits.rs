@@ -5,18 +5,21 @@ use protocols::{Cause, Event, Record};
 
 use super::store::{devices_of, windows_of};
 use super::{Limit, Payer, limit_of_refusal, saturated};
-use crate::account::{Account, Blocked, Dimension, Policy, Refusal};
+use crate::account::{Account, Blocked, Dimension, Policy, Refusal, Totals};
 use crate::channel::bounds::RETRY_MS;
 use crate::channel::connection::{Core, Parking, Wait, Walk};
 use crate::channel::events::Happened;
 use crate::channel::logins::Known;
+use crate::ids::AccountId;
 use crate::journal::Note;
 use crate::metrics::names;
 use crate::registry::RecordKey;
 use crate::router::CloseCode;
 
 impl Core {
-    pub(super) fn limit_of(&self, blocked: &Blocked) -> Limit {
+    /// What blocks `account`, who may not use it now: counted as its no.
+    pub(super) fn limit_of(&self, blocked: &Blocked, account: AccountId) -> Limit {
+        self.count_refusal(blocked.dimension, Some(account));
         let tree = self.worker.deps().registry.tree();
         let at = tree.account(blocked.account);
         let rules = at.as_ref().map(Account::rules).unwrap_or_default();
@@ -33,8 +36,20 @@ impl Core {
         }
     }
 
+    /// A no to what `account` would have paid goes into its statistics.
+    fn count_refusal(&self, dimension: Dimension, account: Option<AccountId>) {
+        if let Some(account) = account {
+            let mut notes = self.worker.notes.borrow_mut();
+            notes.usage(account, self.now_us, Totals::refusal(dimension));
+        }
+    }
+
     /// A refusal is counted, and blocks the account that refused: journaled and told once.
-    pub(in crate::channel) fn log_refusal(&self, refusal: &Refusal) {
+    /// `account`: who would have paid.
+    pub(in crate::channel) fn log_refusal(&self, refusal: &Refusal, account: Option<AccountId>) {
+        if !refusal.disabled {
+            self.count_refusal(refusal.dimension, account);
+        }
         self.worker.count(
             &names::REFUSALS,
             refusal.dimension.name(),
@@ -60,7 +75,11 @@ impl Core {
 
     /// The tree has refused the frame at `walk.at`.
     pub(super) fn meet_refusal(&mut self, walk: &mut Walk, refusal: &Refusal) -> Option<Wait> {
-        self.log_refusal(refusal);
+        let payer = self.logins_of(walk).first().copied().and_then(|login| {
+            let known = self.logins.get(usize::from(login))?;
+            known.account().map(Account::id)
+        });
+        self.log_refusal(refusal, payer);
         let code = if refusal.disabled {
             CloseCode::DeviceDisabled
         } else if refusal.too_large {

@@ -93,9 +93,9 @@ impl Core {
         if any {
             let blocked = payers
                 .iter()
-                .find_map(|payer| payer.account.blocked(self.now_us));
-            if let Some(blocked) = blocked {
-                return Settled::Limit(self.limit_of(&blocked));
+                .find_map(|payer| Some((payer.account.id(), payer.account.blocked(self.now_us)?)));
+            if let Some((account, blocked)) = blocked {
+                return Settled::Limit(self.limit_of(&blocked, account));
             }
             match self.store(walk, &range, &mut payers, batch, scratch) {
                 Settled::Done => {}
