@@ -26,15 +26,17 @@
 //!
 //! # Quirks
 //!
-//! - The same element id means different things in the families FMB, FMx64x/65x and TAT/TMT/GH;
+//! - The same element id means different things in the families FMB, FMx64x/65x, TAT/TMT/GH and FTC/FTM;
 //!   where the number of bytes does not tell them apart the device's setting `model` must.
+//! - A sensor's error comes as a temperature or humidity that cannot be: it is kept under its number.
 //! - With 0 satellites the place is the last known one: `position.valid` is false. 0,0 is no place.
 //! - Element 24 of the FMB family is the speed again, and newer than the record's own.
 //! - GSM signal comes in steps of 0 to 5 and is given as percentage.
 //!
 //! # Source
 //!
-//! Teltonika Telematics wiki, "Teltonika Data Sending Protocols" and "FMB AVL ID".
+//! Teltonika Telematics wiki, "Teltonika Data Sending Protocols", "Full AVL ID List" and the lists of the
+//! models.
 
 mod beacons;
 mod commands;
@@ -127,6 +129,43 @@ const MODELS: &[Model] = &[
     model(66, "TST100"),
     model(67, "GH5200"),
     model(68, "GH3000"),
+    model(69, "FTC134"),
+    model(70, "FTC137"),
+    model(71, "FTC164"),
+    model(72, "FTC305"),
+    model(73, "FTC308"),
+    model(74, "FTC880"),
+    model(75, "FTC881"),
+    model(76, "FTC887"),
+    model(77, "FTC920"),
+    model(78, "FTC921"),
+    model(79, "FTC924"),
+    model(80, "FTC927"),
+    model(81, "FTC961"),
+    model(82, "FTC965"),
+    model(83, "FTM134"),
+    model(84, "FTM137"),
+    model(85, "FTM164"),
+    model(86, "FTM305"),
+    model(87, "FTM308"),
+    model(88, "FTM880"),
+    model(89, "FTM887"),
+    model(90, "FTM927"),
+    model(91, "FMB002"),
+    model(92, "FMB100"),
+    model(93, "FMB207"),
+    model(94, "FMB230"),
+    model(95, "FMB250"),
+    model(96, "FMB930"),
+    model(97, "FMC120"),
+    model(98, "FMC122"),
+    model(99, "FMM00A"),
+    model(100, "FMM13A"),
+    model(101, "FMM80A"),
+    model(102, "FMP1M1"),
+    model(103, "FMU120"),
+    model(104, "FMU122"),
+    model(105, "FM3010"),
 ];
 
 const fn model(number: u16, name: &'static str) -> Model {
@@ -152,7 +191,7 @@ impl Decode for Decoder {
         frame_bytes_max: 16 * 1024,
         session_bytes_max: commands::PICTURE_BYTES_MAX + 256,
         acks: Acks::Frame,
-        version: 3,
+        version: 4,
         settings: &[Setting::Model],
         models: MODELS,
         commands: &["custom"],

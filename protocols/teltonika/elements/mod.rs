@@ -1,21 +1,25 @@
 //! What an AVL id means: the table from ids of the wire to parameters.
 //!
 //! The same id means different things in different families of devices, and often the number of
-//! its bytes tells which. A row says for which family it holds: `Any` needs no knowledge of the
-//! device, the others only hold when the device's setting `model` names one of theirs; until then
-//! the value is kept under the wire's number. A table for each: what is in a family's own goes
-//! before what all have in common.
+//! its bytes tells which. Each family has a table of its own, looked at before `light` (what all but
+//! trucks and the FT platform share) and `common` (what needs no knowledge of the device). Which family
+//! it is, only the device's setting `model` says; without one `common` alone counts, and the rest is
+//! kept under the wire's number.
 
 mod basic;
 mod common;
+mod ft;
 mod heavy;
+mod light;
 mod portable;
 mod row;
 
 use crate::contract::{Instance, RecordBuilder, Settings, Value, fields};
 use crate::kit::{hex, units};
 use row::Element;
-use row::Form::{Code, Flag, Plain, Scaled, Signed, SignedScaled, Text};
+use row::Form::{
+    Bounded, Bytes, Code, Flag, Not, Plain, Scaled, Signed, SignedScaled, Text, TwoBit, When,
+};
 use std::sync::LazyLock;
 
 /// Which devices number their elements alike.
@@ -29,6 +33,8 @@ pub(super) enum Family {
     Heavy,
     /// TAT, TMT, TST, TFT, GH: assets and persons.
     Portable,
+    /// FTC, FTM: the FT platform.
+    Ft,
 }
 
 impl Family {
@@ -50,7 +56,7 @@ impl Family {
         if heavy {
             Self::Heavy
         } else if [
-            "FMB", "FMC", "FMM", "FMP", "FMT", "FMU", "FM3001", "MTB", "MSP",
+            "FMB", "FMC", "FMM", "FMP", "FMT", "FMU", "FM30", "MTB", "MSP",
         ]
         .iter()
         .any(|b| starts(b))
@@ -58,6 +64,8 @@ impl Family {
             Self::Basic
         } else if ["TAT", "TMT", "TST", "TFT", "GH"].iter().any(|b| starts(b)) {
             Self::Portable
+        } else if ["FTC", "FTM"].iter().any(|b| starts(b)) {
+            Self::Ft
         } else {
             Self::Any
         }
@@ -95,16 +103,19 @@ impl Table {
 /// What the id of an element stands for in this family with so many bytes.
 fn find(id: u16, width: usize, family: Family) -> Option<&'static Element> {
     static COMMON: LazyLock<Table> = LazyLock::new(|| Table::of(common::COMMON));
+    static LIGHT: LazyLock<Table> = LazyLock::new(|| Table::of(light::LIGHT));
     static BASIC: LazyLock<Table> = LazyLock::new(|| Table::of(basic::BASIC));
     static HEAVY: LazyLock<Table> = LazyLock::new(|| Table::of(heavy::HEAVY));
     static PORTABLE: LazyLock<Table> = LazyLock::new(|| Table::of(portable::PORTABLE));
-    let own = match family {
-        Family::Any => None,
-        Family::Basic => Some(&BASIC),
-        Family::Heavy => Some(&HEAVY),
-        Family::Portable => Some(&PORTABLE),
+    static FT: LazyLock<Table> = LazyLock::new(|| Table::of(ft::FT));
+    let tables: [Option<&LazyLock<Table>>; 3] = match family {
+        Family::Any => [None, None, Some(&COMMON)],
+        Family::Basic => [Some(&BASIC), Some(&LIGHT), Some(&COMMON)],
+        Family::Heavy => [Some(&HEAVY), None, Some(&COMMON)],
+        Family::Portable => [Some(&PORTABLE), Some(&LIGHT), Some(&COMMON)],
+        Family::Ft => [Some(&FT), None, Some(&COMMON)],
     };
-    let tables = || own.into_iter().chain([&COMMON]);
+    let tables = || tables.iter().flatten();
     let with = |width: usize| tables().find_map(|table| table.find(id, width));
     with(width).or_else(|| with(0))
 }
@@ -119,7 +130,7 @@ pub(super) fn push(id: u16, bytes: &[u8], family: Family, message: &mut RecordBu
     let number = bytes
         .iter()
         .fold(0u64, |value, byte| value << 8 | u64::from(*byte));
-    if bytes.len() <= 8 && derived(id, bytes.len(), number, message) {
+    if bytes.len() <= 8 && derived(id, bytes.len(), number, family, message) {
         return;
     }
     let Some(element) = find(id, bytes.len(), family) else {
@@ -146,6 +157,17 @@ pub(super) fn push(id: u16, bytes: &[u8], family: Family, message: &mut RecordBu
             let value = signed(number, bytes.len());
             message.push(key, units::round(value as f64 * factor, decimals));
         }
+        Bounded(least, most, factor, decimals) => match signed(number, bytes.len()) {
+            value if (least..=most).contains(&value) => {
+                message.push(key, units::round(value as f64 * factor, decimals));
+            }
+            _ => message.wire(u32::from(id), Value::unsigned(number)),
+        },
+        When(wanted) if number == wanted => message.push(key, true),
+        TwoBit if number < 2 => message.push(key, number == 1),
+        When(_) | TwoBit => message.wire(u32::from(id), Value::unsigned(number)),
+        Not => message.push(key, number == 0),
+        Bytes => message.push(key, bytes),
         Code if number == 0 => {}
         Code => message.push(key, hex::encode(bytes).as_str()),
         Text => match std::str::from_utf8(bytes) {
@@ -156,7 +178,13 @@ pub(super) fn push(id: u16, bytes: &[u8], family: Family, message: &mut RecordBu
 }
 
 /// Elements that say more than one thing, or say it only by certain values.
-fn derived(id: u16, width: usize, number: u64, message: &mut RecordBuilder<'_>) -> bool {
+fn derived(
+    id: u16,
+    width: usize,
+    number: u64,
+    family: Family,
+    message: &mut RecordBuilder<'_>,
+) -> bool {
     match (id, width) {
         // the operator's country and network in decimal digits
         (241, 4) => {
@@ -172,7 +200,8 @@ fn derived(id: u16, width: usize, number: u64, message: &mut RecordBuilder<'_>) 
             message.push(fields::CRASH_EVENT_TRIGGER, true);
             false
         }
-        (252, 1) if number > 0 => {
+        // on a truck it is who drives
+        (252, 1) if number > 0 && matches!(family, Family::Basic | Family::Portable) => {
             message.push(fields::POWER_CUT_EVENT_TRIGGER, true);
             false
         }
@@ -213,7 +242,9 @@ mod tests {
         for rows in [
             basic::BASIC,
             common::COMMON,
+            ft::FT,
             heavy::HEAVY,
+            light::LIGHT,
             portable::PORTABLE,
         ] {
             assert!(rows.is_sorted_by_key(|element| element.first));
@@ -241,6 +272,7 @@ mod tests {
             ("FMC650", Family::Heavy),
             ("FM5300", Family::Any),
             ("TAT100", Family::Portable),
+            ("FTC921", Family::Ft),
             ("something else", Family::Any),
         ] {
             let mut settings = Settings::default();

@@ -1,18 +1,70 @@
-//! TAT, TMT, TST, TFT, GH: assets and persons.
+//! TAT, TMT, TST, TFT, GH: assets, persons, scooters.
 
-use super::row::Form::{Flag, Plain};
+use super::row::Form::{Flag, Not, Plain, Signed};
 use super::row::{Element, MILLI, elements};
 use crate::contract::fields;
 
 // In the order of the ids.
 elements! { PORTABLE:
-    6 2 AIN_N 2 MILLI;
-    20 1 BLE_SENSOR_BATTERY_LEVEL_N 2 Plain;
-    22..=23 1 BLE_SENSOR_BATTERY_LEVEL_N 3 Plain;
-    29 1 BLE_SENSOR_BATTERY_LEVEL_N 1 Plain;
     116 1 BATTERY_CHARGING_STATUS 0 Flag;
     242 1 MANDOWN_STATUS 0 Flag;
+    262 1 DIN_N 4 Flag;
+    286 1 GSM_SIGNAL_ENUM 0 Plain;
+    287 2 GSM_LAC_N 1 Plain;
+    288 2 GSM_CELLID_N 1 Plain;
+    289 1 GSM_SIGNAL_ENUM_N 1 Plain;
+    290 2 GSM_LAC_N 2 Plain;
+    291 2 GSM_CELLID_N 2 Plain;
+    292 1 GSM_SIGNAL_ENUM_N 2 Plain;
+    293 2 GSM_LAC_N 3 Plain;
+    294 2 GSM_CELLID_N 3 Plain;
+    295 1 GSM_SIGNAL_ENUM_N 3 Plain;
+    296 2 GSM_LAC_N 4 Plain;
+    297 2 GSM_CELLID_N 4 Plain;
+    298 1 GSM_SIGNAL_ENUM_N 4 Plain;
+    350 2 CAN_BATTERY_VOLTAGE 0 MILLI;
+    352 1 CAN_VEHICLE_BATTERY_LEVEL 0 Plain;
+    353 4 CAN_REMAINING_MILEAGE 0 MILLI;
+    355 1 CAN_VEHICLE_SPEED 0 Plain;
+    356 4 CAN_VEHICLE_MILEAGE 0 MILLI;
     386 2 POSITION_FIX_AGE 0 Plain;
     389 1 BUTTON_CODE 0 Plain;
+    390 1 POWER_ON_STATUS 0 Not;
+    399 1 GNSS_FIRST_FIX_DURATION 0 Plain;
+    400 1 AMBER_ALERT_STATE_ENUM 0 Plain;
+    401 2 AMBER_ALERT_TIMEOUT 0 Plain;
     403 1 HEART_RATE 0 Plain;
+    520 1 TAMPERING_STATUS 0 Flag;
+    815 1 CAN_THROTTLE_LEVEL 0 Plain;
+    823 1 CAN_TRACTION_BATTERY_HEALTH 0 Plain;
+    824 1 CAN_VEHICLE_BATTERY_LEVEL 0 Plain;
+    826 1 CAN_CHARGE_STATUS 0 Flag;
+    833 4 CAN_VEHICLE_MILEAGE 0 Plain;
+    834 4 TRIP_MILEAGE 0 MILLI;
+    835 1 CAN_VEHICLE_SPEED 0 Plain;
+    841..=842 1 DOUT_OVERCURRENT_STATUS_N 1 Flag;
+    854 4 USER_ID 0 Plain;
+    871 1 BLE_LOCK_STATUS 0 Flag;
+    872 1 BLE_LOCK_BATTERY_LEVEL 0 Plain;
+    1200..=1203 1 GSM_MNC_N 1 Plain;
+    20016 2 GSM_SIGNAL_DBM 0 Signed;
+    20017 1 GSM_SIGNAL_RSRQ 0 Signed;
+    20019 2 TAMPERING_EVENT_ENUM 0 Plain;
+    25015 8 MODEM_UPTIME 0 Plain;
+    25016 2 GSM_SIGNAL_DBM 0 Signed;
+    25017 1 GSM_SIGNAL_RSRQ 0 Signed;
+    25019 1 GSM_SIGNAL_ENUM 0 Plain;
+    25020 2 GSM_LAC_N 1 Plain;
+    25021 4 GSM_CELLID_N 1 Plain;
+    25022 1 GSM_SIGNAL_ENUM_N 1 Plain;
+    25023 2 GSM_LAC_N 2 Plain;
+    25024 4 GSM_CELLID_N 2 Plain;
+    25025 1 GSM_SIGNAL_ENUM_N 2 Plain;
+    25026 2 GSM_LAC_N 3 Plain;
+    25027 4 GSM_CELLID_N 3 Plain;
+    25028 1 GSM_SIGNAL_ENUM_N 3 Plain;
+    25029 2 GSM_LAC_N 4 Plain;
+    25030 4 GSM_CELLID_N 4 Plain;
+    25031 1 GSM_SIGNAL_ENUM_N 4 Plain;
+    25032..=25035 1 GSM_MNC_N 1 Plain;
 }
