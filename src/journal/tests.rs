@@ -536,6 +536,8 @@ fn a_start_counts_again_what_the_running_minute_had_admitted() {
 #[derive(Default)]
 struct Faults {
     no_space: AtomicBool,
+    /// Nothing new is opened: no file, and no folder to sync it.
+    no_files: AtomicBool,
     bad_write: AtomicBool,
     bad_sync: AtomicBool,
     stuck_sync: AtomicBool,
@@ -558,6 +560,13 @@ fn fail_if(flag: &AtomicBool, kind: io::ErrorKind) -> io::Result<()> {
 }
 
 impl Faulty {
+    fn open_one_more(&self) -> io::Result<()> {
+        if self.0.no_files.load(Ordering::SeqCst) {
+            return Err(rustix::io::Errno::MFILE.into());
+        }
+        Ok(())
+    }
+
     fn wrap(&self, file: Box<dyn segment::FileOps>) -> Box<dyn segment::FileOps> {
         Box::new(FaultyFile {
             file,
@@ -568,6 +577,7 @@ impl Faulty {
 
 impl Files for Faulty {
     fn create(&self, path: &Path) -> io::Result<Box<dyn segment::FileOps>> {
+        self.open_one_more()?;
         OsFiles.create(path).map(|file| self.wrap(file))
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn segment::FileOps>> {
@@ -583,6 +593,7 @@ impl Files for Faulty {
         OsFiles.create_dir(dir)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_one_more()?;
         OsFiles.sync_dir(dir)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -653,6 +664,15 @@ fn a_disk_that_does_not_answer_is_seen_by_the_time_it_takes() {
 
 #[test]
 fn no_space_for_a_segment_stops_permits_and_heals() {
+    stops_permits_and_heals(|faults, broken| faults.no_space.store(broken, Ordering::SeqCst));
+}
+
+#[test]
+fn no_file_descriptor_for_a_segment_stops_permits_and_heals() {
+    stops_permits_and_heals(|faults, broken| faults.no_files.store(broken, Ordering::SeqCst));
+}
+
+fn stops_permits_and_heals(break_it: impl Fn(&Faults, bool)) {
     let dir = tempfile::tempdir().expect("a folder");
     let faults = Arc::new(Faults::default());
     let ledger = MemoryLedger::default();
@@ -661,7 +681,7 @@ fn no_space_for_a_segment_stops_permits_and_heals() {
     let journal = &opened.journal;
     let last = one_message(journal, 0);
     wait_for(journal, last);
-    faults.no_space.store(true, Ordering::SeqCst);
+    break_it(&faults, true);
     let mut step = 1;
     while !journal.is_stalled() {
         if let Some(permit) = journal.try_permit(200) {
@@ -681,7 +701,7 @@ fn no_space_for_a_segment_stops_permits_and_heals() {
     let seen = journal.read_device(DeviceId(1), Range::default()).count() as u64;
     assert_eq!(seen, acked.sequence(), "reads go on, of what is durable");
 
-    faults.no_space.store(false, Ordering::SeqCst);
+    break_it(&faults, false);
     let last = Position::new(0, step.cast_unsigned());
     let now = wait_for(journal, last);
     assert!(!now.failed);

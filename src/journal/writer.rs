@@ -132,7 +132,7 @@ impl Writer {
             match self.rotate(batch).and_then(|()| self.log.append(batch)) {
                 Ok(place) => {
                     if self.shared.stalled.swap(false, Ordering::AcqRel) {
-                        tracing::warn!("there is space for the journal again");
+                        tracing::warn!("there is room for the journal again");
                         self.shared.unstalled.notify_waiters();
                     }
                     return Ok(Some(place));
@@ -140,7 +140,7 @@ impl Writer {
                 Err(AppendError::NoSpace(error)) => {
                     if !self.shared.stalled.swap(true, Ordering::AcqRel) {
                         stats::add(&self.shared.stats.stalls, 1);
-                        tracing::error!(%error, "no space for the journal; nothing is acked");
+                        tracing::error!(%error, "no space or no open file for the journal; nothing is acked");
                     }
                 }
                 Err(AppendError::Failed { what, error }) => return Err((what, error)),

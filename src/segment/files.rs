@@ -84,6 +84,13 @@ pub fn is_no_space(error: &io::Error) -> bool {
     )
 }
 
+/// Is it the want of a file descriptor, of this process or of the machine, that may pass? No write
+/// and no sync answers so: what was to be opened was not, and nothing has happened.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    errno.is_some_and(|errno| matches!(errno, rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+}
+
 /// The machine's file system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsFiles;

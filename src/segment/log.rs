@@ -1,6 +1,6 @@
 //! The log: a folder of segments, the last of which is written to.
 
-use super::files::{self, FileOps, Files, TEMPORARY, is_no_space};
+use super::files::{self, FileOps, Files, TEMPORARY, is_no_space, is_out_of_files};
 use super::format::{
     self, Batch, ENTRY_HEAD_BYTES, Entry, FOOTER_BYTES, HEADER_BYTES, Header, read_entry,
 };
@@ -63,8 +63,8 @@ pub enum OpenError {
 /// Why a batch is not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// There is no space for a new segment. Nothing was written; the same batch may be tried
-    /// again later.
+    /// There is no space for a new segment, or no file descriptor to make it by. Nothing was
+    /// written; the same batch may be tried again later.
     #[error("no space for a new segment: {0}")]
     NoSpace(io::Error),
     /// A write or a sync failed. What is on the disk is unknown: nothing may be written any more.
@@ -476,7 +476,7 @@ impl SegmentLog {
         let capacity = self.options.segment_bytes.max(need);
         let no_space = |what| {
             move |error| {
-                if is_no_space(&error) {
+                if is_no_space(&error) || is_out_of_files(&error) {
                     AppendError::NoSpace(error)
                 } else {
                     AppendError::Failed { what, error }
@@ -514,9 +514,17 @@ impl SegmentLog {
         self.files
             .rename(&self.dir.join(SPARE), &path)
             .map_err(failed("naming a segment"))?;
-        self.files
-            .sync_dir(&self.dir)
-            .map_err(failed("syncing the journal's folder"))?;
+        if let Err(error) = self.files.sync_dir(&self.dir) {
+            if is_out_of_files(&error) {
+                // the folder was not even opened: the segment is a spare again, named anew later
+                self.files
+                    .rename(&path, &self.dir.join(SPARE))
+                    .map_err(failed("naming a spare segment"))?;
+                self.spare = Some(file);
+                return Err(AppendError::NoSpace(error));
+            }
+            return Err(failed("syncing the journal's folder")(error));
+        }
         let segment = Arc::new(Segment {
             path,
             header,
