@@ -39,7 +39,7 @@ pub use fields::{Instance, Kind, Param, ParamId};
 pub use ident::{IDENT_BYTES_MAX, Ident, IdentError};
 pub use info::{Acks, Info, Model, Setting};
 pub use record::{Key, Record, Value};
-pub use render::{event_line, key_name, key_of, message_object};
+pub use render::{event_line, json_of, key_name, key_of, message_object};
 pub use reply::{Cause, Gate, Reply};
 pub use session::{
     Env, Event, FRAMES_PER_FEED_MAX, Fed, LOGINS_MAX, Lookup, Output, Protocol, RECORD_BYTES_MAX,

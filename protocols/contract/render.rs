@@ -111,11 +111,12 @@ fn seconds(ms: i64) -> Json {
     }
 }
 
+/// A value as messages have it: bytes in hexadecimal, a float without a fraction as a whole number.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "only whole numbers in range are cast"
 )]
-fn json_of(datum: Datum<'_>) -> Json {
+pub fn json_of(datum: Datum<'_>) -> Json {
     /// Up to here every whole number is itself as a float.
     const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
     match datum {

@@ -256,9 +256,22 @@ fn reason_of(seen: &Seen) -> String {
 /// Rows of an answer, made while it is sent.
 pub(super) type Rows = Box<dyn Iterator<Item = Result<Value, Error>> + Send>;
 
+/// A row as it is sent.
+pub(super) enum Row {
+    Value(Value),
+    /// Written already.
+    Json(Vec<u8>),
+}
+
+impl From<Value> for Row {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
+
 /// What a call says.
 pub(super) struct Answer {
-    pub(super) rows: Rows,
+    rows: Box<dyn Iterator<Item = Result<Row, Error>> + Send>,
     /// Errors that are known before the first row.
     pub(super) errors: Vec<Error>,
     /// Keys beside `result` and `errors`.
@@ -272,9 +285,11 @@ pub(super) struct Answer {
 
 impl Answer {
     /// These rows.
-    pub(super) fn rows(rows: impl Iterator<Item = Result<Value, Error>> + Send + 'static) -> Self {
+    pub(super) fn rows<R: Into<Row>>(
+        rows: impl Iterator<Item = Result<R, Error>> + Send + 'static,
+    ) -> Self {
         Self {
-            rows: Box::new(rows),
+            rows: Box::new(rows.map(|row| row.map(Into::into))),
             errors: Vec::new(),
             beside: Vec::new(),
             headers: Vec::new(),
@@ -298,7 +313,7 @@ impl Answer {
         Self {
             good: errors.is_empty(),
             errors,
-            ..Self::rows(std::iter::empty())
+            ..Self::rows(std::iter::empty::<Result<Row, Error>>())
         }
     }
 
@@ -334,7 +349,7 @@ impl From<Error> for Answer {
 
 /// Writes an envelope piece by piece.
 pub(super) struct Envelope {
-    rows: Rows,
+    rows: Box<dyn Iterator<Item = Result<Row, Error>> + Send>,
     errors: Vec<Error>,
     beside: Vec<(&'static str, Value)>,
     begun: bool,
@@ -370,7 +385,10 @@ impl Envelope {
                         out.push(b',');
                     }
                     first = false;
-                    write(&mut out, &row);
+                    match row {
+                        Row::Value(row) => write(&mut out, &row),
+                        Row::Json(row) => out.extend_from_slice(&row),
+                    }
                 }
                 Some(Err(error)) => self.errors.push(error),
                 None => {
@@ -398,6 +416,7 @@ impl Envelope {
     }
 }
 
-fn write(out: &mut Vec<u8>, value: &Value) {
+/// Appends a value as JSON.
+pub(super) fn write(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
     serde_json::to_writer(out, value).expect("a value is JSON, and memory takes it");
 }

@@ -123,20 +123,21 @@ async fn answer(state: Arc<State>, door: Door, request: Request) -> Response {
         }
     }
     let begun = std::time::Instant::now();
-    let asked = Asked {
+    // what only reads is not written down
+    let asked = (request.method() != Method::GET).then(|| Asked {
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
         app: noted(request.headers(), "x-flespi-app"),
         trace: noted(request.headers(), "x-flespi-trace"),
-    };
+    });
     let (mut response, caller) = called(&state, door, peer, request).await;
     response.headers_mut().extend(CORS);
     state
         .metrics
         .api_seconds()
         .count(begun.elapsed().as_secs_f64());
-    state.answered(response.status());
-    if let Some(caller) = caller.filter(|_| asked.method != Method::GET) {
+    state.metrics.api_answered(response.status().as_u16());
+    if let (Some(caller), Some(asked)) = (caller, asked) {
         note(&state, &caller, &asked, response.status(), begun.elapsed());
     }
     response

@@ -5,6 +5,7 @@
 //! `fields` asks for and nobody has is left out, because clients ask for what only flespi has.
 
 use super::State;
+use super::answer::write;
 use crate::account::{Account, Dimension};
 use crate::ids::minute_of;
 use crate::registry::items::{
@@ -14,6 +15,7 @@ use crate::registry::items::{
 use crate::registry::types::DeviceType;
 use crate::registry::{DeviceHandle, Item, ItemId};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Which fields are wanted.
 #[derive(Debug, Clone, Default)]
@@ -177,6 +179,34 @@ pub(super) fn changes(state: &State, item: &Item, body: &Map<String, Value>) -> 
         .filter(|(name, value)| *name == "configuration" || shown.get(*name) != Some(*value))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
+}
+
+/// The object of the item of that id, and its revision, without a copy of the item.
+pub(super) fn look(state: &State, id: ItemId, wants: &Wants) -> Option<(u64, Map<String, Value>)> {
+    let registry = state.control.registry();
+    let (stamp, sheet) = match id {
+        ItemId::Account(id) => {
+            let item = registry.account(id)?;
+            (item.stamp, account(state, &item, wants))
+        }
+        ItemId::Limit(id) => {
+            let item = registry.limit(id)?;
+            (item.stamp, limit(state, &item, wants))
+        }
+        ItemId::Channel(id) => {
+            let item = Arc::clone(&registry.channel(id)?.state.load().item);
+            (item.stamp, channel(state, &item, wants))
+        }
+        ItemId::Device(id) => {
+            let item = Arc::clone(&registry.device(id)?.state.load().item);
+            (item.stamp, device(state, &item, wants))
+        }
+        ItemId::Token(id) => {
+            let item = registry.token(id)?;
+            (item.stamp, token(state, &item, wants))
+        }
+    };
+    Some((stamp.revision.0, sheet))
 }
 
 /// The object of an item.
@@ -432,11 +462,35 @@ fn device(state: &State, item: &DeviceItem, wants: &Wants) -> Map<String, Value>
     sheet.end()
 }
 
-/// The newest value of each parameter, each with its own time; `null` when nothing has come.
-pub(super) fn telemetry(handle: &DeviceHandle) -> Value {
-    let state = handle.state.load();
+/// A parameter's newest value.
+struct Parameter {
+    name: String,
+    /// When, in seconds.
+    ts: Value,
+    value: Value,
+}
+
+/// The position as one value.
+const POSITION: &str = "position";
+/// What it is made of, each a parameter of its own.
+const POSITION_PARTS: [&str; 8] = [
+    "latitude",
+    "longitude",
+    "altitude",
+    "direction",
+    "speed",
+    "hdop",
+    "satellites",
+    "valid",
+];
+
+/// The parameters that `wanted` names; `None` when nothing has come.
+fn parameters(handle: &DeviceHandle, wanted: &dyn Fn(&str) -> bool) -> Option<Vec<Parameter>> {
+    let mut found: Vec<Parameter> = Vec::new();
+    let mut newest = None;
+    let position = wanted(POSITION);
+    let needed = |name: &str| wanted(name) || position && name.starts_with("position.");
     let telemetry = handle.telemetry();
-    let mut object = Map::new();
     for (_, record) in telemetry.records() {
         let at_ms = record.timestamp_ms();
         let ts = if at_ms % 1000 == 0 {
@@ -444,40 +498,45 @@ pub(super) fn telemetry(handle: &DeviceHandle) -> Value {
         } else {
             json!(at_ms as f64 / 1000.0)
         };
-        for (name, value) in protocols::message_object(&record) {
-            object
-                .entry(name)
-                .or_insert_with(|| json!({ "ts": ts, "value": value }));
+        newest.get_or_insert_with(|| ts.clone());
+        let older = found.len();
+        let mut add = |name: String, value: Value| {
+            let ts = ts.clone();
+            match found.iter().position(|known| known.name == name) {
+                None => found.push(Parameter { name, ts, value }),
+                // twice in one record: the last counts
+                Some(at) if at >= older => found[at].value = value,
+                Some(_) => {}
+            }
+        };
+        if needed("timestamp") {
+            add("timestamp".to_owned(), ts.clone());
+        }
+        for (key, datum) in record.fields() {
+            let name = protocols::key_name(key);
+            if needed(&name) {
+                add(name, protocols::json_of(datum));
+            }
         }
     }
     drop(telemetry);
-    if object.is_empty() {
-        return Value::Null;
-    }
-    let ts = object
-        .get("timestamp")
-        .and_then(|timestamp| timestamp.get("ts"))
-        .cloned()
-        .unwrap_or_default();
-    let mut position = Map::new();
-    for part in [
-        "latitude",
-        "longitude",
-        "altitude",
-        "direction",
-        "speed",
-        "hdop",
-        "satellites",
-        "valid",
-    ] {
-        if let Some(value) = object.get(&format!("position.{part}")) {
-            position.insert(part.into(), value["value"].clone());
+    let newest = newest?;
+    if position {
+        let part = |name: &str| {
+            let is_it = |known: &&Parameter| known.name.strip_prefix("position.") == Some(name);
+            found.iter().find(is_it)
+        };
+        let ts = part("latitude").map(|latitude| latitude.ts.clone());
+        let values = POSITION_PARTS
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), part(name)?.value.clone())));
+        let value = Value::Object(values.collect());
+        found.retain(|known| wanted(&known.name));
+        if let Some(ts) = ts {
+            set(&mut found, POSITION, ts, value);
         }
     }
-    if position.contains_key("latitude") {
-        let ts = object["position.latitude"]["ts"].clone();
-        object.insert("position".into(), json!({ "ts": ts, "value": position }));
-    }
+    let state = handle.state.load();
     for (name, value) in [
         ("ident", json!(handle.ident.as_str())),
         ("device.id", json!(handle.id)),
@@ -485,9 +544,58 @@ pub(super) fn telemetry(handle: &DeviceHandle) -> Value {
         ("device.type.id", json!(state.item.device_type_id)),
         ("protocol.id", json!(handle.protocol)),
     ] {
-        object.insert(name.into(), json!({ "ts": ts, "value": value }));
+        if wanted(name) {
+            set(&mut found, name, newest.clone(), value);
+        }
     }
-    Value::Object(object)
+    Some(found)
+}
+
+/// Puts a parameter in the place of the one of that name, or behind the last.
+fn set(found: &mut Vec<Parameter>, name: &str, ts: Value, value: Value) {
+    let name = name.to_owned();
+    let parameter = Parameter { name, ts, value };
+    match found.iter_mut().find(|known| known.name == parameter.name) {
+        Some(known) => *known = parameter,
+        None => found.push(parameter),
+    }
+}
+
+/// The newest value of each parameter, each with its own time; `null` when nothing has come.
+fn telemetry(handle: &DeviceHandle) -> Value {
+    let Some(found) = parameters(handle, &|_| true) else {
+        return Value::Null;
+    };
+    let object = found.into_iter().map(|Parameter { name, ts, value }| {
+        let shown = json!({ "ts": ts, "value": value });
+        (name, shown)
+    });
+    Value::Object(object.collect())
+}
+
+/// The same of the parameters that `wanted` names, written.
+pub(super) fn write_telemetry(
+    out: &mut Vec<u8>,
+    handle: &DeviceHandle,
+    wanted: &dyn Fn(&str) -> bool,
+) {
+    let Some(found) = parameters(handle, wanted) else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    out.push(b'{');
+    for (nth, Parameter { name, ts, value }) in found.iter().enumerate() {
+        if nth > 0 {
+            out.push(b',');
+        }
+        write(out, name);
+        out.extend_from_slice(b":{\"ts\":");
+        write(out, ts);
+        out.extend_from_slice(b",\"value\":");
+        write(out, value);
+        out.push(b'}');
+    }
+    out.push(b'}');
 }
 
 fn token(state: &State, item: &TokenItem, wants: &Wants) -> Map<String, Value> {

@@ -166,18 +166,21 @@ pub(super) fn list(call: &Arc<Call>, kind: Kind) -> Result<Answer, Error> {
             .take(limit)
             .collect();
     }
-    let single = match ids.as_slice() {
-        [one] => call.state.control.registry().item(kind.id(*one)),
-        _ => None,
-    };
-    let revision = single.map(|item| item.stamp().revision.0);
-    let shared = Arc::clone(call);
     let wants = call.wants();
+    let (mut single, mut revision) = (None, None);
+    if let [one] = ids.as_slice() {
+        let seen = dto::look(&call.state, kind.id(*one), &wants);
+        (revision, single) = seen.unzip();
+        ids.clear();
+    }
+    let shared = Arc::clone(call);
     let rows = ids.into_iter().filter_map(move |id| {
         // what was deleted meanwhile is left out
-        let item = shared.state.control.registry().item(kind.id(id))?;
-        Some(Ok(Value::Object(dto::show(&shared.state, &item, &wants))))
+        let (_, sheet) = dto::look(&shared.state, kind.id(id), &wants)?;
+        Some(sheet)
     });
+    let rows = single.take().into_iter().chain(rows);
+    let rows = rows.map(|sheet| Ok(Value::Object(sheet)));
     let mut answer = Answer::rows(rows).tagged(revision);
     answer.good = good;
     answer.errors = chosen.errors;

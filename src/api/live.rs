@@ -1,6 +1,6 @@
 //! What is there now: connections, idents that no device has, telemetry.
 
-use super::answer::{Answer, Error};
+use super::answer::{Answer, Error, Row};
 use super::call::Call;
 use super::dto;
 use super::expression::fits_pattern;
@@ -8,7 +8,7 @@ use super::items::Kind;
 use super::selector::Selector;
 use crate::ids::{ChannelId, DeviceId};
 use crate::router::{CloseCode, Facts};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The connections that a call means, with the device that each row is about.
@@ -165,10 +165,10 @@ pub(super) fn idents(call: &Arc<Call>) -> Result<Answer, Error> {
 
 /// Does one of the names or patterns mean this parameter?
 pub(super) fn names_it(selector: &str, name: &str) -> bool {
-    selector
-        .split(',')
-        .map(str::trim)
-        .any(|wanted| wanted == "all" || wanted == name || fits_pattern(name, wanted))
+    selector.split(',').map(str::trim).any(|wanted| {
+        let is_pattern = wanted.contains(['*', '?']);
+        wanted == "all" || wanted == name || is_pattern && fits_pattern(name, wanted)
+    })
 }
 
 /// GET of telemetry: all of it, or the parameters that the path names.
@@ -182,16 +182,10 @@ pub(super) fn telemetry(call: &Arc<Call>) -> Result<Answer, Error> {
     let shared = Arc::clone(call);
     let rows = chosen.ids.into_iter().filter_map(move |id| {
         let handle = shared.state.control.registry().device(DeviceId(id))?;
-        let telemetry = match dto::telemetry(&handle) {
-            Value::Object(all) => {
-                let kept = all
-                    .into_iter()
-                    .filter(|(name, _)| names_it(&selector, name));
-                Value::Object(kept.collect::<Map<_, _>>())
-            }
-            other => other,
-        };
-        Some(Ok(json!({ "id": id, "telemetry": telemetry })))
+        let mut row = format!("{{\"id\":{id},\"telemetry\":").into_bytes();
+        dto::write_telemetry(&mut row, &handle, &|name| names_it(&selector, name));
+        row.push(b'}');
+        Some(Ok(Row::Json(row)))
     });
     let mut answer = Answer::rows(rows);
     answer.good = good;

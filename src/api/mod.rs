@@ -39,10 +39,10 @@ mod upkeep;
 pub use upkeep::upkeep;
 
 use crate::control::Control;
-use crate::metrics::{Metrics, names};
+use crate::metrics::Metrics;
 use crate::raw::RawTraffic;
 use crate::registry::items::TokenItem;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -127,13 +127,6 @@ impl State {
 
     fn used(&self, token: &TokenItem, now_us: i64) {
         self.control.accessed(token.id, now_us);
-    }
-
-    /// Counts an answer.
-    fn answered(&self, status: StatusCode) {
-        self.metrics
-            .counter(&names::API_REQUESTS, &[status.as_str()])
-            .increment(1);
     }
 }
 

@@ -167,9 +167,11 @@ pub(super) enum Found {
 pub(super) fn find(method: &Method, segments: &[String]) -> Found {
     let mut methods = Vec::new();
     for route in ROUTES {
-        if let Some(selectors) = matched(route.path, segments) {
+        if is_of(route.path, segments) {
             if route.method == *method {
-                return Found::Route(route, selectors);
+                let parts = route.path.split('/').zip(segments);
+                let selectors = parts.filter(|(part, _)| part.starts_with('{'));
+                return Found::Route(route, selectors.map(|(_, given)| given.clone()).collect());
             }
             methods.push(route.method.as_str());
         }
@@ -181,16 +183,11 @@ pub(super) fn find(method: &Method, segments: &[String]) -> Found {
     }
 }
 
-fn matched(pattern: &str, segments: &[String]) -> Option<Vec<String>> {
-    let mut selectors = Vec::new();
+fn is_of(pattern: &str, segments: &[String]) -> bool {
     let mut left = segments.iter();
-    for part in pattern.split('/') {
-        let segment = left.next()?;
-        if part.starts_with('{') {
-            selectors.push(segment.clone());
-        } else if part != segment {
-            return None;
-        }
-    }
-    left.next().is_none().then_some(selectors)
+    let begins = pattern.split('/').all(|part| {
+        let segment = left.next();
+        segment.is_some_and(|segment| part.starts_with('{') || part == segment)
+    });
+    begins && left.next().is_none()
 }

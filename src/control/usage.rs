@@ -70,20 +70,18 @@ impl Control {
     /// Calls and bytes of the API that an account's chain was charged for. Says whether it is time
     /// for [`Control::flush_usage`].
     pub fn used_api(&self, account: AccountId, calls: u64, bytes: u64) -> bool {
-        let deltas = Totals {
-            api_calls: calls,
-            api_traffic: bytes,
-            ..Totals::default()
-        };
-        self.used(account, deltas)
+        self.used(account, |totals| {
+            totals.api_calls += calls;
+            totals.api_traffic += bytes;
+        })
     }
 
     /// A rate of the API said no to a call of an account. Says the same.
     pub fn count_refused_api(&self, account: AccountId, dimension: Dimension) -> bool {
-        self.used(account, Totals::refusal(dimension))
+        self.used(account, |totals| *totals += Totals::refusal(dimension))
     }
 
-    fn used(&self, account: AccountId, deltas: Totals) -> bool {
+    fn used(&self, account: AccountId, add: impl FnOnce(&mut Totals)) -> bool {
         let now_us = self.clock.now_us();
         let mut pending = self.usage.pending();
         if pending.rows.is_empty() {
@@ -92,7 +90,7 @@ impl Control {
         let key = (minute_of(now_us), account);
         let (at_us, totals) = pending.rows.entry(key).or_default();
         *at_us = now_us;
-        *totals += deltas;
+        add(totals);
         pending.rows.len() >= USAGE_ROWS_MAX || now_us - pending.since_us >= USAGE_EVERY_US
     }
 

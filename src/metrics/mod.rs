@@ -32,7 +32,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The most channels with series of their own.
 pub const CHANNEL_SERIES_MAX: usize = 500;
@@ -48,6 +48,9 @@ pub trait Source: Send + Sync + 'static {
     fn write(&self, page: &mut Page);
 }
 
+/// Statuses of HTTP are below it.
+const STATUSES: usize = 600;
+
 /// The metrics of one gateway. Nothing here is global, so a test has its own.
 pub struct Metrics {
     recorder: PrometheusRecorder,
@@ -56,6 +59,8 @@ pub struct Metrics {
     sources: Mutex<Vec<Arc<dyn Source>>>,
     ack_latency: Buckets,
     api_seconds: Buckets,
+    /// By status, each made when it is first answered.
+    api_requests: [OnceLock<Counter>; STATUSES],
 }
 
 impl std::fmt::Debug for Metrics {
@@ -83,6 +88,7 @@ impl Metrics {
             sources: Mutex::default(),
             ack_latency: Buckets::new(SECONDS),
             api_seconds: Buckets::new(SECONDS),
+            api_requests: [const { OnceLock::new() }; STATUSES],
         };
         let version: &[&str] = &[env!("CARGO_PKG_VERSION")];
         metrics.gauge(&names::BUILD, version).set(1.0);
@@ -133,6 +139,15 @@ impl Metrics {
     /// Time of an API request, in seconds.
     pub fn api_seconds(&self) -> &Buckets {
         &self.api_seconds
+    }
+
+    /// Counts an answer of the API.
+    pub fn api_answered(&self, status: u16) {
+        let made = || self.counter(&names::API_REQUESTS, &[&status.to_string()]);
+        match self.api_requests.get(usize::from(status)) {
+            Some(kept) => kept.get_or_init(made).increment(1),
+            None => made().increment(1),
+        }
     }
 
     /// Asks `source` at every scrape from now on.
