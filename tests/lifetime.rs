@@ -8,7 +8,7 @@ use tollgate::account::Tree;
 use tollgate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Epoch, Ident, SystemClock};
 use tollgate::journal::{Batch, FrameMeta, FrameWriter, Journal, Options, PartMeta};
 use tollgate::segment::OsFiles;
-use tollgate::store::{Commit, Kind, SledLedger, Store};
+use tollgate::store::{Commit, DirLock, Kind, SledLedger, Store};
 
 const T0_US: i64 = 1_764_000_000_000_000;
 
@@ -116,6 +116,13 @@ fn verify_says_that_all_is_well_or_which_file_is_not() {
     let (output, text) = tollgate(&["verify"], dir.path());
     assert!(output.status.success(), "{text}");
     assert!(text.contains("400 entries with 400 messages"), "{text}");
+
+    // as a gateway holds it, or a compaction
+    let lock = DirLock::take(dir.path()).expect("nobody has it");
+    let (output, text) = tollgate(&["verify"], dir.path());
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("items and counters were not read"), "{text}");
+    drop(lock);
 
     let path = segments(dir.path())[0].clone();
     let mut bytes = std::fs::read(&path).expect("there");

@@ -131,6 +131,7 @@ struct Kept {
     registry: Arc<Registry>,
     /// Known as soon as it is there.
     control: Arc<OnceLock<Weak<Control>>>,
+    raw: Arc<RawTraffic>,
 }
 
 impl Lifetimes for Kept {
@@ -154,6 +155,15 @@ impl Lifetimes for Kept {
     fn rotate(&self, device: DeviceId) -> u64 {
         let device = self.registry.device(device);
         device.map_or(0, |device| device.state.load().item.messages_rotate)
+    }
+
+    fn erase_elsewhere(&self, device: DeviceId, up_to_us: i64) -> std::io::Result<()> {
+        let erased = self.raw.erase(device, up_to_us);
+        let segments = erased.map_err(|error| {
+            std::io::Error::new(error.kind(), format!("raw traffic is not erased: {error}"))
+        })?;
+        tracing::info!(%device, segments, "raw traffic is erased");
+        Ok(())
     }
 }
 
@@ -250,10 +260,19 @@ impl Gateway {
                     .with("given_up_entries", given_up),
             );
         }
+        let metrics = Metrics::new();
+        let raw = Arc::new(RawTraffic::open(
+            files,
+            &dir.join(RAW_DIR),
+            settings.raw,
+            Arc::clone(&clock),
+            &metrics,
+        ));
         let of_kept = Arc::new(OnceLock::new());
         journal.keep_for(Arc::new(Kept {
             registry: Arc::clone(&registry),
             control: Arc::clone(&of_kept),
+            raw: Arc::clone(&raw),
         }));
         let telemetry = TelemetryKeeper::start(
             journal.clone(),
@@ -263,19 +282,11 @@ impl Gateway {
         )
         .map_err(|error| Failure::new(Exit::Unavailable, format_args!("telemetry: {error}")))?;
         let router = Router::new();
-        let metrics = Metrics::new();
         metrics.add_source(Arc::new(AccountSeries::new(
             Arc::clone(&tree),
             Arc::clone(&clock),
         )));
         metrics.add_source(Arc::new(JournalSeries::new(journal.clone())));
-        let raw = Arc::new(RawTraffic::open(
-            files,
-            &dir.join(RAW_DIR),
-            settings.raw,
-            Arc::clone(&clock),
-            &metrics,
-        ));
         let deps = Deps {
             registry: Arc::clone(&registry),
             journal: journal.clone(),

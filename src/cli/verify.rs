@@ -6,7 +6,7 @@ use super::{Exit, Failure};
 use crate::journal::Ledger as _;
 use crate::journal::verify::{Finding, Verified, verify};
 use crate::segment::OsFiles;
-use crate::store::{Kind, LEDGER_DIR, REGISTRY_DIR, SledLedger, Store, StoreError};
+use crate::store::{DirLock, Kind, LEDGER_DIR, REGISTRY_DIR, SledLedger, Store, StoreError};
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// Reads everything in the data directory: segments entry by entry, their indexes, archives block by
 /// block, snapshots, the items, the counters. Prints every bad record with its file and place: exit 1 if there is one.
-/// It changes nothing, and a gateway may run meanwhile (its items and counters are then left out).
+/// It changes nothing. A gateway or a compaction may run meanwhile: items and counters are then left out.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(flatten)]
@@ -49,8 +49,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             of_journal = verified;
         }
     }
-    let items = match items(&dir, &mut findings) {
-        Ok(items) => Some(items),
+    // neither a gateway nor a compaction begins while items and counters are read
+    let lock = match DirLock::take(&dir) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ StoreError::InUse { .. }) => Err(error),
+        // where no lock can be written nobody else writes either
+        Err(_) => Ok(None),
+    };
+    let in_use = lock.is_err();
+    let items = match lock
+        .as_ref()
+        .map_or_else(|_| Ok(None), |_| items(&dir, &mut findings).map(Some))
+    {
+        Ok(items) => items,
         Err(StoreError::InUse { .. }) => None,
         Err(error) => {
             findings.push(Finding {
@@ -61,7 +72,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             None
         }
     };
-    match counted(&dir) {
+    let counters = if in_use { Err(None) } else { counted(&dir) };
+    drop(lock);
+    match counters {
         Ok(last) if last >= of_journal.next.max(1) => findings.push(Finding {
             path: dir.join(LEDGER_DIR),
             offset: None,
@@ -136,7 +149,8 @@ fn print(
         verified.messages,
         verified.archived,
         items.map_or_else(
-            || "the items were not read: a gateway has them open".to_owned(),
+            || "items and counters were not read: a gateway or a compaction has them open"
+                .to_owned(),
             |items| format!("{items} items"),
         ),
     )?;

@@ -15,12 +15,13 @@
 //! 1. The list of deletions, durable; all up to the request durable, and an entry of the journal
 //!    that says that it begins, with which a new segment begins.
 //! 2. Telemetry forgets the device; a snapshot of it, durable.
-//! 3. Each segment that has something of it: its sidecar goes; temporary name, fdatasync, rename,
+//! 3. What others keep of it, raw traffic, goes ([`Lifetimes::erase_elsewhere`]).
+//! 4. Each segment that has something of it: its sidecar goes; temporary name, fdatasync, rename,
 //!    folder. The sidecar is made again. Its header counts how often it was written, so that a
 //!    backup copies it anew.
-//! 4. Archives that have something of it are rewritten, as [`super::rewrite`] does it.
-//! 5. The certificate: an entry of the journal that says what was erased, durable.
-//! 6. The list of deletions without it.
+//! 5. Archives that have something of it are rewritten, as [`super::rewrite`] does it.
+//! 6. The certificate: an entry of the journal that says what was erased, durable.
+//! 7. The list of deletions without it.
 
 use super::deleted::{DeleteError, Deletion, DeletionKind};
 use super::entry::{Note, What};
@@ -65,6 +66,11 @@ impl Shared {
         let Some(last) = due.values().map(|one| one.up_to).max() else {
             return Ok(());
         };
+        for one in due.values() {
+            lifetimes
+                .erase_elsewhere(one.device, one.at_us)
+                .map_err(SettleError::of(&self.dir))?;
+        }
         let mut in_segments = 0;
         for segment in segments.iter().filter(|segment| segment.first() <= last) {
             in_segments += u32::from(self.erase_in(segment, &due)?);
@@ -98,7 +104,7 @@ impl Shared {
         .map_err(SettleError::of(&self.dir))
     }
 
-    /// Step 3 for one segment; was there something?
+    /// Step 4 for one segment; was there something?
     fn erase_in(
         &self,
         segment: &Segment,
@@ -149,7 +155,7 @@ impl Shared {
         Ok(true)
     }
 
-    /// Step 5.
+    /// Step 6.
     fn certify(&self, one: &Deletion, segments: u32, archives: u32) -> Result<(), SettleError> {
         let note = Note::Deleted {
             at_us: self.clock.now_us(),

@@ -54,6 +54,11 @@ pub trait Lifetimes: Send + Sync {
     fn rotate(&self, _: DeviceId) -> u64 {
         0
     }
+    /// A device is erased in the journal: erases what others keep of it up to that time (us), or says
+    /// why it cannot. It may be asked again for the same.
+    fn erase_elsewhere(&self, _: DeviceId, _: i64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What the segments that are gone had counted.

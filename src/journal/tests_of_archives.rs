@@ -38,6 +38,8 @@ struct Kept {
     channel_s: AtomicU32,
     /// Bytes that device 5 may have.
     rotate: AtomicU64,
+    /// So often others cannot erase.
+    elsewhere_fails: AtomicU64,
 }
 
 impl Kept {
@@ -46,6 +48,7 @@ impl Kept {
             devices_s: std::array::from_fn(|_| AtomicU32::new(device_s)),
             channel_s: AtomicU32::new(channel_s),
             rotate: AtomicU64::new(0),
+            elsewhere_fails: AtomicU64::new(0),
         })
     }
 
@@ -70,6 +73,16 @@ impl Lifetimes for Kept {
         } else {
             0
         }
+    }
+
+    fn erase_elsewhere(&self, device: DeviceId, up_to_us: i64) -> io::Result<()> {
+        assert!(device == DeviceId(1) && up_to_us > T0_US);
+        let left = self.elsewhere_fails.load(Ordering::Relaxed);
+        if left > 0 {
+            self.elsewhere_fails.store(left - 1, Ordering::Relaxed);
+            return Err(io::Error::other("as the test wants it"));
+        }
+        Ok(())
     }
 }
 
@@ -719,8 +732,11 @@ fn what_is_erased_is_on_no_page_of_the_disk_and_every_counter_balances() {
     let [erasing] = journal.erasing()[..] else {
         panic!("one erasure waits");
     };
+    // and for those who have something of it elsewhere
+    kept.elsewhere_fails.store(2, Ordering::Relaxed);
     journal.telemetry_forgot(&erasing).expect("a disk");
     until("it is done", || journal.erasing().is_empty());
+    assert_eq!(kept.elsewhere_fails.load(Ordering::Relaxed), 0);
     until("sidecars are made again", || {
         let segments = journal.catalog().segments();
         let mut sealed = segments.iter().filter(|segment| segment.is_sealed());

@@ -181,6 +181,8 @@ fn storage_is_counted_on_the_owners_chain_and_blocks_until_it_fits() {
     let stored = |id| account(id).admitted(Dimension::DeviceStorage, 0);
     let kept = Arc::new(Kept::default());
     kept.device_s.store(100_000, Ordering::Relaxed);
+    kept.channel_s.store(100_000, Ordering::Relaxed);
+    kept.purged_us.store(i64::MAX, Ordering::Relaxed);
     write(&journal, 0..500);
     journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
     // an empty record of this time is 7 bytes
@@ -190,7 +192,7 @@ fn storage_is_counted_on_the_owners_chain_and_blocks_until_it_fits() {
     // a channel's buffer counts for its owner, until it is cleared
     let buffered = || account(1).admitted(Dimension::ChannelStorage, 0);
     assert_eq!(buffered(), 0);
-    kept.channel_s.store(100_000, Ordering::Relaxed);
+    kept.purged_us.store(0, Ordering::Relaxed);
     until(|| buffered() > 1000 * 7);
     kept.purged_us.store(i64::MAX, Ordering::Relaxed);
     until(|| buffered() == 0);

@@ -1,11 +1,14 @@
 //! The queue, the thread that writes, and what is kept for how long.
 
+use super::erase::{self, Erased};
 use super::packet::{self, Direction, Ended, Label};
-use crate::ids::Clock;
+use crate::ids::{Clock, DeviceId};
 use crate::metrics::{Counter, Gauge, Metrics, names};
 use crate::segment::{AppendError, Batch, Catalog, Files, Segment, SegmentLog};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -40,6 +43,9 @@ pub struct Options {
     pub node: u16,
 }
 
+/// What is to be erased, and whom to tell.
+type ToErase = (Erased, SyncSender<io::Result<u32>>);
+
 /// What the writer is told, and what waits for it.
 struct Queue {
     batch: Batch,
@@ -50,6 +56,8 @@ struct Queue {
     /// Somebody waits for what is in it.
     wanted: bool,
     closing: bool,
+    /// Behind what is in the batch.
+    to_erase: Vec<ToErase>,
 }
 
 struct Shared {
@@ -71,6 +79,7 @@ pub struct RawTraffic {
     pub(super) files: Arc<dyn Files>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) options: Options,
+    dir: PathBuf,
     open: AtomicBool,
     /// Why nothing is kept though something should be.
     failed: Arc<Mutex<Option<String>>>,
@@ -98,6 +107,7 @@ impl RawTraffic {
                     done: 0,
                     wanted: false,
                     closing: false,
+                    to_erase: Vec::new(),
                 }),
                 to_writer: Condvar::new(),
                 to_readers: Condvar::new(),
@@ -106,6 +116,7 @@ impl RawTraffic {
             files: Arc::clone(&files),
             clock: Arc::clone(&clock),
             options,
+            dir: dir.to_owned(),
             open: AtomicBool::new(false),
             failed: Arc::default(),
             kept: metrics.counter(&names::RAW_CHUNKS, &[]),
@@ -208,6 +219,33 @@ impl RawTraffic {
         self.keep(&label, &packet::end_bytes(code, how));
     }
 
+    /// Erases every chunk up to `up_to_us` of the connections on which the device has named itself,
+    /// for good; the number of segments that were written anew or went. A folder that is not in use
+    /// (nothing is to be kept, or it could not be opened) loses all its segments. What comes meanwhile
+    /// and finds no room in the queue is lost. Blocks on the disk.
+    pub fn erase(&self, device: DeviceId, up_to_us: i64) -> io::Result<u32> {
+        let ended = || io::Error::other("the writer of raw traffic has ended");
+        let (tell, told) = sync_channel(1);
+        let is_used = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        let mut queue = self.shared.lock();
+        if queue.closing {
+            return Err(ended());
+        }
+        if !is_used {
+            drop(queue);
+            return erase::remove_all(self.files.as_ref(), &self.dir);
+        }
+        queue.to_erase.push((Erased { device, up_to_us }, tell));
+        queue.wanted = true;
+        drop(queue);
+        self.shared.to_writer.notify_one();
+        told.recv().map_err(|_| ended())?
+    }
+
     /// Waits until what was kept so far can be read, for two seconds at most.
     pub(super) fn flush(&self) {
         let mut queue = self.shared.lock();
@@ -276,7 +314,7 @@ impl Writer {
         let mut batch = Batch::new();
         let mut broken = false;
         loop {
-            let closing = self.wait(&mut batch);
+            let (closing, asked) = self.wait(&mut batch);
             if !batch.is_empty() {
                 if broken {
                     self.lost.increment(batch.count().into());
@@ -286,11 +324,16 @@ impl Writer {
                 batch.clear();
                 batch.shrink_to(BATCH_BYTES_KEPT);
             }
+            self.erase(asked, broken);
             self.forget();
             let mut queue = self.shared.lock();
             queue.done = queue.begun - 1;
-            queue.wanted = false;
+            queue.wanted = !queue.to_erase.is_empty();
             let more = !queue.batch.is_empty();
+            if closing && !more {
+                // whoever asked hears that it is the end
+                queue.to_erase.clear();
+            }
             drop(queue);
             self.shared.to_readers.notify_all();
             if closing && !more {
@@ -299,8 +342,23 @@ impl Writer {
         }
     }
 
-    /// Takes what waits, once it is worth it. Says whether it is the end.
-    fn wait(&self, batch: &mut Batch) -> bool {
+    fn erase(&mut self, asked: Vec<ToErase>, broken: bool) {
+        for (erased, tell) in asked {
+            let done = if broken {
+                Err(io::Error::other(
+                    "a write failed: it is done behind the next start",
+                ))
+            } else {
+                erase::erase(&mut self.log, self.files.as_ref(), &self.dir, erased)
+            };
+            // nobody may wait any more
+            drop(tell.send(done));
+        }
+    }
+
+    /// Takes what waits, once it is worth it. Says whether it is the end, and what is to be erased
+    /// behind it.
+    fn wait(&self, batch: &mut Batch) -> (bool, Vec<ToErase>) {
         let mut queue = self.shared.lock();
         if !queue.closing && !queue.wanted && queue.batch.len() < WRITTEN_AT_ONCE_BYTES {
             queue = self
@@ -314,7 +372,8 @@ impl Writer {
             std::mem::swap(&mut queue.batch, batch);
             queue.begun += 1;
         }
-        queue.closing
+        let asked = std::mem::take(&mut queue.to_erase);
+        (queue.closing, asked)
     }
 
     /// Says whether more may be written.

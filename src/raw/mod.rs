@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`packet`] | a chunk with its time, direction and connection: the form on disk |
 //! | `log` | the queue, the thread that writes, what is kept for how long |
+//! | `erase` | a device's chunks leave the disk for good |
 //! | `read` | reading back by connection, channel, ident, device and time |
 //!
 //! # Bounds
@@ -23,6 +24,7 @@
 //!
 //! TLS is undone before: what is kept is what the decoder read and what it answered.
 
+mod erase;
 mod log;
 pub mod packet;
 mod read;

@@ -161,6 +161,14 @@ pub(super) fn time_of(content: &[u8]) -> Option<i64> {
         .map(|bytes| i64::from_le_bytes(*bytes))
 }
 
+/// Overwrites a chunk but for its time: nobody reads it any more.
+pub(super) fn overwrite(content: &mut [u8]) {
+    if let Some(rest) = content.get_mut(8..) {
+        // no direction has this number
+        rest.fill(u8::MAX);
+    }
+}
+
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (head, behind) = rest.split_first_chunk::<N>()?;
     *rest = behind;

@@ -189,3 +189,55 @@ fn a_folder_that_cannot_be_used_costs_the_raw_traffic_only() {
     let error = off.read(&query, 1, 1, false).unwrap_err();
     assert!(matches!(error, ReadError::Off), "{error}");
 }
+
+/// Do these bytes stand in any file of the folder?
+fn is_on_disk(dir: &Path, needle: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        bytes.windows(needle.len()).any(|at| at == needle)
+    })
+}
+
+#[test]
+fn an_erased_device_is_in_no_segment_and_others_and_later_chunks_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, _, _) = open(dir.path(), 4 << 20);
+    let of = |device, label| Label {
+        device: DeviceId(device),
+        ..label
+    };
+    raw.keep(&label(1, 1, "", 1), b"login of it");
+    raw.keep(&label(1, 2, "erase-me", 4), b"its position");
+    raw.keep(&of(0, label(2, 3, "erase-me", 1)), b"unregistered");
+    raw.keep(&of(8, label(3, 4, "another", 4)), b"of another");
+    raw.keep(&of(0, label(4, 5, "unknown", 1)), b"of nobody");
+    raw.keep(&label(1, 9, "erase-me", 4), b"came later");
+    let all = |raw: &RawTraffic| read(raw, &|_| true, &|_| true);
+    let left = [
+        (3, 4, b"of another".to_vec()),
+        (4, 5, b"of nobody".to_vec()),
+        (1, 9, b"came later".to_vec()),
+    ];
+    assert_eq!(all(&raw).len(), 6);
+    assert_eq!(raw.erase(DeviceId(7), NOW_US + 8).unwrap(), 1);
+    assert_eq!(all(&raw), left);
+    for gone in ["login of it", "its position", "unregistered"] {
+        assert!(!is_on_disk(dir.path(), gone.as_bytes()), "{gone}");
+    }
+    // it is kept on, and a start finds it well
+    raw.keep(&label(5, 10, "erase-me", 4), b"and more");
+    assert_eq!(all(&raw).len(), 4);
+    drop(raw);
+    let (raw, _, _) = open(dir.path(), 4 << 20);
+    assert_eq!(raw.failed(), None);
+    assert_eq!(all(&raw).len(), 4);
+    assert_eq!(raw.erase(DeviceId(7), i64::MAX).unwrap(), 2);
+    assert!(!is_on_disk(dir.path(), b"erase-me"));
+    assert_eq!(all(&raw), left[..2]);
+    assert_eq!(raw.erase(DeviceId(7), i64::MAX).unwrap(), 0);
+    drop(raw);
+    // where nothing is to be kept any more nobody knows whose it is
+    let (raw, _, _) = open(dir.path(), 0);
+    assert_eq!(raw.erase(DeviceId(7), i64::MAX).unwrap(), 2);
+    assert!(!is_on_disk(dir.path(), b"of another"));
+}
