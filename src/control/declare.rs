@@ -1,10 +1,11 @@
 //! The items of the configuration file, made what the file says, at start.
 
-use super::{CREATED_TOGETHER_MAX, Control, Staged, collides, is_device};
+use super::{CREATED_TOGETHER_MAX, Control, Staged, collides, is_device, name_of};
 use crate::config::{Config, ConfigError};
 use crate::ids::AccountId;
 use crate::registry::{NextIds, reconcile, rehearse};
 use crate::store::Store;
+use std::collections::HashSet;
 
 impl Control {
     /// Carries out what the file asks for; gives back how many items were written. What stands
@@ -27,18 +28,23 @@ impl Control {
         let mut paths = Vec::with_capacity(count);
         let mut mistakes = Vec::new();
         let mut staged: Vec<Staged> = Vec::new();
+        let mut names = HashSet::new();
         for (at, planned) in plan.into_iter().enumerate() {
             paths.push(planned.path);
             let alone = !is_device(&planned.write);
-            if alone || staged.len() >= CREATED_TOGETHER_MAX || collides(&staged, &planned.write) {
+            if alone || staged.len() >= CREATED_TOGETHER_MAX || collides(&names, &planned.write) {
                 self.flush_declared(&store, &mut staged, &paths, &mut mistakes);
+                names.clear();
             }
             match self.registry.check(&planned.write, AccountId::NONE) {
-                Ok(effect) => staged.push(Staged {
-                    at,
-                    write: planned.write,
-                    effect,
-                }),
+                Ok(effect) => {
+                    names.extend(name_of(&planned.write));
+                    staged.push(Staged {
+                        at,
+                        write: planned.write,
+                        effect,
+                    });
+                }
                 Err(refused) => {
                     mistakes.push(ConfigError::new(path(&paths, at), refused.to_string()));
                 }

@@ -39,7 +39,9 @@ pub use tokens::{KEY_CHARACTERS, NewToken, key_hash};
 pub use usage::USAGE_EVERY_US;
 
 use crate::events::Events;
-use crate::ids::{AccountId, ChannelId, Clock, DeviceId, LimitId, Position, Revision, TokenId};
+use crate::ids::{
+    AccountId, ChannelId, Clock, DeviceId, Ident, LimitId, Position, Revision, TokenId,
+};
 use crate::journal::{Batch, Journal, Note, Permit};
 use crate::registry::items::{ChannelItem, Source, Stamp};
 use crate::registry::{Effect, Item, ItemId, Registry, Rerouted, Write};
@@ -47,6 +49,7 @@ use crate::router::Router;
 use crate::store::{Commit, Kind, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -275,13 +278,18 @@ impl Control {
         let mut results: Vec<Option<Result<Written, WriteError>>> = Vec::new();
         results.resize_with(writes.len(), || None);
         let mut staged: Vec<Staged> = Vec::new();
+        let mut names = HashSet::new();
         for (at, (write, if_match)) in writes.into_iter().enumerate() {
             let alone = !is_new_device(&write);
-            if alone || staged.len() >= CREATED_TOGETHER_MAX || collides(&staged, &write) {
+            if alone || staged.len() >= CREATED_TOGETHER_MAX || collides(&names, &write) {
                 self.flush(&store, &mut staged, &mut results);
+                names.clear();
             }
             match self.checked(&store, scope, write, if_match, staged.len()) {
-                Ok((write, effect)) => staged.push(Staged { at, write, effect }),
+                Ok((write, effect)) => {
+                    names.extend(name_of(&write));
+                    staged.push(Staged { at, write, effect });
+                }
                 Err(error) => results[at] = Some(Err(error)),
             }
             if alone {
@@ -593,15 +601,18 @@ fn is_new_device(write: &Write) -> bool {
     matches!(write, Write::Put(Item::Device(device)) if !device.id.is_some())
 }
 
-/// Could the write be refused because of one that is staged and not published yet?
-fn collides(staged: &[Staged], write: &Write) -> bool {
-    let Write::Put(Item::Device(new)) = write else {
-        return false;
-    };
-    staged.iter().any(|one| {
-        matches!(&one.write, Write::Put(Item::Device(other))
-            if other.protocol == new.protocol && other.ident == new.ident)
-    })
+/// What a device is found by.
+fn name_of(write: &Write) -> Option<(u16, Ident)> {
+    match write {
+        Write::Put(Item::Device(device)) => Some((device.protocol, device.ident.clone())),
+        _ => None,
+    }
+}
+
+/// Could the write be refused because of one that is staged and not published yet? `names` are
+/// those of what is staged.
+fn collides(names: &HashSet<(u16, Ident)>, write: &Write) -> bool {
+    name_of(write).is_some_and(|name| names.contains(&name))
 }
 
 /// Gives a new item its id.
