@@ -5,6 +5,68 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_tree_has_no_fifth_level_below_a_master_and_no_cycle() {
+    let gateway = Gateway::new();
+    let mut chain = vec![gateway.account(0, "Master").await];
+    for level in 1..=4 {
+        let above = *chain.last().expect("an account");
+        chain.push(gateway.account(above, &format!("Level {level}")).await);
+    }
+    let (master, top, leaf) = (chain[0], chain[1], chain[4]);
+    let body = json!([{ "name": "Too deep" }]);
+    for call in [
+        "POST /platform/subaccounts",
+        "POST /platform/subaccounts?dry_run=true",
+    ] {
+        let deep = gateway.operator(leaf, call, body.clone()).await;
+        assert_eq!(deep.status, StatusCode::CONFLICT, "{}", deep.text);
+        assert_eq!(deep.error()["code"], 5);
+    }
+    // whoever would hang an account below itself names a field that nobody may write
+    for field in ["owner_id", "cid"] {
+        for method in ["PUT", "PATCH"] {
+            let call = format!("{method} /platform/subaccounts/{top}");
+            let body = json!({ field: leaf });
+            let cycle = gateway.operator(master, &call, body).await;
+            assert_eq!(cycle.status, StatusCode::BAD_REQUEST, "{}", cycle.text);
+            assert_eq!(cycle.error()["field"], field);
+        }
+    }
+    let call = format!("PUT /platform/subaccounts/{top}/cid");
+    let moved = gateway
+        .operator(master, &call, json!({ "cid": leaf }))
+        .await;
+    assert_eq!(moved.status, StatusCode::NOT_FOUND);
+    let call = "GET /platform/subaccounts/all?fields=id,owner_id";
+    let rows = gateway.operator(master, call, Value::Null).await;
+    let expected = chain.windows(2);
+    let expected = expected.map(|pair| json!({ "id": pair[1], "owner_id": pair[0] }));
+    assert_eq!(rows.body["result"], expected.collect::<Value>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_ident_twice_in_a_body_is_one_device_and_the_rest_is_made() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    gateway.channel(master, "teltonika").await;
+    let (one, two) = ("352625333222111", "352625333222112");
+    let body = json!([device(one), device(two), device(one), device(two)]);
+    let made = gateway.operator(master, "POST /gw/devices", body).await;
+    let idents = |body: &Value| -> Vec<Value> {
+        let rows = body["result"].as_array().into_iter().flatten();
+        rows.map(|row| row["configuration"]["ident"].clone())
+            .collect()
+    };
+    assert_eq!(idents(&made.body), [one, two]);
+    let errors = made.body["errors"].as_array().expect("errors");
+    assert_eq!(errors.len(), 2);
+    assert!(errors.iter().all(|error| error["code"] == 5), "{errors:?}");
+    let call = "GET /gw/devices/all";
+    let all = gateway.operator(master, call, Value::Null).await;
+    assert_eq!(idents(&all.body), [one, two]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reseller_builds_its_tree_and_every_answer_has_flespis_shape() {
     let gateway = Gateway::new();
     let master = gateway.account(0, "Master").await;

@@ -142,6 +142,52 @@ async fn a_foreign_item_and_one_that_is_not_there_are_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_master_token_of_a_master_stays() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    let customer = gateway.account(master, "Customer").await;
+    let made = async |cid, enabled: bool| {
+        let body = json!([{ "access": { "type": 1 }, "enabled": enabled }]);
+        let call = gateway.operator(cid, "POST /platform/tokens", body);
+        let made = call.await;
+        (
+            made.id(),
+            made.row()["key"].as_str().expect("a key").to_owned(),
+        )
+    };
+    let (only, key) = made(master, true).await;
+    // neither a disabled one nor one of another type or of another account is a way in
+    let (disabled, _) = made(master, false).await;
+    gateway.token(master, json!({ "type": 0 })).await;
+    let (below, _) = made(customer, true).await;
+    let call = async |cid, method: &str, id: u64, body: Value| {
+        let call = format!("{method} /platform/tokens/{id}");
+        gateway.operator(cid, &call, body).await.status
+    };
+    let (off, weak) = (
+        json!({ "enabled": false }),
+        json!({ "access": { "type": 0 } }),
+    );
+    for (method, body) in [("DELETE", Value::Null), ("PUT", off), ("PATCH", weak)] {
+        let status = call(master, method, only, body).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{method}");
+    }
+    let list = "GET /platform/tokens/all";
+    let seen = gateway.call(Some(&key), 0, list, Value::Null).await;
+    assert_eq!(seen.rows().len(), 4, "it lets in as before");
+    // an account that somebody above can enter may be left without
+    let status = call(customer, "DELETE", below, Value::Null).await;
+    assert_eq!(status, StatusCode::OK);
+    // with a second one the first may go, and then the second stays
+    let on = json!({ "enabled": true });
+    assert_eq!(call(master, "PUT", disabled, on).await, StatusCode::OK);
+    let status = call(master, "DELETE", only, Value::Null).await;
+    assert_eq!(status, StatusCode::OK);
+    let status = call(master, "DELETE", disabled, Value::Null).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_lets_do_what_its_type_says() {
     let gateway = Gateway::new();
     let master = gateway.account(0, "Master").await;

@@ -98,6 +98,23 @@ async fn messages_are_registered_once_charged_and_read_back_by_time() {
             "ident": { "ts": NOON_S - 91, "value": "352625333222111" },
         } })
     );
+    // the whole is what the device shows as its field, and `position` is made of its parts
+    let whole = format!("GET /gw/devices/{id}/telemetry/all");
+    let whole = gateway.operator(0, &whole, Value::Null).await;
+    let shown = format!("GET /gw/devices/{id}?fields=id,telemetry");
+    let shown = gateway.operator(0, &shown, Value::Null).await;
+    assert_eq!(whole.row(), shown.row());
+    let parts = format!("GET /gw/devices/{id}/telemetry/position.s*,timestamp,position,none");
+    let parts = gateway.operator(0, &parts, Value::Null).await;
+    let kept: Value = ["timestamp", "position.speed"]
+        .map(|name| (name, whole.row()["telemetry"][name].clone()))
+        .into_iter()
+        .collect();
+    assert_eq!(
+        parts.row()["telemetry"],
+        kept,
+        "no position without latitude"
+    );
     gateway
         .operator(
             0,
@@ -385,4 +402,38 @@ async fn messages_of_devices_are_deleted_by_their_time_and_erased_only_as_a_whol
     assert_eq!(count(id).await, 1);
     delete("", Value::Null).await.rows();
     assert_eq!((count(id).await, count(other).await), (0, 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_in_telemetry_is_one_value_with_the_time_of_its_latitude() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "Master").await;
+    gateway.channel(master, "teltonika").await;
+    let id = gateway.device(master, "352625333222111").await.id();
+    let read = async |names: &str| {
+        let call = format!("GET /gw/devices/{id}/telemetry/{names}");
+        gateway.operator(0, &call, Value::Null).await.row()["telemetry"].clone()
+    };
+    assert_eq!(read("position").await, Value::Null, "nothing has come");
+    let messages = json!([
+        { "timestamp": NOON_S - 9, "position.latitude": 52.5, "position.longitude": 13.25 },
+        { "timestamp": NOON_S - 4, "position.speed": 30 },
+    ]);
+    let call = format!("POST /gw/devices/{id}/messages");
+    gateway.operator(0, &call, messages).await.rows();
+    let place = json!({ "latitude": 52.5, "longitude": 13.25, "speed": 30 });
+    let position = json!({ "ts": NOON_S - 9, "value": place });
+    assert_eq!(read("position").await, json!({ "position": position }));
+    let all = read("all").await;
+    assert_eq!(all["position"], position);
+    let speed = json!({ "ts": NOON_S - 4, "value": 30 });
+    assert_eq!(all["position.speed"], speed);
+    assert_eq!(all["timestamp"]["ts"], NOON_S - 4);
+    assert_eq!(
+        read("position.*,device.name")
+            .await
+            .as_object()
+            .map(serde_json::Map::len),
+        Some(4)
+    );
 }
