@@ -20,6 +20,8 @@ pub struct ConnectionEvent {
     pub at_us: i64,
     /// On which channel.
     pub channel: ChannelId,
+    /// Whose the channel was then: what happened to the channel is this account's event.
+    pub owner: AccountId,
     /// On which connection.
     pub connection: ConnectionId,
     /// From where.

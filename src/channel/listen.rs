@@ -254,6 +254,7 @@ fn refuse_source(worker: &Worker, channel: &ChannelHandle, peer: SocketAddr) {
         worker.tell(ConnectionEvent {
             at_us,
             channel: channel.id,
+            owner: channel.state.load().owner.id(),
             connection: ConnectionId::NONE,
             peer,
             what: Happened::Closed {

@@ -2,7 +2,6 @@
 
 use super::events::{ConnectionEvent, EventSink, Happened, Who};
 use crate::events::{Code, Event, Events, Origin};
-use crate::ids::AccountId;
 use crate::router::Outcome;
 use protocols::kit::hex;
 use serde_json::Value;
@@ -18,8 +17,9 @@ impl EventSink for Events {
 
 /// The events of the log that one of a connection makes: the channel's, and the device's.
 fn in_words(event: &ConnectionEvent) -> Vec<Event> {
-    let channel = |code, account: AccountId| {
-        Event::new(event.at_us, code, Origin::channel(event.channel), account)
+    let channel = |code| {
+        let origin = Origin::channel(event.channel);
+        Event::new(event.at_us, code, origin, event.owner)
             .with("connection_id", event.connection.0)
             .with("source", event.peer.to_string())
             .with("transport", "tcp")
@@ -31,12 +31,10 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
             .with("ident", who.ident.as_str())
             .with("source", event.peer.to_string())
     };
-    // the channel's own events are of the account that the reader finds the channel in
-    let owner = AccountId::NONE;
     match &event.what {
-        Happened::Accepted => vec![channel(Code::Accepted, owner)],
+        Happened::Accepted => vec![channel(Code::Accepted)],
         Happened::Identified(who) => vec![
-            channel(Code::Identified, owner).with("ident", who.ident.as_str()),
+            channel(Code::Identified).with("ident", who.ident.as_str()),
             device(Code::Connected, who),
         ],
         Happened::Closed {
@@ -64,7 +62,7 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
                     .with("send", *sent)
                     .with("duration", Value::from(*duration_us as f64 / 1e6))
             };
-            let mut closed = figures(channel(Code::Closed, owner));
+            let mut closed = figures(channel(Code::Closed));
             let mut events = Vec::new();
             if let Some(who) = who {
                 closed = closed.with("ident", who.ident.as_str());
@@ -96,17 +94,17 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
                     vec![place(device(Code::FrameRejected, who))]
                 }
                 Some(who) => {
-                    let event = channel(Code::FrameRejected, owner);
+                    let event = channel(Code::FrameRejected);
                     vec![place(event.with("ident", who.ident.as_str()))]
                 }
-                None => vec![place(channel(Code::FrameRejected, owner))],
+                None => vec![place(channel(Code::FrameRejected))],
             }
         }
         Happened::Refused { who, cause, limit } => {
             let event = if who.device.is_some() {
                 device(Code::LoginRefused, who)
             } else {
-                channel(Code::LoginRefused, owner).with("ident", who.ident.as_str())
+                channel(Code::LoginRefused).with("ident", who.ident.as_str())
             };
             let event = event.with("cause", cause.name());
             vec![match limit {

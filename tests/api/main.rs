@@ -6,6 +6,7 @@ mod doors;
 mod fuzz;
 mod harness;
 mod limits;
+mod logs;
 mod messages;
 mod rights;
 mod sockets;

@@ -37,6 +37,43 @@ fn an_unknown_ident_is_listed_and_its_backlog_arrives_once_it_is_registered() {
 }
 
 #[test]
+fn the_owner_of_a_channel_reads_who_came_to_it() {
+    let gateway = Setup::new().start();
+    let master = gateway.make(0, "/platform/subaccounts", &json!({ "name": "master" }));
+    let [own, beside] = ["own", "beside"]
+        .map(|name| gateway.make(master, "/platform/subaccounts", &json!({ "name": name })));
+    let channel = json!({ "name": "own", "protocol_name": "teltonika" });
+    let channel = gateway.row(own, "POST", "/gw/channels?fields=id,port", &channel);
+    let port = channel["port"]
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok());
+    let at = (std::net::Ipv4Addr::LOCALHOST, port.expect("a port")).into();
+    gateway.device(own, ANN);
+    let mut tracker = Tracker::of(ANN, at);
+    assert_eq!(tracker.send(&[now_ms()]), Heard::Count(1));
+    // a frame that is none, of somebody who never named himself
+    let mut other = Tracker::call(at).expect("a connection");
+    other.say(b"GET / HTTP/1.0\r\n\r\n");
+    drop((tracker, other));
+    let logs = format!("/gw/channels/{}/logs", channel["id"]);
+    let codes = |account: u64| -> Vec<u64> {
+        let (_, answer) = gateway.call(account, "GET", &logs, &Value::Null);
+        let rows = answer["result"].as_array().cloned().unwrap_or_default();
+        rows.iter()
+            .filter_map(|row| row["event_code"].as_u64())
+            .collect()
+    };
+    for account in [own, master, 0] {
+        until("both came and went", || {
+            let codes = codes(account);
+            let count = |code| codes.iter().filter(|&&seen| seen == code).count();
+            (count(100), count(101), count(102)) == (2, 1, 2)
+        });
+    }
+    assert_eq!(codes(beside), [0; 0]);
+}
+
+#[test]
 fn a_used_up_limit_parks_and_a_raised_one_lets_go_on() {
     let gateway = Setup::new().start();
     let (master, _, at) = gateway.master_and_channel();

@@ -41,6 +41,7 @@ mod harness;
 mod image;
 mod limits;
 mod power;
+mod redecode;
 mod service;
 mod start;
 mod statements;

@@ -476,6 +476,7 @@ impl Core {
         self.worker.tell(ConnectionEvent {
             at_us: self.now_us,
             channel: self.channel.id,
+            owner: self.channel.state.load().owner.id(),
             connection: self.handle.id(),
             peer: self.handle.peer(),
             what,
