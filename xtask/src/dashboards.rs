@@ -157,6 +157,13 @@ static DASHBOARDS: &[Dashboard] = &[
             ("rate(tollgate_connection_entries_lost_total[$__rate_interval])", "connection entries lost"),
             ("rate(tollgate_events_lost_total[$__rate_interval])", "events lost"),
         ]),
+        panel("Raw traffic", "Chunks kept of channels and devices with keep_packets; lost ones are gaps in captures, never messages.", "ops", &[
+            ("rate(tollgate_raw_chunks_total[$__rate_interval])", "kept"),
+            ("rate(tollgate_raw_chunks_lost_total[$__rate_interval])", "lost"),
+        ]),
+        panel("Raw traffic on disk", "Stays below packets.budget: the oldest segment goes.", "bytes", &[
+            ("tollgate_raw_bytes", "raw traffic"),
+        ]),
         panel("Free space", "The forecast is four hours ahead, by the last hour.", "bytes", &[
             ("tollgate_journal_free_bytes", "free"),
             ("predict_linear(tollgate_journal_free_bytes[1h], 4 * 3600)", "in four hours"),
