@@ -20,6 +20,9 @@ pub(crate) const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 /// Nothing takes longer, on however loaded a machine.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
+/// The ports of a gateway, if nothing else is said.
+const PORTS: u16 = 6;
+
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 /// The first of so many neighbouring ports that are free, other than other tests'.
@@ -52,6 +55,7 @@ pub(crate) struct Setup {
     /// More of its environment.
     pub(crate) environment: Vec<(&'static str, String)>,
     ports: u16,
+    port_count: u16,
 }
 
 /// What changes a file or a folder, and what makes that durable.
@@ -78,7 +82,8 @@ impl Setup {
             hard_files: None,
             socket: None,
             environment: Vec::new(),
-            ports: free_ports(6),
+            ports: free_ports(PORTS),
+            port_count: PORTS,
         }
     }
 
@@ -93,7 +98,14 @@ impl Setup {
             environment: Vec::new(),
             trace: None,
             ports: self.ports,
+            port_count: self.port_count,
         }
+    }
+
+    /// Gives it so many ports instead.
+    pub(crate) fn with_ports(mut self, count: u16) -> Self {
+        (self.ports, self.port_count) = (free_ports(count), count);
+        self
     }
 
     pub(crate) fn with(mut self, more: &str) -> Self {
@@ -112,7 +124,7 @@ impl Setup {
 
     /// Writes the configuration file.
     pub(crate) fn config(&self) -> PathBuf {
-        let (first, last) = (self.ports, self.ports + 5);
+        let (first, last) = (self.ports, self.ports + self.port_count - 1);
         let data = json!(self.data());
         let text = format!(
             "[gateway]\ndata_dir = {data}\nhost = \"127.0.0.1\"\nlisten = \"127.0.0.1\"\n\
@@ -259,6 +271,15 @@ impl Gateway {
         (words.next().expect("soft"), words.next().expect("hard"))
     }
 
+    /// The memory that it has in use, in KiB, as the kernel says it.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))
+            .expect("it lives");
+        let line = status.lines().find(|line| line.starts_with("VmRSS"));
+        let mut words = line.expect("a line").split_whitespace();
+        words.nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
+    }
+
     pub(crate) fn kill_minus_9(mut self) {
         self.process.kill().expect("it is killed");
         self.process.wait().expect("it ends");
@@ -340,13 +361,20 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn master_and_channel_of(&self, protocol: &str) -> (u64, u64, SocketAddr) {
         let master = self.make(0, "/platform/subaccounts", &json!({ "name": "master" }));
+        let (channel, at) = self.channel_of(protocol, master);
+        (master, channel, at)
+    }
+
+    /// A channel of a protocol, and its address.
+    #[track_caller]
+    pub(crate) fn channel_of(&self, protocol: &str, cid: u64) -> (u64, SocketAddr) {
         let channel = json!({ "name": protocol, "protocol_name": protocol });
-        let row = self.row(master, "POST", "/gw/channels?fields=id,port", &channel);
+        let row = self.row(cid, "POST", "/gw/channels?fields=id,port", &channel);
         let port = row["port"]
             .as_u64()
             .and_then(|port| u16::try_from(port).ok());
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("a port")));
-        (master, row["id"].as_u64().expect("an id"), at)
+        (row["id"].as_u64().expect("an id"), at)
     }
 
     /// Makes a Teltonika device.

@@ -19,6 +19,7 @@
 //! | garbage, half frames, wrong CRC, oversize lengths | `bad_input::what_is_no_frame_is_not_acked_and_harms_nobody` |
 //! | slow drips | `bad_input::a_slow_drip_is_closed_at_the_identify_deadline` |
 //! | silent connections | `bad_input::a_thousand_silent_connections_are_bounded` |
+//! | garbage on every protocol, flipped bits, crowds, floods of strangers: at full size by the environment | `trials::*` |
 //! | unknown idents: listed, decoded, registered while connected | `limits::an_unknown_ident_is_listed_and_its_backlog_arrives_once_it_is_registered` |
 //! | park and hold, limits changing live, who refused | `limits::a_used_up_limit_parks_and_a_raised_one_lets_go_on` |
 //! | a disabled account is an all-zero limit | `limits::a_disabled_account_is_hung_up_on_until_it_is_enabled` |
@@ -46,4 +47,6 @@ mod service;
 mod start;
 mod statements;
 mod story;
+mod talk;
+mod trials;
 mod watch;
