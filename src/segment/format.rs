@@ -43,6 +43,8 @@ pub const KIND_FOOTER: u8 = 0xff;
 
 const MAGIC: [u8; 6] = *b"TGSEG\0";
 const FORMAT_VERSION: u8 = 1;
+/// What is compared at once with what was never written.
+static ZEROS: [u8; 4096] = [0; 4096];
 
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,11 +275,28 @@ pub fn read_entry(seed: u32, bytes: &[u8]) -> Option<Entry<'_>> {
     })
 }
 
+/// Where the last byte that is not zero ends: a segment is allocated whole, so that behind what was
+/// written there are mostly zeros, which are not worth a look at each.
+pub(crate) fn written(bytes: &[u8]) -> usize {
+    let block = |index: usize| {
+        let end = bytes.len().min((index + 1) * ZEROS.len());
+        bytes.get(index * ZEROS.len()..end).unwrap_or_default()
+    };
+    let blocks = bytes.len().div_ceil(ZEROS.len());
+    let is_written = |index: &usize| ZEROS.get(..block(*index).len()) != Some(block(*index));
+    (0..blocks).rev().find(is_written).map_or(0, |index| {
+        let last = block(index).iter().rposition(|&byte| byte != 0);
+        index * ZEROS.len() + last.map_or(0, |last| last + 1)
+    })
+}
+
 /// Looks behind a bad entry, that should have been `expected`, for one that was written after it
-/// had been durable; gives its place.
-pub(crate) fn later_batch(seed: u32, bytes: &[u8], expected: u64) -> Option<usize> {
-    let furthest = (bytes.len() / ENTRY_HEAD_BYTES) as u64 + 1;
-    (1..bytes.len().saturating_sub(ENTRY_HEAD_BYTES - 1)).find(|&at| {
+/// had been durable; gives its place. It begins in what is `written`, its content may end in zeros
+/// behind that.
+pub(crate) fn later_batch(seed: u32, bytes: &[u8], written: usize, expected: u64) -> Option<usize> {
+    let furthest = (written / ENTRY_HEAD_BYTES) as u64 + 1;
+    let ends = bytes.len().saturating_sub(ENTRY_HEAD_BYTES - 1);
+    (1..ends.min(written)).find(|&at| {
         let head = &bytes[at..at + ENTRY_HEAD_BYTES];
         let ahead = u64_at(head, 8).wrapping_sub(expected);
         // cheap questions first: nearly no place passes them

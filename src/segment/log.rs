@@ -676,11 +676,8 @@ fn scan(seed: u32, first: u64, bytes: &[u8]) -> Result<Scanned, usize> {
         next += 1;
     }
     let rest = bytes.get(at..).unwrap_or_default();
-    let torn_bytes = rest
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .map_or(0, |last| last + 1);
-    if format::later_batch(seed, &rest[..torn_bytes], next).is_some() {
+    let torn_bytes = format::written(rest);
+    if format::later_batch(seed, rest, torn_bytes, next).is_some() {
         return Err(at);
     }
     Ok(Scanned {

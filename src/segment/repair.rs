@@ -119,20 +119,16 @@ fn examine_bytes(
             }
             _ => {}
         }
-        let written = rest
-            .iter()
-            .rposition(|&byte| byte != 0)
-            .map_or(0, |end| end + 1);
-        let whole = whole_behind(seed, rest, found.next);
+        let written = format::written(rest);
+        let whole = whole_behind(seed, rest, written, found.next);
         // a batch is synced before the next: a whole entry of the same batch proves nothing
-        let proof =
-            whole.is_some_and(|(_, sequence, back)| u64::from(back) < sequence - found.next);
+        let proof = format::later_batch(seed, rest, written, found.next).is_some();
         let sealed = has_footer(seed, bytes);
         if last && !sealed && !proof {
             found.torn_bytes = written as u64;
             return found;
         }
-        let Some((ahead, sequence, _)) = whole else {
+        let Some((ahead, sequence)) = whole else {
             let what = "a bad entry, with nothing whole behind it, and no footer";
             let lost = (found.next, 0);
             found.damages.push(damage(at, rest.len(), lost, what));
@@ -146,22 +142,19 @@ fn examine_bytes(
     }
 }
 
-/// The nearest whole entry (or the footer) behind a bad one: how far, its number, its `back`.
-fn whole_behind(seed: u32, bytes: &[u8], next: u64) -> Option<(usize, u64, u32)> {
+/// The nearest whole entry (or the footer) behind a bad one: how far, its number. Its
+/// head is no zeros, so it begins in what is `written`; its content may end in zeros behind that.
+fn whole_behind(seed: u32, bytes: &[u8], written: usize, next: u64) -> Option<(usize, u64)> {
     let furthest = (bytes.len() / ENTRY_HEAD_BYTES) as u64 + 1;
-    (1..bytes.len().saturating_sub(ENTRY_HEAD_BYTES - 1)).find_map(|at| {
+    let ends = bytes.len().saturating_sub(ENTRY_HEAD_BYTES - 1);
+    (1..ends.min(written)).find_map(|at| {
         let sequence = u64_at(bytes, at + 8);
         // cheap questions first: nearly no place passes them
         if sequence.wrapping_sub(next) > furthest || u32_at(bytes, at) as usize > bytes.len() - at {
             return None;
         }
         let entry = read_entry(seed, &bytes[at..])?;
-        let back = if entry.kind == KIND_FOOTER {
-            0
-        } else {
-            entry.back
-        };
-        Some((at, entry.sequence, back))
+        Some((at, entry.sequence))
     })
 }
 

@@ -1,6 +1,6 @@
 //! Opening, cutting and refusing, on real files.
 
-use super::format::{ENTRY_HEAD_BYTES, FOOTER_BYTES, HEADER_BYTES};
+use super::format::{ENTRY_HEAD_BYTES, FOOTER_BYTES, HEADER_BYTES, written};
 use super::*;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -142,6 +142,40 @@ fn a_bad_entry_before_a_later_batch_is_corruption_with_its_place() {
                 }
                 Err(other) => panic!("byte {byte}: {other}"),
                 Ok(_) => panic!("byte {byte} of entry {entry} was not noticed"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_later_batch_whose_content_ends_in_zeros_is_seen() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut log, _) = open(dir.path()).expect("opens");
+    log.append(&mut batch(2)).expect("there is space");
+    // an entry of zeros, and behind it nothing but what was never written
+    let path = log.append(&mut batch(1)).expect("there is space").segment;
+    let path = path.path().to_owned();
+    drop(log);
+    change(&path, HEADER_BYTES + ENTRY_HEAD_BYTES);
+    assert!(matches!(open(dir.path()), Err(OpenError::Corrupt { .. })));
+    let mut seen = Vec::new();
+    let found = examine(&OsFiles, &path, 1, true, &mut |_, entry| {
+        seen.push(entry.sequence);
+    });
+    let found = found.expect("it is read");
+    assert_eq!((seen, found.torn_bytes), (vec![2, 3], 0));
+    assert_eq!(found.damages[0].lost, (1, 1));
+}
+
+#[test]
+fn what_is_written_ends_at_the_last_byte_that_is_not_zero() {
+    for length in [0, 1, 4095, 4096, 4097, 10_000] {
+        let mut bytes = vec![0u8; length];
+        assert_eq!(written(&bytes), 0);
+        for at in [0, 1, 4095, 4096, 8191, 8192, 9999] {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = 1;
+                assert_eq!(written(&bytes), at + 1, "of {length}");
             }
         }
     }
