@@ -277,8 +277,8 @@ fn raise_file_limit() -> Option<u64> {
     limit.current
 }
 
-/// Trackers do not get the last files: a journal that cannot open its next segment has failed for
-/// good.
+/// Trackers do not get the last files: a journal that cannot open its next segment takes nothing more
+/// until it can.
 fn keep_files_free(files: Option<u64>, connections_max: &mut usize) {
     let Some(files) = files.and_then(|files| usize::try_from(files).ok()) else {
         return;

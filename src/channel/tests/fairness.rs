@@ -105,3 +105,75 @@ fn an_account_whose_devices_all_call_at_once_waits_for_its_turns_and_others_do_n
             .close_channel(TELTONIKA, CloseCode::ByUser);
     });
 }
+
+/// Messages a minute of an account.
+const RATE: i64 = 100;
+/// Tasks of a worker's thread that have their turn in one round of its queue.
+const TASKS_PER_ROUND: u64 = 61;
+
+#[test]
+fn an_account_at_a_hundred_times_its_rate_costs_the_others_a_round_and_no_frame() {
+    let loud = u64::try_from(trial_size("TOLLGATE_LOUD", 50)).unwrap();
+    let frames = trial_size("TOLLGATE_HONEST_FRAMES", 200);
+    let gateway = Gateway::new();
+    for number in 0..loud {
+        gateway.register(1_000 + number, LEAF, "teltonika", &ident(number));
+    }
+    gateway.register(100, SIBLING, "teltonika", IDENT);
+    gateway.limit(LEAF, Dimension::ChannelMessages, RATE);
+    gateway.run(async |gateway| {
+        let mut honest = gateway.logged_in(IDENT).await;
+        let mut sent = 0;
+        let quiet = slowest(gateway, &mut honest, &mut sent, frames).await;
+        let each = usize::try_from(RATE).unwrap() * 100 / usize::try_from(loud).unwrap();
+        let flood = packet(&[at(1)]).repeat(each.max(1));
+        let mut senders = Vec::new();
+        for number in 0..loud {
+            let mut sender = gateway.logged_in(&ident(number)).await;
+            let flood = flood.clone();
+            senders.push(tokio::task::spawn_local(async move {
+                while sender.try_send(&flood).await {}
+            }));
+        }
+        let beside = slowest(gateway, &mut honest, &mut sent, frames).await;
+        // each that is loud, and who sends for it, has its turn once before
+        let bound = quiet + (2 * loud).div_ceil(TASKS_PER_ROUND) + 1;
+        assert!(
+            beside <= bound,
+            "{beside} rounds, {quiet} without, {bound} at most"
+        );
+        let minute = minute_of(gateway.deps.clock.now_us());
+        let admitted = |id| {
+            gateway
+                .account(id)
+                .admitted(Dimension::ChannelMessages, minute)
+        };
+        assert_eq!(admitted(SIBLING), u64::try_from(sent).unwrap());
+        assert!(admitted(LEAF) <= u64::try_from(RATE).unwrap());
+        assert_eq!(gateway.messages(SIBLING), u64::try_from(sent).unwrap());
+        assert_eq!(gateway.closed(), [0; 0]);
+        for sender in senders {
+            sender.abort();
+        }
+    });
+}
+
+/// Sends so many frames, each acked, and tells how many rounds of the thread the slowest took from
+/// its send to its charge. What the disk takes behind that is no matter of turns.
+async fn slowest(gateway: &Gateway, honest: &mut Tracker, sent: &mut i64, frames: usize) -> u64 {
+    let minute = minute_of(gateway.deps.clock.now_us());
+    let account = gateway.account(SIBLING);
+    let mut slowest = 0;
+    for _ in 0..frames {
+        *sent += 1;
+        honest.send(&packet(&[at(*sent)])).await;
+        let mut rounds = 0;
+        while account.admitted(Dimension::ChannelMessages, minute) < u64::try_from(*sent).unwrap() {
+            rounds += 1;
+            tokio::task::yield_now().await;
+        }
+        slowest = slowest.max(rounds);
+        honest.expect(&taken(1)).await;
+    }
+    slowest
+}

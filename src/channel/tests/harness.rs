@@ -461,6 +461,12 @@ impl Gateway {
     }
 }
 
+/// The size of a trial: as the environment says, or as CI has the time for.
+pub(super) fn trial_size(name: &str, of_ci: usize) -> usize {
+    let said = std::env::var(name).ok();
+    said.map_or(of_ci, |said| said.parse().expect("a number"))
+}
+
 /// The far end of a connection.
 pub(super) struct Tracker {
     stream: DuplexStream,
