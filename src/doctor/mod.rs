@@ -1,7 +1,7 @@
 //! Why did this tracker's data not arrive? From what the other rooms have written down, never from a
 //! guess.
 //!
-//! [`gather`] asks them what the caller may see of one ident; [`diagnose`] is one pure function from
+//! [`gather()`] asks them what the caller may see of one ident; [`diagnose`] is one pure function from
 //! these facts to causes, the likeliest first. Nothing here changes anything, and no decoder runs but
 //! over the few bytes with which a connection began that nobody could read.
 //!

@@ -4,7 +4,7 @@
 //! A deletion is of one device: its messages up to an entry of the journal, by the device's time
 //! from and to, both included. What arrives later is not deleted, whatever its time. An *erasure* is
 //! a deletion of everything that waits until the journal's segments, archives and the snapshot of
-//! telemetry are written without the device, see [`super::erase`].
+//! telemetry are written without the device, see `erase`.
 //!
 //! # Order on disk
 //!

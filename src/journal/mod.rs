@@ -17,7 +17,7 @@
 //! 5. Retention, on the same other thread: see [`retention`].
 //! 6. Settled days, and archives that are written again, on a third thread: see [`settle`] and
 //!    [`rewrite`].
-//! 7. Deletions, and erasure for good: see [`deleted`] and [`erase`].
+//! 7. Deletions, and erasure for good: see `deleted` and `erase`.
 //! 8. At the start: checkpoint, segments, fold of the entries above the checkpoint, then the
 //!    threads. Only then can anything be appended.
 //!

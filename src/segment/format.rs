@@ -6,7 +6,7 @@
 //! | epoch, random for each segment | 8 |
 //! | first sequence | 8 |
 //! | node | 2 |
-//! | how often it was written again, see [`super::rewritten`] | 2 |
+//! | how often it was written again, see [`super::rewritten()`] | 2 |
 //! | CRC of the above | 4 |
 //!
 //! | entry | bytes |

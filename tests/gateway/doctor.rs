@@ -334,6 +334,14 @@ fn raw_traffic_becomes_a_capture_that_decodes_to_what_was_stored() {
         rows.last().is_some_and(|row| row["type"] == 1)
     };
     until("the end is kept", ended);
+    // the log is written some times a second
+    let logged = || {
+        let logs = format!("/gw/channels/{channel}/logs");
+        let (_, answer) = gateway.call(0, "GET", &logs, &Value::Null);
+        let rows = answer["result"].as_array().cloned().unwrap_or_default();
+        rows.iter().any(|row| row["event_code"] == 102)
+    };
+    until("the end is logged", logged);
 
     let file = gateway.data.join("case.pcapng");
     let out = file.to_str().expect("text");

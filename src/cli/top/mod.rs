@@ -4,8 +4,7 @@
 //! scrapes, and every few seconds for the accounts and the log of devices. It counts nothing
 //! itself, changes nothing, and never opens the data directory: without a gateway it says so.
 //!
-//! Bounds: [`shown::ACCOUNTS_SHOWN`] accounts, [`shown::DEVICES_SHOWN`] devices, [`EVENTS_READ`]
-//! events a look.
+//! Bounds: `ACCOUNTS_SHOWN` accounts, `DEVICES_SHOWN` devices, `EVENTS_READ` events a look.
 
 mod numbers;
 mod page;
