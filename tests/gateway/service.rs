@@ -201,8 +201,12 @@ fn a_reset_in_the_middle_of_a_frame_leaves_nothing_and_what_was_not_acked_comes_
     }
     until("gone", || gateway.metric("tollgate_connections{") < 1.0);
     assert_eq!(gateway.stored(device), [0; 0]);
-    let closed = gateway.metric("tollgate_connections_closed_total{code=\"2\"}");
-    assert!((4.0..5.0).contains(&closed), "{closed}");
+    // a newcomer may be in before the reset of the one before it is noticed: 2 or 12; and workers
+    // hand in what they have counted some times a second
+    until("each end is counted", || {
+        let closed = gateway.metric("tollgate_connections_closed_total");
+        (closed - 4.0).abs() < 0.5
+    });
     let mut tracker = Tracker::of(FIRST, at);
     tracker.say(&frame);
     assert_eq!(tracker.hear(LONG), Heard::Count(2));
