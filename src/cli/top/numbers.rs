@@ -7,7 +7,8 @@ pub(super) fn count(number: f64) -> String {
     if !number.is_finite() {
         return "-".to_owned();
     }
-    let (number, unit) = scaled(number, 1000.0, &["", "k", "M", "G", "T"]);
+    // the sum of nothing is -0.0
+    let (number, unit) = scaled(number + 0.0, 1000.0, &["", "k", "M", "G", "T"]);
     short(number) + unit
 }
 
@@ -70,6 +71,7 @@ mod tests {
     fn numbers_are_short_and_have_a_unit() {
         let counts = [
             (0.0, "0"),
+            (-0.0, "0"),
             (3.21, "3.2"),
             (846.7, "847"),
             (12_400.0, "12k"),
