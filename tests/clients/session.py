@@ -28,6 +28,14 @@ BASE, KEY, TOLLGATE, CAPTURE = sys.argv[1:5]
 IDENT = "123456789012345"
 
 
+def soon(rows):
+    """The rows of a log, once it has some: it is written ten times a second."""
+    end = time.monotonic() + 5
+    while not (found := rows()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
 def done(answer):
     """The rows of an answer of the client `flespi` that must have gone well."""
     assert answer["error"] is False, answer
@@ -110,8 +118,8 @@ def with_flespi():
     assert buffer and buffer[0]["ident"] == IDENT and buffer[0]["channel.id"] == channel["id"]
     used = done(master.get("/platform/customer/statistics?" + query(count=10, reverse=True)))
     assert sum(row["channels_messages"] for row in used) > 0
-    logged = done(master.get(f"/platform/subaccounts/{customer['id']}/logs?" + query(count=5)))
-    assert logged[0]["event_code"] == 1
+    logs = f"/platform/subaccounts/{customer['id']}/logs?" + query(count=5)
+    assert soon(lambda: done(master.get(logs)))[0]["event_code"] == 1
     spare = done(master.post("/platform/limits", [{"name": "spare"}]))[0]
     assert done(master.delete(f"/platform/limits/{spare['id']}")) == [{"id": spare["id"]}]
     refused(master.delete(f"/platform/subaccounts/{customer['id']}"), 409, 5)
@@ -176,7 +184,8 @@ def with_gateway(device, key):
     assert "latitude" in telemetry["telemetry"]["position"]["value"]
     assert mine.get_connections()["result"] == []
     now = time.time()
-    logs = mine.get_logs(params={"data": json.dumps({"from": now - 600, "to": now + 600})})["result"]
+    asked = {"data": json.dumps({"from": now - 600, "to": now + 600})}
+    logs = soon(lambda: mine.get_logs(params=asked)["result"])
     codes = [row["event_code"] for row in logs]
     assert codes[0] == 1 and {2, 300, 301} <= set(codes), codes
     assert mine.get_logs()["result"] == []
