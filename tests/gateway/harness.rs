@@ -294,11 +294,29 @@ impl Gateway {
     }
 
     /// Calls `meanwhile` while the whole process stands still.
+    #[track_caller]
     pub(crate) fn while_stopped<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
         self.signal(rustix::process::Signal::STOP);
+        // the signal is on its way when the call returns: threads on other processors run on a little
+        until("every thread stands still", || self.stands_still());
         let result = meanwhile();
         self.signal(rustix::process::Signal::CONT);
         result
+    }
+
+    /// Is each of its threads stopped?
+    fn stands_still(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id()));
+        tasks.expect("it is there").all(|task| {
+            let stat = std::fs::read_to_string(task.expect("a thread").path().join("stat"));
+            // `1234 (a name) T ...`: a name may hold anything, the last bracket ends it
+            stat.is_ok_and(|stat| {
+                let state = stat
+                    .rsplit_once(") ")
+                    .map(|(_, rest)| rest.as_bytes().first());
+                state == Some(Some(&b'T'))
+            })
+        })
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
