@@ -377,7 +377,8 @@ fn never_fits(call: &Call, kind: Kind, body: &Map<String, Value>, mode: Mode) ->
     }
     // of the item as a whole only what the body says counts
     let wrong = crate::registry::validate(&item);
-    let said = |field: &str| body.contains_key(field.split('.').next().unwrap_or_default());
+    // `tls.key` and `allow[0]` are of `tls` and `allow`
+    let said = |field: &str| body.contains_key(field.split(['.', '[']).next().unwrap_or_default());
     wrong
         .iter()
         .filter(|wrong| said(&wrong.field))

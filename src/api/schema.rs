@@ -140,6 +140,7 @@ fn channel(mode: Mode) -> Value {
         "protocols": { "type": "array", "minItems": 1, "items": { "enum": named } },
         "configuration": free("Whatever the user keeps there."),
         "messages_ttl": whole(1, CHANNEL_MESSAGES_TTL_S_MAX, "Seconds."),
+        "keep_packets": flag(),
         "isolated": flag(),
         "unknown": { "enum": ["hold", "store", "close"] },
         "takeover": { "enum": ["newest", "keep"] },
@@ -206,9 +207,11 @@ enum Mode {
 fn item(mut fields: Value, mode: Mode, needed: &[&[&str]]) -> Value {
     if mode == Mode::Patch {
         for name in ["configuration", "metadata"] {
-            if fields.get(name).is_some() {
-                fields[name] =
-                    json!({ "type": "object", "description": "Merged; `null` takes a name out." });
+            if let Some(whole) = fields.get(name) {
+                // `null` empties what may be empty
+                let kind = whole["type"].clone();
+                let about = "Merged; `null` takes a name out.";
+                fields[name] = json!({ "type": kind, "description": about });
             }
         }
     }

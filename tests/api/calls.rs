@@ -461,3 +461,29 @@ async fn what_was_read_may_be_written_back_with_a_change() {
         .await;
     assert_eq!(empty.rows().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_fits_no_item_is_refused_even_where_nothing_is_chosen() {
+    let gateway = Gateway::new();
+    let master = gateway.account(0, "master").await;
+    let call = async |call: &str, body| gateway.operator(master, call, body).await;
+    for (path, field) in [
+        ("PUT /gw/channels/all", "allow[0]"),
+        ("PATCH /gw/channels/all", "allow[0]"),
+    ] {
+        let refused = call(path, json!({ "allow": [""] })).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(refused.error()["field"], field, "{path}");
+    }
+    let tls = json!({ "tls": { "certificate": "a", "key": "" } });
+    let refused = call("PUT /gw/channels/all", tls).await;
+    assert_eq!(
+        refused.status,
+        StatusCode::BAD_REQUEST,
+        "{:?}",
+        refused.text
+    );
+    // nothing is chosen, and nothing is wrong
+    let fits = call("PUT /gw/channels/all", json!({ "allow": ["10.0.0.0/8"] })).await;
+    assert_eq!(fits.status, StatusCode::OK, "{}", fits.text);
+}
