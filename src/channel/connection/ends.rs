@@ -194,14 +194,31 @@ impl Core {
         let Some(leaving) = &self.leaving else {
             return false;
         };
-        // the next turn of the wheel may come behind its time
-        let late = self.now_ms() + TICK_MS > leaving.until_ms;
+        let (late, code) = (self.is_late(leaving), leaving.code);
         let ends = late || !self.waits_for_room();
-        let code = leaving.code;
         if ends {
             self.end_at_once(code);
         }
         ends
+    }
+
+    /// A connection that was replaced does not read on until its replies have left. It ends if it has
+    /// had its reads, or if its peer does not take them in its time. Says whether it ends.
+    pub(super) fn leaves_what_is_stuck(&mut self) -> bool {
+        let Some(leaving) = &self.leaving else {
+            return false;
+        };
+        let code = leaving.code;
+        let ends = leaving.reads_left == 0 || self.is_late(leaving);
+        if ends {
+            self.end_at_once(code);
+        }
+        ends
+    }
+
+    /// The next turn of the wheel may come behind its time.
+    fn is_late(&self, leaving: &Leaving) -> bool {
+        self.now_ms() + TICK_MS > leaving.until_ms
     }
 
     /// Ends without waiting for anything.

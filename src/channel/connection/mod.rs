@@ -338,6 +338,9 @@ impl<S: Wire> Connection<S> {
             }
             let stuck = self.core.replies.is_full() || self.core.worker.mark().failed;
             if stuck || matches!(sent, Sent::Some) {
+                if self.core.leaves_what_is_stuck() {
+                    continue;
+                }
                 if self.stream.hung_up() {
                     self.core.ended_by_tracker(Ended::ByTracker);
                     return Poll::Ready(CloseCode::ByTracker);

@@ -3,6 +3,7 @@
 use super::harness::*;
 use super::{FIX, IDENT};
 use crate::account::Dimension;
+use crate::channel::bounds::LAST_READS_MS;
 use crate::ids::{AccountId, DeviceId};
 use crate::registry::items::{ChannelItem, Takeover};
 
@@ -122,8 +123,23 @@ fn what_a_replaced_connection_has_not_read_is_stored_where_nobody_would_send_it_
     });
 }
 
+/// Heartbeats for as long as they are taken; the answers are not read.
+async fn flood(mut tracker: Tracker) {
+    let heartbeat = b"*HQ,7000000001,V1,105759,A,3757.3392,S,14503.7022,E,0,1,280122,FF#\r\n";
+    while tracker.try_send(&heartbeat.repeat(100)).await {}
+}
+
+async fn until_its_time_ends_it(gateway: &Gateway) {
+    let closed = || {
+        gateway.clock.advance_us(LAST_READS_MS * 1_000);
+        gateway.worker.turn();
+        gateway.closed() == [12]
+    };
+    gateway.until("closed", closed).await;
+}
+
 #[test]
-fn a_replaced_connection_that_goes_on_sending_ends_within_its_reads() {
+fn a_replaced_connection_that_goes_on_sending_ends_within_its_reads_or_its_time() {
     let gateway = Gateway::new();
     gateway.register(100, LEAF, "h02", "7000000001");
     gateway.run(async |gateway| {
@@ -132,14 +148,39 @@ fn a_replaced_connection_that_goes_on_sending_ends_within_its_reads() {
         gateway
             .until("stored", || gateway.messages(LEAF) == 1)
             .await;
-        let flood = tokio::task::spawn_local(async move {
-            let heartbeat =
-                b"*HQ,7000000001,V1,105759,A,3757.3392,S,14503.7022,E,0,1,280122,FF#\r\n";
-            while first.try_send(&heartbeat.repeat(100)).await {}
-        });
+        let flood = tokio::task::spawn_local(flood(first));
         let mut second = gateway.connect(H02);
         second.send(&fixes(1000..1001)).await;
-        gateway.until("closed", || gateway.closed() == [12]).await;
+        // its answers may have filled the stream before it was replaced: then its time ends it
+        gateway
+            .until("replaced", || gateway.messages(LEAF) == 3)
+            .await;
+        until_its_time_ends_it(gateway).await;
+        flood.await.unwrap();
+        drop(second);
+    });
+}
+
+#[test]
+fn a_replaced_connection_that_takes_no_answers_ends_in_its_time() {
+    let gateway = Gateway::new();
+    gateway.register(100, LEAF, "h02", "7000000001");
+    gateway.run(async |gateway| {
+        let mut first = gateway.connect(H02);
+        first.send(&fixes(0..1)).await;
+        gateway
+            .until("stored", || gateway.messages(LEAF) == 1)
+            .await;
+        // until nothing is taken any more
+        let mut flood = tokio::task::spawn_local(flood(first));
+        let stuck = tokio::time::timeout(SILENCE * 10, &mut flood).await;
+        assert!(stuck.is_err(), "closed: {:?}", gateway.closed());
+        let mut second = gateway.connect(H02);
+        second.send(&fixes(1000..1001)).await;
+        gateway
+            .until("stored", || gateway.messages(LEAF) == 3)
+            .await;
+        until_its_time_ends_it(gateway).await;
         flood.await.unwrap();
         drop(second);
     });
