@@ -180,12 +180,14 @@ fn read(log: &str, dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) -> Record {
         }
     }
     for line in log.lines() {
-        let mut words = line.splitn(3, ' ').map(str::trim_start);
-        let (_, at, call) = (words.next(), words.next(), words.next());
-        let (Some(at), Some(call)) = (at, call) else {
+        // a short process id has more than one space behind it
+        let Some((_, told)) = line.split_once(' ') else {
             continue;
         };
-        let Some((name, rest)) = call.split_once('(') else {
+        let Some((at, call)) = told.trim_start().split_once(' ') else {
+            continue;
+        };
+        let Some((name, rest)) = call.trim_start().split_once('(') else {
             continue;
         };
         let (seconds, micros) = at.split_once('.').expect("a time");
