@@ -468,7 +468,7 @@ fn rest(facts: &Facts) -> Finding {
         .collect();
     let uris = uris.join(" or ");
     match device.newest {
-        None if facts.log.is_empty() => finding(
+        None if !facts.log.iter().any(Told::is_of_a_call) => finding(
             Cause::NeverCalled,
             0,
             format!("device {} is registered and has never called", device.id),
@@ -604,6 +604,11 @@ mod tests {
         facts.devices.push(device());
         assert_eq!(first(&facts), Cause::CallsElsewhere);
         assert_eq!(first(&of(device(), Vec::new())), Cause::NeverCalled);
+        // that it was made and changed is no call of it
+        let mut log = vec![told(9, 1, &json!({})), told(8, 2, &json!({}))];
+        assert_eq!(first(&of(device(), log.clone())), Cause::NeverCalled);
+        log.push(told(7, 101, &json!({})));
+        assert_eq!(first(&of(device(), log)), Cause::Well);
         let nothing = Facts::default();
         assert_eq!(first(&nothing), Cause::NeverSeen);
     }

@@ -1,5 +1,6 @@
 //! What is known of one ident, as the one who asks may see it. Times are unix us.
 
+use crate::events::Code;
 use crate::ids::{AccountId, ChannelId, DeviceId};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -129,6 +130,29 @@ pub struct Told {
 }
 
 impl Told {
+    /// Is it of a connection of the tracker, not of what somebody did with the device's item?
+    pub fn is_of_a_call(&self) -> bool {
+        use Code::{
+            ApiCall, Blocked, Changed, CommandCanceled, CommandFailed, CommandQueued, Created,
+            Deleted, Moved, Unblocked,
+        };
+        !matches!(
+            Code::from_number(self.code),
+            Some(
+                Created
+                    | Changed
+                    | Deleted
+                    | Moved
+                    | Blocked
+                    | Unblocked
+                    | ApiCall
+                    | CommandQueued
+                    | CommandCanceled
+                    | CommandFailed
+            )
+        )
+    }
+
     /// A text of it.
     pub fn text(&self, name: &str) -> &str {
         self.data.get(name).and_then(Value::as_str).unwrap_or("")
