@@ -20,6 +20,7 @@ use super::database::{Abort, Database, StoreError};
 use crate::account::Totals;
 use crate::ids::{AccountId, Position};
 use crate::journal::{BlockedUntil, Checkpoint, Ledger, LedgerError, Period};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::path::Path;
@@ -75,11 +76,9 @@ impl SledLedger {
     }
 
     fn store_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        let mut counters: BTreeMap<Vec<u8>, Pack> = BTreeMap::new();
-        for (id, totals) in &checkpoint.accounts {
-            let (shard, place) = place(*id);
-            let key = counters_key(shard);
-            counters.entry(key).or_default().insert(place, *totals);
+        let mut accounts = Cow::Borrowed(checkpoint.accounts.as_slice());
+        if !accounts.is_sorted_by_key(|(id, _)| *id) {
+            accounts.to_mut().sort_by_key(|(id, _)| *id);
         }
         let mut rows: BTreeMap<Vec<u8>, Pack> = BTreeMap::new();
         for row in &checkpoint.statistics {
@@ -96,10 +95,14 @@ impl SledLedger {
                     Some(bytes) => read_pack(&bytes).map_err(Abort::give_up),
                 }
             };
-            for (key, changed) in &counters {
-                let mut pack = written(key)?;
-                pack.extend(changed);
-                tree.insert(key.as_slice(), write_pack(&pack))?;
+            for changed in accounts.chunk_by(|(a, _), (b, _)| place(*a).0 == place(*b).0) {
+                let Some((first, _)) = changed.first() else {
+                    continue;
+                };
+                let key = counters_key(place(*first).0);
+                let before = tree.get(key)?;
+                let pack = changed_pack(before.as_deref(), changed).map_err(Abort::give_up)?;
+                tree.insert(key.as_slice(), pack)?;
             }
             for (key, added) in &rows {
                 let mut pack = written(key)?;
@@ -200,9 +203,9 @@ fn account(shard: u64, place: u8) -> AccountId {
     AccountId(shard.saturating_mul(SHARD).saturating_add(u64::from(place)))
 }
 
-fn counters_key(shard: u64) -> Vec<u8> {
-    let mut key = vec![COUNTERS];
-    key.extend_from_slice(&shard.to_be_bytes());
+fn counters_key(shard: u64) -> [u8; 9] {
+    let mut key = [COUNTERS; 9];
+    key[1..].copy_from_slice(&shard.to_be_bytes());
     key
 }
 
@@ -231,41 +234,81 @@ fn bad_key() -> StoreError {
 fn write_pack(pack: &Pack) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     for (place, totals) in pack {
-        let numbers = totals.to_array();
-        let used = numbers.iter().rposition(|number| *number != 0);
-        let used = used.map_or(0, |last| last + 1);
-        if used > 0 {
-            bytes.push(*place);
-            bytes.push(u8::try_from(used).unwrap_or(u8::MAX));
-            for number in numbers.iter().take(used) {
-                bytes.extend_from_slice(&number.to_le_bytes());
-            }
-        }
+        write_numbers(&mut bytes, *place, totals);
     }
     bytes
+}
+
+/// What a pack has of an account; nothing, if all its numbers are zero.
+fn write_numbers(bytes: &mut Vec<u8>, place: u8, totals: &Totals) {
+    let numbers = totals.to_array();
+    let used = numbers.iter().rposition(|number| *number != 0);
+    let used = used.map_or(0, |last| last + 1);
+    if used > 0 {
+        bytes.push(place);
+        bytes.push(u8::try_from(used).unwrap_or(u8::MAX));
+        for number in numbers.iter().take(used) {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+}
+
+/// A pack with the numbers of these accounts in the place of those it had; they are of its shard, in
+/// order. What has not changed is copied as it is: every tick does this for each pack it touches.
+fn changed_pack(
+    before: Option<&[u8]>,
+    changed: &[(AccountId, Totals)],
+) -> Result<Vec<u8>, StoreError> {
+    let before = before.unwrap_or(&[VERSION]);
+    let room = before.len() + changed.len() * (2 + size_of::<Totals>());
+    let mut bytes = Vec::with_capacity(room);
+    bytes.push(VERSION);
+    let mut changed = changed.iter().peekable();
+    let mut next = |bytes: &mut Vec<u8>, up_to: u8| {
+        let mut replaced = false;
+        while let Some((id, totals)) = changed.next_if(|(id, _)| place(*id).1 <= up_to) {
+            let place = place(*id).1;
+            replaced = place == up_to;
+            // of an account that is named twice the last counts
+            if changed.peek().is_none_or(|(after, _)| after != id) {
+                write_numbers(bytes, place, totals);
+            }
+        }
+        replaced
+    };
+    let mut rest = versioned(before, "a pack")?;
+    while !rest.is_empty() {
+        let (entry, after) = split_entry(rest)?;
+        if !next(&mut bytes, entry[0]) {
+            bytes.extend_from_slice(entry);
+        }
+        rest = after;
+    }
+    next(&mut bytes, u8::MAX);
+    Ok(bytes)
+}
+
+/// What a pack has of its first account, and what is behind that.
+fn split_entry(pack: &[u8]) -> Result<(&[u8], &[u8]), StoreError> {
+    let count = pack.get(1).map(|count| 2 + usize::from(*count) * 8);
+    count
+        .and_then(|length| pack.split_at_checked(length))
+        .ok_or_else(|| StoreError::Checkpoint("a pack is cut short".into()))
 }
 
 fn read_pack(bytes: &[u8]) -> Result<Pack, StoreError> {
     let mut rest = versioned(bytes, "a pack")?;
     let mut pack = Pack::new();
-    while let Some((&[place, count], after)) = rest.split_first_chunk() {
-        let (numbers, after) = after
-            .split_at_checked(usize::from(count) * 8)
-            .ok_or_else(|| StoreError::Checkpoint("a pack is cut short".into()))?;
-        let numbers: Vec<u64> = numbers
-            .as_chunks()
-            .0
-            .iter()
-            .map(|number| u64::from_le_bytes(*number))
-            .collect();
-        pack.insert(place, Totals::from_slice(&numbers));
+    while !rest.is_empty() {
+        let (entry, after) = split_entry(rest)?;
+        let mut numbers = [0; Totals::LEN];
+        for (to, from) in numbers.iter_mut().zip(entry[2..].as_chunks().0) {
+            *to = u64::from_le_bytes(*from);
+        }
+        pack.insert(entry[0], Totals::from_array(numbers));
         rest = after;
     }
-    if rest.is_empty() {
-        Ok(pack)
-    } else {
-        Err(StoreError::Checkpoint("a pack is cut short".into()))
-    }
+    Ok(pack)
 }
 
 fn versioned<'a>(bytes: &'a [u8], what: &str) -> Result<&'a [u8], StoreError> {
@@ -405,6 +448,35 @@ mod tests {
                         .unwrap()
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_changed_pack_is_what_a_map_says() {
+        let mut model = Pack::new();
+        let mut bytes: Option<Vec<u8>> = None;
+        let mut dice = 7u64;
+        for round in 0..200 {
+            let mut changed = Vec::new();
+            for id in SHARD..2 * SHARD {
+                dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1);
+                if dice >> 62 == 0 {
+                    changed.push((AccountId(id), totals(dice >> 40)));
+                }
+                if dice >> 58 == 1 {
+                    // twice: the last counts; and zeros are not written
+                    changed.push((AccountId(id), totals(0)));
+                }
+            }
+            if round % 3 == 0 {
+                changed.truncate(1);
+            }
+            model.extend(changed.iter().map(|(id, totals)| (place(*id).1, *totals)));
+            model.retain(|_, totals| !totals.is_zero());
+            let now = changed_pack(bytes.as_deref(), &changed).unwrap();
+            assert_eq!(now, write_pack(&model), "round {round}");
+            assert_eq!(read_pack(&now).unwrap(), model);
+            bytes = Some(now);
         }
     }
 
