@@ -215,8 +215,8 @@ impl Shared {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
             _ => {}
         }
-        self.catalog.remove_oldest(files, &self.dir).map_err(io)?;
         lock(&self.indexes.state).sidecars.remove(&segment.first());
+        self.catalog.remove_oldest(files, &self.dir).map_err(io)?;
         tracing::info!(path = %segment.path().display(), "a segment is past its messages' ttl");
         Ok(())
     }

@@ -278,12 +278,16 @@ impl Catalog {
         let [oldest, _, ..] = segments.as_slice() else {
             return Ok(());
         };
-        files.unlink(oldest.path())?;
-        // one after the other: a power cut leaves no hole between two that stay
+        // one after the other, also behind a sync that failed: a power cut leaves no hole between
+        // two that stay
         files.sync_dir(dir)?;
+        match files.unlink(oldest.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.segments
             .rcu(|segments| segments.iter().skip(1).cloned().collect::<Vec<_>>());
-        Ok(())
+        files.sync_dir(dir)
     }
 }
 
