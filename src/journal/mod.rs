@@ -86,7 +86,7 @@ use foldhash::{HashMap, HashMapExt as _};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -330,6 +330,10 @@ struct Shared {
     deletions: deleted::Deletions,
     /// The writer is to begin a new segment.
     rotate: AtomicBool,
+    /// A day is over: the writer is to end its segment, though nothing comes.
+    day_over: AtomicBool,
+    /// The last day of which the writer was told that it has begun.
+    day_told: AtomicI32,
     settler: Mutex<settle::SettlerState>,
     wake_settler: Condvar,
     /// When dead archives were looked for last.
@@ -473,6 +477,8 @@ impl Journal {
             archives,
             deletions,
             rotate: AtomicBool::new(false),
+            day_over: AtomicBool::new(false),
+            day_told: AtomicI32::new(i32::MIN),
             settler: Mutex::default(),
             wake_settler: Condvar::new(),
             swept: Mutex::new(None),

@@ -205,6 +205,7 @@ impl Shared {
             };
             // behind a failed write the disk is left alone
             if self.failure.get().is_none() {
+                self.tell_day();
                 match self.settle_all(lifetimes.as_ref()) {
                     Ok(()) | Err(SettleError::Stopped) => {}
                     Err(error) => {

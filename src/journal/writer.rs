@@ -85,6 +85,14 @@ impl Writer {
         while let Some(room) = self.next_batch(&mut batch) {
             let begun = Instant::now();
             self.shared.pulse.beat();
+            if batch.is_empty() {
+                if let Err((what, error)) = self.end_day() {
+                    self.fail(what, error);
+                    return;
+                }
+                self.shared.pulse.rest();
+                continue;
+            }
             let place = match self.write(&mut batch) {
                 Ok(Some(place)) => place,
                 Ok(None) => return,
@@ -103,7 +111,8 @@ impl Writer {
         }
     }
 
-    /// Waits until it is told of entries and takes all there are; `None` at the end.
+    /// Waits until it is told of entries and takes all there are, none if a day is over; `None` at
+    /// the end.
     fn next_batch(&self, batch: &mut Batch) -> Option<usize> {
         let shared = &self.shared;
         let mut queue = lock(&shared.queue);
@@ -112,6 +121,9 @@ impl Writer {
                 if queue.batch.is_empty() {
                     return None;
                 }
+                break;
+            }
+            if shared.day_over.load(Ordering::Acquire) {
                 break;
             }
             queue.idle = true;
@@ -171,6 +183,30 @@ impl Writer {
             self.shared.wake_keeper.notify_one();
         }
         Ok(())
+    }
+
+    /// Ends the segment of a day that is over, though nothing comes: what has been asked for by
+    /// [`Shared::tell_day`] is done.
+    fn end_day(&mut self) -> Result<(), (&'static str, io::Error)> {
+        self.shared.day_over.store(false, Ordering::Release);
+        let today = day_of(self.shared.clock.now_us());
+        if today <= self.day {
+            return Ok(());
+        }
+        match self.log.rotate() {
+            Ok(()) => {
+                self.day = today;
+                self.shared.wake_keeper.notify_one();
+                self.shared.ask_settler();
+                Ok(())
+            }
+            Err(AppendError::Failed { what, error }) => Err((what, error)),
+            // the next batch ends it
+            Err(AppendError::NoSpace(error)) => {
+                tracing::warn!(%error, "the segment of a day that is over is not ended yet");
+                Ok(())
+            }
+        }
     }
 
     /// Step 2 of the order on disk: counters, then the watermark.
@@ -267,6 +303,19 @@ impl Drop for Ended {
 }
 
 impl Shared {
+    /// Tells the writer once that a day has begun: with traffic it sees that itself, without it
+    /// yesterday would neither be settled nor go.
+    pub(super) fn tell_day(&self) {
+        let today = day_of(self.clock.now_us());
+        if self.day_told.fetch_max(today, Ordering::AcqRel) < today {
+            // under the lock: it may be about to wait
+            let queue = lock(&self.queue);
+            self.day_over.store(true, Ordering::Release);
+            drop(queue);
+            self.wake_writer.notify_one();
+        }
+    }
+
     fn fail(&self, what: &'static str, error: io::Error) {
         tracing::error!(%error, what, "the journal failed; nothing is acked any more");
         let failure = Failure {
