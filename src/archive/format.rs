@@ -131,7 +131,7 @@ impl Default for Totals {
 pub(super) const TOTALS_BYTES: usize = 72;
 
 impl Totals {
-    pub(super) fn add(&mut self, message: &Stored<'_>) {
+    pub(crate) fn add(&mut self, message: &Stored<'_>) {
         let widen = |range: &mut (i64, i64), to: i64| {
             *range = (range.0.min(to), range.1.max(to));
         };

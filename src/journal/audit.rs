@@ -46,7 +46,8 @@ pub enum AuditError {
 pub struct Difference {
     /// Whose.
     pub account: AccountId,
-    /// Where it stands: `counters`, `statistics`, or `statements` (days, against their months).
+    /// Where it stands: `counters`, `statistics`, `statements` (days, against their months), or
+    /// `storage`.
     pub place: &'static str,
     /// Which number.
     pub field: &'static str,
@@ -358,7 +359,7 @@ fn messages_of(content: &[u8]) -> Option<u64> {
 }
 
 /// A little endian number of up to eight bytes.
-fn number(bytes: &[u8]) -> u64 {
+pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .rev()
@@ -367,7 +368,8 @@ fn number(bytes: &[u8]) -> u64 {
 
 impl Journal {
     /// Recounts everything and compares it with the posted counters and with the months of the
-    /// statistics, as they are together at one moment. It reads all segments.
+    /// statistics, as they are together at one moment; then what is stored for whom. It reads all
+    /// segments and archives.
     pub fn audit(&self) -> Result<Audit, AuditError> {
         let shared = &self.inner.shared;
         // no segment goes between the base and the end of the recount
@@ -421,6 +423,7 @@ impl Journal {
             .differences
             .extend(differences("statements", &of_days, &of_months));
         shared.audit_archives(&mut audit)?;
+        shared.audit_storage(&mut audit)?;
         Ok(audit)
     }
 }

@@ -141,8 +141,13 @@ impl Hidden {
 
     /// Is everything deleted that a row says of its device?
     pub(super) fn covers(&self, row: &Row) -> bool {
-        let of_device = self.0.get(&row.device);
-        of_device.is_some_and(|all| all.iter().any(|one| one.covers(&row.totals)))
+        self.covers_all(row.device, &row.totals)
+    }
+
+    /// Is everything deleted that these totals are of?
+    pub(super) fn covers_all(&self, device: DeviceId, totals: &Totals) -> bool {
+        let of_device = self.0.get(&device);
+        of_device.is_some_and(|all| all.iter().any(|one| one.covers(totals)))
     }
 
     /// The deletions that something of a row is about.

@@ -49,6 +49,7 @@ mod ledger;
 mod overwrite;
 mod page;
 mod read;
+mod recount;
 pub mod retention;
 pub mod rewrite;
 pub mod settle;
@@ -62,6 +63,8 @@ mod tests;
 mod tests_of_archives;
 #[cfg(test)]
 mod tests_of_lifetime;
+#[cfg(test)]
+mod tests_of_upkeep;
 pub mod verify;
 mod writer;
 

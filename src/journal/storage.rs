@@ -27,7 +27,7 @@ pub const STORAGE_MS: u64 = 300_000;
 const COUNTS_BLOCKED: i64 = 3;
 
 /// Where messages of devices are: last entry, first entry, bytes.
-type Units = BTreeMap<DeviceId, Vec<(u64, u64, u64)>>;
+pub(super) type Units = BTreeMap<DeviceId, Vec<(u64, u64, u64)>>;
 
 /// What each account was counted to have, as it stands in the tree.
 pub(super) type Counted = BTreeMap<(AccountId, Dimension), u64>;
@@ -56,7 +56,7 @@ impl Shared {
 
     /// What there is of each account, and where it is of the devices that may have so much only.
     /// `None`: an archive was replaced meanwhile, the next count has what replaced it.
-    fn count_once(
+    pub(super) fn count_once(
         &self,
         lifetimes: &dyn Lifetimes,
         now_us: i64,
@@ -181,7 +181,7 @@ impl Shared {
     }
 
     /// Makes the levels of the tree what was counted.
-    fn bring_up(&self, now: Counted) {
+    pub(super) fn bring_up(&self, now: Counted) {
         let mut counted = lock(&self.storage);
         let keys: std::collections::BTreeSet<_> =
             counted.keys().chain(now.keys()).copied().collect();

@@ -10,13 +10,13 @@ use crate::segment::{FileOps, OsFiles};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU32};
 
-const T0_US: i64 = 1_764_000_000_000_000;
+pub(super) const T0_US: i64 = 1_764_000_000_000_000;
 const DAY_US: i64 = DAY_S * 1_000_000;
 const DEVICES: u64 = 6;
 const CHANNEL: ChannelId = ChannelId(7);
 
 /// splitmix64: the same everywhere.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -33,7 +33,7 @@ impl Dice {
 }
 
 /// A ttl for each device, one for the channel; 0: it is gone.
-struct Kept {
+pub(super) struct Kept {
     devices_s: [AtomicU32; 7],
     channel_s: AtomicU32,
     /// Bytes that device 5 may have.
@@ -43,7 +43,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(device_s: u32, channel_s: u32) -> Arc<Self> {
+    pub(super) fn new(device_s: u32, channel_s: u32) -> Arc<Self> {
         Arc::new(Self {
             devices_s: std::array::from_fn(|_| AtomicU32::new(device_s)),
             channel_s: AtomicU32::new(channel_s),
@@ -52,7 +52,7 @@ impl Kept {
         })
     }
 
-    fn of(&self, device: u64) -> &AtomicU32 {
+    pub(super) fn of(&self, device: u64) -> &AtomicU32 {
         &self.devices_s[usize::try_from(device).expect("small")]
     }
 }
@@ -91,7 +91,7 @@ type Known = (i64, u64, u32);
 
 /// Everything that was ever stored.
 #[derive(Default, Clone)]
-struct Model {
+pub(super) struct Model {
     /// Device, server time, and what it is known by.
     messages: Vec<(u64, i64, Known)>,
     /// What was deleted of devices, and is their channels' still.
@@ -113,7 +113,7 @@ impl Model {
     }
 }
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options {
         segment_bytes: 16 * 1024,
         checkpoint: Duration::from_millis(1),
@@ -147,7 +147,7 @@ fn open(
 }
 
 /// A batch of frames of one to three parts, with late records among them.
-fn write(journal: &Journal, clock: &ManualClock, model: &mut Model, dice: &mut Dice) {
+pub(super) fn write(journal: &Journal, clock: &ManualClock, model: &mut Model, dice: &mut Dice) {
     let mut batch = Batch::new();
     let mut sequence = journal.appended().sequence();
     for _ in 0..=dice.below(4) {
@@ -197,7 +197,7 @@ fn known(messages: Messages) -> Vec<Known> {
 }
 
 /// All devices, whole and by random ranges.
-fn check(journal: &Journal, kept: &Kept, model: &Model, now_us: i64, dice: &mut Dice) {
+pub(super) fn check(journal: &Journal, kept: &Kept, model: &Model, now_us: i64, dice: &mut Dice) {
     for device in 1..=DEVICES {
         let expected = model.of_device(kept, device, now_us);
         let read = |range| known(journal.read_device(DeviceId(device), range));
@@ -237,7 +237,7 @@ fn check(journal: &Journal, kept: &Kept, model: &Model, now_us: i64, dice: &mut 
     assert_eq!(read, of_channel);
 }
 
-fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while !done() {
         assert!(std::time::Instant::now() < deadline, "never: {what}");
@@ -786,13 +786,13 @@ fn what_is_erased_is_on_no_page_of_the_disk_and_every_counter_balances() {
 /// The machine's files, where operations in the archives' folder are counted and one of them, or
 /// all from one on, fails.
 #[derive(Clone)]
-struct Failing {
-    folder: PathBuf,
+pub(super) struct Failing {
+    pub(super) folder: PathBuf,
     /// Operations until it fails.
-    left: Arc<AtomicI64>,
+    pub(super) left: Arc<AtomicI64>,
     /// Does everything fail from there on?
-    dead: bool,
-    kind: io::ErrorKind,
+    pub(super) dead: bool,
+    pub(super) kind: io::ErrorKind,
 }
 
 struct FailingFile {
