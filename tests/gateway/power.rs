@@ -355,7 +355,7 @@ fn every_image_of_the_process_opens_with_all_that_was_answered() {
     let mut said = Said(seed, String::new());
     for _ in 0..images {
         let at = dice.below(record.ops.len() + 1);
-        let left = [Left::None, Left::Ordered, Left::Torn, Left::Random][dice.below(4)];
+        let left = Left::ALL[dice.below(Left::ALL.len())];
         said.1 = format!(
             "cut before operation {at} of {}, {left:?}",
             record.ops.len()
@@ -413,7 +413,7 @@ fn a_power_cut_in_a_compaction_leaves_the_old_items_or_the_new_ones() {
     let mut said = Said(seed, String::new());
     for _ in 0..images {
         let at = laid + dice.below(record.ops.len() + 1 - laid);
-        let left = [Left::None, Left::Ordered, Left::Torn, Left::Random][dice.below(4)];
+        let left = Left::ALL[dice.below(Left::ALL.len())];
         said.1 = format!("compaction cut before operation {at}, {left:?}");
         let image = image(&record.ops[..at], left, &mut dice);
         let again = setup.elsewhere();

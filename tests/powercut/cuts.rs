@@ -303,7 +303,7 @@ pub(crate) fn cut_from(
 ) -> Cut {
     let disk = disk.disk();
     let at = from + dice.below(disk.ops.len() - from + 1);
-    let left = [Left::None, Left::Ordered, Left::Torn, Left::Random][dice.below(4)];
+    let left = Left::ALL[dice.below(Left::ALL.len())];
     let image = image(&disk.ops[..at], left, dice);
     let mut checkpoints: Vec<_> = disk
         .checkpoints

@@ -30,6 +30,8 @@ pub(crate) enum Errno {
     Eio,
     /// Only calls that want space say it.
     Enospc,
+    /// Every call that changes something says it: the file system has turned read-only.
+    Erofs,
 }
 
 /// Calls that fail.
@@ -51,6 +53,8 @@ pub(crate) struct Fault {
 pub(crate) enum Call {
     /// It wants space.
     Space,
+    /// It changes something and wants none.
+    Change,
     /// Whatever else a file does.
     Other,
     /// The ledger's.
@@ -84,6 +88,13 @@ impl Recorder {
 
     pub(crate) fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().expect("no test panics while it holds it")
+    }
+
+    /// Has any file these bytes?
+    pub(crate) fn has(&self, needle: &[u8]) -> bool {
+        let disk = self.disk();
+        let mut contents = disk.names.values().map(|inode| &disk.contents[*inode]);
+        contents.any(|content| content.windows(needle.len()).any(|at| at == needle))
     }
 
     pub(crate) fn now(&self) -> usize {
@@ -120,8 +131,11 @@ impl Recorder {
             Some(fault) if (fault.at..fault.at.saturating_add(fault.calls)).contains(&call) => {
                 match fault.errno {
                     Errno::Eio => Err(io::Error::from_raw_os_error(5)),
-                    Errno::Enospc if what != Call::Other => Err(io::Error::from_raw_os_error(28)),
-                    Errno::Enospc => Ok(disk),
+                    Errno::Enospc if matches!(what, Call::Space | Call::Ledger) => {
+                        Err(io::Error::from_raw_os_error(28))
+                    }
+                    Errno::Erofs if what != Call::Other => Err(io::Error::from_raw_os_error(30)),
+                    Errno::Enospc | Errno::Erofs => Ok(disk),
                 }
             }
             _ => Ok(disk),
@@ -160,7 +174,7 @@ impl Files for Recorder {
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
-        let mut disk = self.call(Call::Other)?;
+        let mut disk = self.call(Call::Change)?;
         disk.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         disk.ops.push(Op::Unlink(path.to_owned()));
         Ok(())
@@ -231,7 +245,7 @@ impl FileOps for RecordedFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         let length = usize::try_from(length).map_err(io::Error::other)?;
-        let mut disk = self.disk.call(Call::Other)?;
+        let mut disk = self.disk.call(Call::Change)?;
         disk.contents[self.inode].resize(length, 0);
         disk.ops.push(Op::Length(self.inode, length));
         Ok(())

@@ -1,5 +1,5 @@
-//! A file system that says EIO or "no space" at any call, now and then takes its time, and is then
-//! cut off: nothing acked is lost, nothing is acked behind the first error of a segment in use, and
+//! A file system that says EIO, "no space" or "read-only" at any call, now and then takes its time, and
+//! is then cut off: nothing acked is lost, nothing is acked behind the first error of a segment in use, and
 //! counters are what the recount says.
 
 use crate::cuts::{
@@ -103,7 +103,7 @@ fn errors_at_any_call_lose_nothing_and_end_acking() {
         let laid = disk.now();
         let only_ledger = dice.below(4) == 0;
         let fault = Fault {
-            errno: [Errno::Eio, Errno::Enospc][dice.below(2)],
+            errno: [Errno::Eio, Errno::Enospc, Errno::Erofs][dice.below(3)],
             at: dice.below(if only_ledger { LEDGER_CALLS } else { CALLS }),
             calls: [1, 3, 20, usize::MAX][dice.below(4)],
             torn: dice.next().to_le_bytes()[0],

@@ -39,7 +39,20 @@ pub(crate) enum Left {
     Ordered,
     /// Ordered, and of the first write that is missing some bytes are there.
     Torn,
+    /// Pages as they come, names in their order.
     Random,
+    /// Pages and names as they come: nobody promises an order of names either.
+    Scattered,
+}
+
+impl Left {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::None,
+        Self::Ordered,
+        Self::Torn,
+        Self::Random,
+        Self::Scattered,
+    ];
 }
 
 /// splitmix64: the same everywhere.
@@ -71,7 +84,16 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
     // by place in the record: what is in the page cache only
     let mut data: Vec<(usize, &Op)> = Vec::new();
     let mut renames: Vec<(usize, &Op)> = Vec::new();
+    // as the process saw them, and what each rename moved
+    let mut seen: BTreeMap<PathBuf, Inode> = BTreeMap::new();
+    let mut moved: BTreeMap<usize, Inode> = BTreeMap::new();
     for (at, op) in ops.iter().enumerate() {
+        if let Op::Rename(from, _) = op
+            && let Some(inode) = seen.get(from)
+        {
+            moved.insert(at, *inode);
+        }
+        rename(op, &mut seen);
         match op {
             Op::Write(..) | Op::Length(..) => data.push((at, op)),
             Op::Create(..) | Op::Rename(..) | Op::Exchange(..) | Op::Unlink(..) => {
@@ -105,12 +127,12 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
     let until = match left {
         Left::None => 0,
         Left::Ordered | Left::Torn => dice.below(ops.len() + 1),
-        Left::Random => usize::MAX,
+        Left::Random | Left::Scattered => usize::MAX,
     };
     let mut whole = true;
     for (at, op) in data {
         match left {
-            Left::Random => apply(op, &mut contents, Some(dice)),
+            Left::Random | Left::Scattered => apply(op, &mut contents, Some(dice)),
             _ if at < until => apply(op, &mut contents, None),
             Left::Torn if std::mem::take(&mut whole) => {
                 if let Op::Write(inode, at, bytes) = op {
@@ -121,14 +143,20 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
             _ => {}
         }
     }
-    // a file system with a journal of its own keeps the order of names
     let names_until = match left {
         Left::Random => dice.below(ops.len() + 1),
         _ => until,
     };
     for (at, op) in renames {
-        if at < names_until {
-            rename(op, &mut names);
+        match (left, op) {
+            (Left::Scattered, _) if dice.coin() => {}
+            // the name that it has now is that file's, also where its first one never came
+            (Left::Scattered, Op::Rename(from, to)) => {
+                names.remove(from);
+                names.extend(moved.get(&at).map(|inode| (to.clone(), *inode)));
+            }
+            _ if at < names_until => rename(op, &mut names),
+            _ => {}
         }
     }
     names

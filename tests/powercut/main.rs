@@ -6,12 +6,14 @@
 //! of the rest nothing, an ordered part, or random pages of 4 KiB. Each image is opened, checked,
 //! written to, cut again and opened again. `kill -9` cannot show this: it leaves the page cache.
 //!
-//! The same file system fails on purpose: EIO and "no space" at any call, and delays (`faults`).
+//! The same file system fails on purpose: EIO, "no space" and "read-only" at any call, and delays
+//! (`faults`).
 //!
 //! `TOLLGATE_POWERCUT_RUNS` and `TOLLGATE_POWERCUT_SEED` repeat a failure or make it longer.
 
 mod cuts;
 mod disk;
+mod erasing;
 mod faults;
 #[expect(
     dead_code,
