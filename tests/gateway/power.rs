@@ -226,6 +226,19 @@ struct Answered {
     acked: Vec<(u64, Vec<(i64, i64)>)>,
 }
 
+/// The operations that made a file durable.
+fn syncs_of(record: &Record, path: &Path) -> Vec<usize> {
+    let made = record.ops.iter().find_map(|op| match op {
+        Op::Create(made, inode) if made == path => Some(*inode),
+        _ => None,
+    });
+    let numbered = record.ops.iter().enumerate();
+    numbered
+        .filter(|(_, op)| matches!(op, Op::Sync(inode) if Some(*inode) == made))
+        .map(|(at, _)| at)
+        .collect()
+}
+
 /// Lets a gateway run from its first start on, and records it.
 fn recorded(setup: &Setup, log: &Path) -> (Record, Answered) {
     let gateway = setup.start();
@@ -346,15 +359,23 @@ fn every_image_of_the_process_opens_with_all_that_was_answered() {
     let images = number_of("TOLLGATE_IMAGES", 10);
     let seed = number_of("TOLLGATE_IMAGES_SEED", 1);
     let log = tempfile::NamedTempFile::new().expect("a file");
-    let mut setup = Setup::new().with("[journal]\nsegment = \"1 MiB\"\n");
+    let mut setup = Setup::new().with("[journal]\nsegment = \"1 MiB\"\ncheckpoint = \"100ms\"\n");
     setup.trace = Some(log.path().to_owned());
     let (record, answered) = recorded(&setup, log.path());
     assert!(answered.acked.iter().all(|(_, acked)| !acked.is_empty()));
     setup.trace = None;
     let mut dice = Dice(seed);
     let mut said = Said(seed, String::new());
-    for _ in 0..images {
-        let at = dice.below(record.ops.len() + 1);
+    // a checkpoint is two syncs among thousands of operations: half of the cuts are behind one
+    let ledger = setup.data().join("ledger.sled/db");
+    let checkpoints = syncs_of(&record, &ledger);
+    assert!(checkpoints.len() > 2, "no checkpoint was recorded");
+    for nth in 0..images {
+        let at = if nth % 2 == 0 {
+            dice.below(record.ops.len() + 1)
+        } else {
+            checkpoints[dice.below(checkpoints.len())] + 1
+        };
         let left = Left::ALL[dice.below(Left::ALL.len())];
         said.1 = format!(
             "cut before operation {at} of {}, {left:?}",
