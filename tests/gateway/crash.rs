@@ -97,12 +97,12 @@ impl Sender {
     }
 
     /// The times of the records acked until now.
-    fn acked(&self) -> Vec<i64> {
+    pub(crate) fn acked(&self) -> Vec<i64> {
         let acked = self.acked.lock().expect("no panic");
         acked.iter().map(|(_, time)| *time).collect()
     }
 
-    fn end(self) -> Vec<i64> {
+    pub(crate) fn end(self) -> Vec<i64> {
         let acked = self.end_with_times();
         acked.into_iter().map(|(_, time)| time).collect()
     }

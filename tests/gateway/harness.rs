@@ -271,6 +271,23 @@ impl Gateway {
         (words.next().expect("soft"), words.next().expect("hard"))
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Is each of its threads traced?
+    pub(crate) fn is_traced(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id()));
+        tasks.expect("it is there").flatten().all(|task| {
+            let status = std::fs::read_to_string(task.path().join("status"));
+            status.is_ok_and(|status| {
+                let line = status.lines().find(|line| line.starts_with("TracerPid:"));
+                line.is_some_and(|line| !line.ends_with("\t0"))
+            })
+        })
+    }
+
     /// The memory that it has in use, in KiB, as the kernel says it.
     pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))

@@ -9,6 +9,11 @@
 //! | messages by device and time range, by channel, as they come | the same, and `captures::messages_are_followed_as_they_come` |
 //! | acked after it was durable; the audit balances | `crash::what_was_acked_survives_kills_at_any_moment` |
 //! | every image that a power cut may leave of the whole data directory opens with what was answered | `power::every_image_of_the_process_opens_with_all_that_was_answered` |
+//! | what the policy `drop` throws away is counted, over kills | `endurance::what_a_policy_throws_away_is_counted_over_kills_and_the_rest_is_stored_once` |
+//! | the clock is set back over a restart | `endurance::a_clock_that_is_set_back_over_a_restart_puts_nothing_before_what_is_stored` |
+//! | the data directory turns read-only | `endurance::a_data_directory_that_turns_read_only_ends_acking_and_loses_nothing` |
+//! | backup under load, destroy, restore, trackers send again | `endurance::a_backup_under_load_brings_everything_back_that_was_acked_before_it` |
+//! | a changed byte in any file | `damage::a_changed_byte_in_any_file_is_refused_healed_or_said` |
 //! | SIGTERM drains: answers, exit 0 | `crash::sigterm_drains_and_ends_with_0` |
 //! | a second process on the same data directory | `start::a_second_process_on_the_data_directory_is_refused` |
 //! | a port in use | `start::a_port_in_use_is_told_with_its_channel` |
@@ -36,7 +41,9 @@ mod auto;
 mod bad_input;
 mod captures;
 mod crash;
+mod damage;
 mod doctor;
+mod endurance;
 mod harness;
 #[path = "../powercut/image.rs"]
 mod image;

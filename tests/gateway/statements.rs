@@ -17,7 +17,7 @@ use tollgate::store::{SledLedger, Store};
 const DAY_US: i64 = 86_400_000_000;
 
 /// Frames of one message each, as a gateway wrote them on earlier days: (account, device, days ago).
-fn write_days(data: &Path, frames: &[(u64, u64, i64)]) {
+pub(crate) fn write_days(data: &Path, frames: &[(u64, u64, i64)]) {
     let store = Store::open(data).expect("nobody has it");
     let tree = Arc::new(Tree::new());
     Registry::load(&store, Arc::clone(&tree)).expect("items");
