@@ -1,7 +1,8 @@
 //! Time as an argument: so that an hour takes a millisecond in a test.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Microseconds of a minute, the window of the rates.
 pub const US_PER_MINUTE: i64 = 60_000_000;
@@ -25,10 +26,39 @@ pub trait Clock: Send + Sync + 'static {
     fn at_least(&self, at_us: i64);
 }
 
-/// The machine's clock, held still while it goes back.
+/// How far the machine's clock may be behind, and time just stands still.
+const BEHIND_US_MAX: i64 = 1_000;
+
+/// The machine's clock, which never goes back: while that is behind what was told already, time goes on
+/// at half its speed, so that what waits for a time still comes to its end.
 #[derive(Debug, Default)]
 pub struct SystemClock {
     last_us: AtomicI64,
+    /// What was told when the machine's clock was found to be behind, and when that was.
+    behind: Mutex<Option<(Instant, i64)>>,
+}
+
+impl SystemClock {
+    /// The time, when the machine's clock says `wall_us`.
+    fn at(&self, wall_us: i64, now: impl FnOnce() -> Instant) -> i64 {
+        let last_us = self.last_us.fetch_max(wall_us, Ordering::Relaxed);
+        if last_us - wall_us <= BEHIND_US_MAX {
+            return last_us.max(wall_us);
+        }
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now();
+        let (since, from_us) = *behind.get_or_insert((now, last_us));
+        let waited = now.saturating_duration_since(since) / 2;
+        let slow_us = i64::try_from(waited.as_micros()).map_or(from_us, |us| from_us + us);
+        if slow_us < last_us {
+            // the machine's clock was right meanwhile, or something newer is on disk
+            *behind = Some((now, last_us));
+        }
+        let slow_us = slow_us.max(last_us);
+        self.last_us
+            .fetch_max(slow_us, Ordering::Relaxed)
+            .max(slow_us)
+    }
 }
 
 impl Clock for SystemClock {
@@ -38,7 +68,7 @@ impl Clock for SystemClock {
             .map_or(0, |since| {
                 i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
             });
-        self.last_us.fetch_max(wall, Ordering::Relaxed).max(wall)
+        self.at(wall, Instant::now)
     }
 
     fn at_least(&self, at_us: i64) {
@@ -79,14 +109,38 @@ impl Clock for ManualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_clock_never_goes_back_behind_what_is_stored() {
         let clock = SystemClock::default();
         let far = clock.now_us() + 3_600_000_000;
         clock.at_least(far);
-        assert_eq!(clock.now_us(), far);
+        assert!(clock.now_us() >= far);
         assert_eq!(minute_of(-1), 0);
-        assert_eq!(minute_of(60_000_000), 1);
+    }
+
+    #[test]
+    fn while_the_machine_s_clock_is_behind_time_goes_on_at_half_its_speed() {
+        const HOUR_US: i64 = 3_600_000_000;
+        let clock = SystemClock::default();
+        let begin = Instant::now();
+        let at = |wall_us, second| clock.at(wall_us, || begin + Duration::from_secs(second));
+        let noon = 100 * HOUR_US;
+        assert_eq!(at(noon, 0), noon);
+        assert_eq!(at(noon - 500, 1), noon, "a step of nothing");
+        // set back by an hour: right again after two
+        assert_eq!(at(noon - HOUR_US, 10), noon);
+        assert_eq!(at(noon - HOUR_US + 60_000_000, 70), noon + 30_000_000);
+        assert_eq!(at(noon + HOUR_US, 7_210), noon + HOUR_US);
+        assert_eq!(at(noon + HOUR_US + 1, 7_210), noon + HOUR_US + 1);
+        // and once more: from where it is by then
+        let second = at(noon + 3 * HOUR_US, 14_410);
+        assert_eq!(at(second - HOUR_US, 14_420), second);
+        assert_eq!(at(second - HOUR_US, 14_440), second + 10_000_000);
+        // what is on disk may be newer still
+        clock.at_least(second + HOUR_US);
+        assert_eq!(at(second - HOUR_US, 14_450), second + HOUR_US);
+        assert_eq!(at(second - HOUR_US, 14_452), second + HOUR_US + 1_000_000);
     }
 }
