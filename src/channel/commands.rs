@@ -68,7 +68,13 @@ impl Core {
         waits
     }
 
-    /// Takes the next command and hands its bytes to the queue of replies. Says whether it did.
+    /// Does one wait for the tracker to be owed nothing else?
+    pub(super) fn command_waits_for_replies(&self) -> bool {
+        self.command_due && self.commanding.is_none() && !self.replies.is_empty()
+    }
+
+    /// Takes the next command and hands its bytes to the queue of replies, or ends it if it cannot be
+    /// written. Says whether another one may be next.
     pub(super) fn send_command(&mut self) -> bool {
         let worker = std::rc::Rc::clone(&self.worker);
         let commands = worker.deps().router.commands();
@@ -99,7 +105,7 @@ impl Core {
                     &who,
                     commands.finish(device, command.id, outcome, self.now_us),
                 );
-                return false;
+                return true;
             }
         };
         if let Err(at_ms) = self.pay_for(&account, bytes.len()) {

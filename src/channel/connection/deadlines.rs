@@ -34,6 +34,7 @@ impl Core {
             || self.replies.is_full()
             || !self.unsent.is_empty()
             || self.worker.mark().failed
+            || self.command_waits_for_replies()
     }
 
     /// Has it named an ident?
@@ -132,10 +133,9 @@ impl Core {
         if self.is_unread() {
             next = next.min(self.now_ms() + HANG_UP_LOOK_MS);
         }
-        if let Some(at) = self
-            .session
-            .as_ref()
-            .and_then(|session| session.next_wake())
+        // what waits goes first
+        if let Some(session) = self.session.as_ref().filter(|_| self.pending.is_none())
+            && let Some(at) = session.next_wake()
         {
             next = next.min(at);
         }

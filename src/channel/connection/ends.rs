@@ -149,6 +149,7 @@ impl Core {
             .iter()
             .any(|known| known.is_admitted() && !carries(known));
         if code == CloseCode::IdentCollision
+            && self.ending.is_none()
             && !others
             && self.logins.iter().any(carries)
             && self.sends_nothing_again()
@@ -238,8 +239,11 @@ impl Core {
         self.end_by(code, self.now_ms() + LINGER_MS);
     }
 
+    /// A connection that was replaced waits for nothing.
     pub(super) fn end_by(&mut self, code: CloseCode, until_ms: i64) {
-        if self.ending.is_none() {
+        if let Some(leaving) = &self.leaving {
+            self.end_at_once(leaving.code);
+        } else if self.ending.is_none() {
             self.ending = Some(Box::new(Ending {
                 code,
                 until_ms,

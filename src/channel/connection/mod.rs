@@ -310,7 +310,9 @@ impl<S: Wire> Connection<S> {
                 return self.end(cx);
             }
             if self.core.pending.is_some() {
-                if self.core.worker.drain_until_ms().is_some() && !self.core.waits_for_room() {
+                let drain_until_ms = self.core.worker.drain_until_ms();
+                let until_ms = drain_until_ms.filter(|_| self.core.waits_for_room());
+                if drain_until_ms.is_some() && until_ms.is_none_or(|at| self.core.now_ms() >= at) {
                     // unread and unacked: the tracker has it still
                     self.core.end_at_once(CloseCode::Restart);
                     continue;
@@ -319,24 +321,26 @@ impl<S: Wire> Connection<S> {
                     continue;
                 }
                 // who has gone sends it again; what nobody would send again is kept while it may be
-                if self.core.sends_again() && self.stream.hung_up() {
+                let kept = !self.core.sends_again() && !self.core.worker.mark().failed;
+                if !kept && self.stream.hung_up() {
                     self.core.ended_by_tracker(Ended::ByTracker);
                     return Poll::Ready(CloseCode::ByTracker);
                 }
                 return Poll::Pending;
             }
             if let Some(code) = self.core.after.take() {
-                match &self.core.leaving {
-                    Some(leaving) => self.core.end_at_once(leaving.code),
-                    None => self.core.end_gracefully(code),
-                }
+                self.core.end_gracefully(code);
                 continue;
             }
             if let Some(until_ms) = self.core.worker.drain_until_ms() {
                 self.core.end_by(CloseCode::Restart, until_ms);
                 continue;
             }
-            let stuck = self.core.replies.is_full() || self.core.worker.mark().failed;
+            let command_due = self.core.command_is_due();
+            // a command is next, when what was read is answered
+            let stuck = self.core.replies.is_full()
+                || self.core.worker.mark().failed
+                || (command_due && !self.core.replies.is_empty());
             if stuck || matches!(sent, Sent::Some) {
                 if self.core.leaves_what_is_stuck() {
                     continue;
@@ -347,14 +351,8 @@ impl<S: Wire> Connection<S> {
                 }
                 return Poll::Pending;
             }
-            if self.core.command_is_due() {
-                if !self.core.replies.is_empty() {
-                    // it is next, when what was read is answered
-                    return Poll::Pending;
-                }
-                if self.core.send_command() {
-                    continue;
-                }
+            if command_due && self.core.send_command() {
+                continue;
             }
             if reads >= reads_max {
                 self.core.await_turn(cx);

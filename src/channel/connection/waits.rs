@@ -163,6 +163,7 @@ impl Core {
         let at = walk.at;
         let wait = match wait {
             Wait::Room { bytes } => {
+                self.handle.set_parked(false);
                 self.worker.room.seldom().stalls.increment(1);
                 let journal = self.worker.deps().journal.clone();
                 Waiting::Room(Box::pin(async move { journal.permit(bytes).await }))
@@ -170,6 +171,7 @@ impl Core {
             Wait::Parked(parking) => {
                 let bytes = walk.bytes() + self.held.capacity();
                 if !self.worker.room.take_parking(bytes) {
+                    self.handle.set_parked(false);
                     self.refuse_frame(&mut walk, Cause::Busy, None);
                     walk.at += 1;
                     self.give_back(walk);
@@ -189,10 +191,17 @@ impl Core {
 
     /// Takes what waits out of waiting.
     pub(super) fn take_pending(&mut self) -> Option<Walk> {
+        let walk = self.try_pending()?;
+        self.handle.set_parked(false);
+        Some(walk)
+    }
+
+    /// Takes what waits, to see whether it waits on. It is known as parked until then, so that a
+    /// change that comes meanwhile is not missed: its order is found at the next turn.
+    fn try_pending(&mut self) -> Option<Walk> {
         let pending = self.pending.take()?;
         if let Waiting::Parked { bytes, .. } = pending.wait {
             self.worker.room.leave_parking(bytes);
-            self.handle.set_parked(false);
         }
         Some(pending.walk)
     }
@@ -222,11 +231,12 @@ impl Core {
                 Some((pending.at, *parking))
             }
         };
-        let Some(mut walk) = self.take_pending() else {
+        let Some(mut walk) = self.try_pending() else {
             return true;
         };
         match self.walk(&mut walk, None) {
             None => {
+                self.handle.set_parked(false);
                 self.give_back(walk);
                 // it was not its silence
                 self.last_read_ms = self.now_ms();

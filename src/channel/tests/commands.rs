@@ -156,6 +156,29 @@ fn a_command_that_nobody_answers_is_sent_again_and_then_given_up() {
 }
 
 #[test]
+fn a_command_that_cannot_be_written_does_not_hold_the_next_one_up() {
+    let gateway = Gateway::new();
+    gateway.register(100, LEAF, "teltonika", IDENT);
+    gateway.run(async |gateway| {
+        // both wait for a device that says nothing but its name
+        let wrong = gateway.order("", 1);
+        let good = gateway.order("getver", 1);
+        let mut tracker = gateway.logged_in(IDENT).await;
+        tracker.expect(&codec12(5, "getver")).await;
+        tracker.send(&codec12(6, "Ver:03")).await;
+        gateway
+            .until("both have ended", || gateway.outcomes().len() == 2)
+            .await;
+        let outcomes = gateway.outcomes();
+        assert!(
+            matches!(&outcomes[0], (id, Outcome::Wrong(_)) if *id == wrong),
+            "{outcomes:?}"
+        );
+        assert_eq!(outcomes[1], (good, answered("Ver:03")));
+    });
+}
+
+#[test]
 fn a_command_that_a_limit_has_no_room_for_waits_for_the_next_window() {
     let gateway = Gateway::new();
     gateway.register(100, LEAF, "teltonika", IDENT);

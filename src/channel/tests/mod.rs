@@ -6,6 +6,7 @@ mod bytes;
 mod closes;
 mod commands;
 mod edges;
+mod endings;
 mod ends;
 mod fairness;
 mod harness;

@@ -3,7 +3,7 @@
 use super::harness::*;
 use super::{FIX, IDENT};
 use crate::account::Dimension;
-use crate::channel::bounds::LAST_READS_MS;
+use crate::channel::bounds::{Bounds, LAST_READS_MS};
 use crate::ids::{AccountId, DeviceId};
 use crate::registry::items::{ChannelItem, Takeover};
 
@@ -230,6 +230,29 @@ fn a_limit_that_a_replaced_connection_meets_at_last_ends_it_and_is_counted() {
                 gateway.account(LEAF).posted().refused_bytes == unread.len() as u64
             })
             .await;
+        drop(second);
+    });
+}
+
+#[test]
+fn a_replaced_connection_for_whose_last_frames_there_is_no_memory_has_its_own_code() {
+    let gateway = Gateway::with(Bounds {
+        parked_bytes_max: 0,
+        ..Bounds::default()
+    });
+    gateway.register(100, LEAF, "h02", "7000000001");
+    gateway.limit(LEAF, Dimension::ChannelMessages, 2);
+    gateway.run(async |gateway| {
+        let mut first = gateway.connect(H02);
+        first.send(&fixes(0..1)).await;
+        gateway
+            .until("stored", || gateway.messages(LEAF) == 1)
+            .await;
+        let mut second = gateway.connect(H02);
+        second.send(&fixes(1000..1001)).await;
+        first.send(&fixes(1..11)).await;
+        first.rest().await;
+        gateway.until("closed", || gateway.closed() == [12]).await;
         drop(second);
     });
 }
