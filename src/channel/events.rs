@@ -151,11 +151,12 @@ pub enum Happened {
         /// How.
         outcome: Outcome,
     },
-    /// 9001: two connections take a device from each other again and again: it is slowed.
+    /// 9001: connections take a device from each other again and again, which is slowed, or want one
+    /// that its channel leaves where it is.
     Flaps {
         /// Which device.
         who: Who,
-        /// How often it changed hands within the window.
+        /// How often it changed hands, or was wanted, within the window.
         takeovers: u32,
     },
 }

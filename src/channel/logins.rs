@@ -48,6 +48,8 @@ pub(super) struct Known {
     pub(super) given: bool,
     /// It has been told its refusal: on one connection it may be told again with every frame.
     pub(super) answered: bool,
+    /// It wanted a device that another connection keeps, and that was counted.
+    pub(super) contended: bool,
     /// Bytes of fragments kept since its last message, where there is no device to hang them on.
     pub(super) fragment_bytes: u32,
 }
@@ -207,6 +209,7 @@ impl Lookup for Resolver<'_> {
             standing: Standing::Outside,
             given: false,
             answered: false,
+            contended: false,
             fragment_bytes: 0,
         };
         match self.logins.get_mut(index) {

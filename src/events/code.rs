@@ -58,7 +58,7 @@ codes! {
     TokenExpired = 600;
     /// A REST call.
     ApiCall = 1000;
-    /// Two connections take one ident from each other again and again.
+    /// Two connections take one ident from each other again and again, or one wants what another keeps.
     IdentFlaps = 9001;
     /// A frame costs more than a whole limit: it never fits.
     FrameTooDear = 9002;

@@ -17,7 +17,7 @@
 //! | 305 | a frame was rejected (sampled) | `what`, `why`, `at` |
 //! | 600 | a token expired | |
 //! | 1000 | a REST call | `http_data` |
-//! | 9001 | an ident flaps between connections | `ident` |
+//! | 9001 | an ident flaps between connections, or is wanted again and again where the first one keeps it | `ident` |
 //! | 9002 | a frame costs more than a whole limit | `dimension` |
 //! | 9003 | the gateway started or stopped | `what` |
 //! | 9004 | a device came on a second connection, the first was closed | `taken_from` |

@@ -34,10 +34,21 @@ impl Core {
         for login in logins {
             match self.judge(login, stores) {
                 Met::Nothing => {}
+                // who shares a connection is not ended for another one's sake
+                Met::Refused(cause, _) if self.carries_others(login) => {
+                    return Met::Refused(cause, None);
+                }
                 met => return met,
             }
         }
         Met::Nothing
+    }
+
+    /// Has another device of several been admitted on this connection?
+    fn carries_others(&self, login: u16) -> bool {
+        let shared = self.protocol.is_some_and(|protocol| protocol.info.shared);
+        let mut others = self.logins.iter().enumerate();
+        shared && others.any(|(at, known)| at != usize::from(login) && known.is_admitted())
     }
 
     /// A refused login is answered once in its time. One that comes back sooner waits; on a
@@ -77,16 +88,11 @@ impl Core {
         }
     }
 
-    /// May this connection take the device over from the one that it is on? If not yet, until when
-    /// it waits.
-    fn slowed(&self, login: u16, device: &DeviceHandle) -> Option<Parking> {
-        let deps = self.worker.deps();
-        let present = device.present();
-        if !present.is_some() || present == self.handle.id() || !deps.router.lives(present) {
-            return None;
-        }
+    /// Counts that this connection wants a device that another has. If that was so too often lately,
+    /// it is told, once in its time; until when it shall wait, unix ms.
+    fn contends(&self, login: u16, device: &DeviceHandle) -> Option<i64> {
         let now_ms = self.now_ms();
-        let most = deps.bounds.takeovers_max;
+        let most = self.worker.deps().bounds.takeovers_max;
         let Turn::NotBefore { at_ms, tell } =
             self.worker.room.storms.take_over(device.id, now_ms, most)
         else {
@@ -95,7 +101,7 @@ impl Core {
         let known = self.logins.get(usize::from(login))?;
         if let Some(takeovers) = tell {
             self.worker.room.seldom().flaps.increment(1);
-            tracing::warn!(device = %device.id, takeovers, "a device changes hands too often");
+            tracing::warn!(device = %device.id, takeovers, "connections contend for a device");
             let who = Who {
                 ident: known.ident.clone(),
                 device: device.id,
@@ -103,6 +109,19 @@ impl Core {
             };
             self.tell(Happened::Flaps { who, takeovers });
         }
+        Some(at_ms)
+    }
+
+    /// May this connection take the device over from the one that it is on? If not yet, until when
+    /// it waits.
+    fn slowed(&self, login: u16, device: &DeviceHandle) -> Option<Parking> {
+        let deps = self.worker.deps();
+        let present = device.present();
+        if !present.is_some() || present == self.handle.id() || !deps.router.lives(present) {
+            return None;
+        }
+        let at_ms = self.contends(login, device)?;
+        let now_ms = self.now_ms();
         Some(Parking {
             cause: Cause::Busy,
             // the other one may be gone before
@@ -242,6 +261,11 @@ impl Core {
             Takeover::Keep => match device.occupy(id) {
                 Ok(()) => ConnectionId::NONE,
                 Err(other) if deps.router.lives(other) => {
+                    // it does not get it, and that it wants it is told all the same
+                    let known = self.logins.get_mut(usize::from(login));
+                    if known.is_some_and(|known| !std::mem::replace(&mut known.contended, true)) {
+                        _ = self.contends(login, &device);
+                    }
                     return Met::Refused(Cause::Busy, Some(CloseCode::IdentCollision));
                 }
                 Err(_) => device.take_over(id),

@@ -139,6 +139,11 @@ impl Files for TapFiles {
 pub(super) struct Kept(Mutex<Vec<ConnectionEvent>>);
 
 impl Kept {
+    /// All so far.
+    pub(super) fn all(&self) -> Vec<ConnectionEvent> {
+        self.0.lock().unwrap().clone()
+    }
+
     /// The close codes so far.
     pub(super) fn closed(&self) -> Vec<i16> {
         let events = self.0.lock().unwrap();

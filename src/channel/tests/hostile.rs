@@ -5,8 +5,8 @@ use super::IDENT;
 use super::harness::*;
 use crate::account::Dimension;
 use crate::channel::bounds::{Bounds, FRAGMENT_BYTES_MAX};
-use crate::channel::events::Happened;
-use crate::ids::DeviceId;
+use crate::channel::events::{ConnectionEvent, Happened};
+use crate::ids::{Clock as _, DeviceId};
 use crate::registry::items::{ChannelItem, Takeover, UnknownPolicy};
 use protocols::kit::checksum;
 
@@ -223,10 +223,20 @@ fn a_device_that_changes_hands_too_often_is_slowed_and_told_of() {
     });
 }
 
+/// The times at which it was told that connections contend for a device.
+fn alarms_us(gateway: &Gateway) -> Vec<i64> {
+    let events = gateway.events.all();
+    let of = |event: &ConnectionEvent| {
+        matches!(event.what, Happened::Flaps { .. }).then_some(event.at_us)
+    };
+    events.iter().filter_map(of).collect()
+}
+
 #[test]
 fn ten_thousand_attempts_to_take_a_kept_ident_over_leave_its_owner_alone() {
+    let attempts = trial_size("TOLLGATE_TAKEOVERS", 10_000);
     let gateway = Gateway::new();
-    gateway.register(100, LEAF, "teltonika", IDENT);
+    let device = gateway.register(100, LEAF, "teltonika", IDENT);
     let item = ChannelItem {
         takeover: Takeover::Keep,
         ..channel(TELTONIKA, "teltonika")
@@ -234,23 +244,121 @@ fn ten_thousand_attempts_to_take_a_kept_ident_over_leave_its_owner_alone() {
     gateway.deps.registry.put_channel(item).unwrap();
     gateway.run(async |gateway| {
         let mut owner = gateway.logged_in(IDENT).await;
-        for attempt in 0..10_000 {
+        let owner_id = device.present();
+        let bound = usize::try_from(Bounds::default().takeovers_max).unwrap();
+        let mut acked = 0;
+        for attempt in 0..attempts {
+            if attempt == bound {
+                assert_eq!(alarms_us(gateway), [0; 0]);
+            }
             let mut thief = gateway.connect(TELTONIKA);
             thief.send(&login(IDENT)).await;
             drop(thief);
-            if attempt % 1_000 == 0 {
-                owner.send(&packet(&[at(attempt)])).await;
-                owner.expect(&taken(1)).await;
-            }
             if attempt % 100 == 0 {
+                acked += 1;
+                owner.send(&packet(&[at(acked)])).await;
+                owner.expect(&taken(1)).await;
                 gateway.advance_ms(1_000).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(device.present(), owner_id, "attempt {attempt}");
+        }
+        let carry = gateway.deps.router.connections(|f| !f.carries.is_empty());
+        assert_eq!(carry.len(), 1);
+        assert_eq!(gateway.messages(LEAF), u64::try_from(acked).unwrap());
+        // once a minute at most, the first within a second of the attempt that was one too many
+        let alarms = alarms_us(gateway);
+        let first_us = NOON_US + 1_000_000;
+        assert!((first_us..first_us + 1_000_000).contains(&alarms[0]));
+        assert!(alarms.len() <= 1 + attempts / 100 / 60, "{alarms:?}");
+        owner.send(&packet(&[at(acked + 1)])).await;
+        owner.expect(&taken(1)).await;
+    });
+}
+
+#[test]
+fn of_many_attempts_to_take_an_ident_over_the_newest_wins_so_often_a_minute_and_the_rest_wait() {
+    let attempts = trial_size("TOLLGATE_TAKEOVERS", 1_000);
+    let gateway = Gateway::new();
+    let device = gateway.register(100, LEAF, "teltonika", IDENT);
+    gateway.run(async |gateway| {
+        let mut present = gateway.logged_in(IDENT).await;
+        let mut present_id = device.present();
+        let bound = usize::try_from(Bounds::default().takeovers_max).unwrap();
+        let mut taken_over = 0;
+        let mut waiting = Vec::new();
+        for attempt in 0..attempts {
+            let mut next = gateway.connect(TELTONIKA);
+            next.send(&login(IDENT)).await;
+            let parked = gateway.deps.router.parked_count();
+            gateway
+                .until("it has it, or waits", || {
+                    device.present() != present_id || gateway.deps.router.parked_count() > parked
+                })
+                .await;
+            if device.present() == present_id {
+                waiting.push(next);
+            } else {
+                next.expect(&[1]).await;
+                present.expect_end().await;
+                present = next;
+                present_id = device.present();
+                taken_over += 1;
+            }
+            // who has it is served, and nobody else has
+            present
+                .send(&packet(&[at(i64::try_from(attempt).unwrap())]))
+                .await;
+            present.expect(&taken(1)).await;
+            assert_eq!(device.present(), present_id, "attempt {attempt}");
+            if attempt + 1 == bound {
+                assert_eq!((taken_over, alarms_us(gateway).len()), (bound, 0));
+            }
+            if attempt == bound {
+                assert_eq!(alarms_us(gateway), [gateway.clock.now_us()]);
             }
         }
-        owner.send(&packet(&[at(20_000)])).await;
-        owner.expect(&taken(1)).await;
-        assert_eq!(gateway.messages(LEAF), 11);
-        let facts = gateway.deps.router.connections(|f| !f.carries.is_empty());
-        assert_eq!(facts.len(), 1);
+        let carry = gateway.deps.router.connections(|f| !f.carries.is_empty());
+        assert_eq!((carry.len(), carry[0].id), (1, present_id));
+        // the clock has stood still: it was one window
+        assert_eq!(taken_over, bound.min(attempts));
+        assert_eq!(gateway.messages(LEAF), u64::try_from(attempts).unwrap());
+        assert_eq!(waiting.len(), attempts - taken_over);
+        drop(waiting);
+    });
+}
+
+#[test]
+fn on_a_shared_connection_an_ident_that_is_refused_does_not_end_the_others() {
+    let gateway = ruptela_gateway(Bounds::default());
+    let item = ChannelItem {
+        takeover: Takeover::Keep,
+        ..channel(RUPTELA, "ruptela")
+    };
+    gateway.deps.registry.put_channel(item).unwrap();
+    gateway.run(async |gateway| {
+        let mut own = gateway.connect(RUPTELA);
+        own.send(&ruptela(FIRST, AT_S)).await;
+        own.expect(&ruptela_ack(1)).await;
+        let mut bridge = gateway.connect(RUPTELA);
+        bridge.send(&ruptela(SECOND, AT_S)).await;
+        bridge.expect(&ruptela_ack(1)).await;
+        // it has a connection of its own, which keeps it
+        bridge.send(&ruptela(FIRST, AT_S + 1)).await;
+        bridge.expect(&ruptela_ack(0)).await;
+        bridge.send(&ruptela(SECOND, AT_S + 1)).await;
+        bridge.expect(&ruptela_ack(1)).await;
+        // or it may not be served at all
+        let mut disabled = device(100, LEAF, "ruptela", &FIRST.to_string());
+        disabled.enabled = false;
+        gateway.deps.registry.put_device(disabled).unwrap();
+        bridge.send(&ruptela(FIRST, AT_S + 2)).await;
+        bridge.expect(&ruptela_ack(0)).await;
+        bridge.send(&ruptela(SECOND, AT_S + 2)).await;
+        bridge.expect(&ruptela_ack(1)).await;
+        assert_eq!(gateway.closed(), [0; 0]);
+        drop(own);
     });
 }
 
