@@ -288,6 +288,24 @@ impl Gateway {
         })
     }
 
+    /// How many files it has open.
+    pub(crate) fn open_files(&self) -> u64 {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.process.id()));
+        files.expect("it lives").count() as u64
+    }
+
+    /// Sets its soft limit of open files from outside; gives back what it was.
+    pub(crate) fn limit_files(&self, most: u64) -> u64 {
+        use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit {
+            current: Some(most),
+            maximum,
+        };
+        let before = prlimit(Some(self.pid()), Resource::Nofile, limit);
+        before.expect("it is ours").current.expect("a limit")
+    }
+
     /// The memory that it has in use, in KiB, as the kernel says it.
     pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))
@@ -336,10 +354,13 @@ impl Gateway {
         })
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    fn pid(&self) -> rustix::process::Pid {
         let pid = i32::try_from(self.process.id()).ok();
-        let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
-        rustix::process::kill_process(pid, signal).expect("it is there");
+        pid.and_then(rustix::process::Pid::from_raw).expect("a pid")
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid(), signal).expect("it is there");
     }
 
     /// Waits for its end.

@@ -41,6 +41,7 @@ mod auto;
 mod bad_input;
 mod captures;
 mod crash;
+mod crowds;
 mod damage;
 mod doctor;
 mod endurance;

@@ -2,18 +2,25 @@
 //! silent or drip, floods of strangers. Each has a small size and, by the environment, its full one;
 //! docs/testing.md lists them.
 
-use crate::harness::{Gateway, Heard, LONG, Setup, Tracker, is_timeout, now_ms, until};
+use crate::harness::{Gateway, Heard, LONG, Setup, Tracker, is_timeout, ms_of, now_ms, until};
 use crate::image::Dice;
 use crate::talk::Talk;
-use std::collections::BTreeSet;
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 const HONEST: &str = "356600000000301";
 
+/// Tells a figure of a trial, for who asks for them with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "it is what a trial is run for")]
+pub(crate) fn tell(figure: std::fmt::Arguments<'_>) {
+    eprintln!("{figure}");
+}
+
 /// The size of a trial: as the environment says, or as CI has the time for.
-fn size(name: &str, of_ci: usize) -> usize {
+pub(crate) fn size(name: &str, of_ci: usize) -> usize {
     let said = std::env::var(name).ok();
     said.map_or(of_ci, |said| said.parse().expect("a number"))
 }
@@ -322,4 +329,149 @@ fn a_flood_of_strangers_takes_no_memory_and_keeps_no_newcomer_out() {
     all_are_gone_but(&gateway, 1.0);
     gateway.audit();
     gateway.stop();
+}
+
+/// The times, in ms, at which it was told that connections contend for a device.
+fn alarms_ms(gateway: &Gateway, device: u64) -> Vec<i64> {
+    let path = format!("/gw/devices/{device}/logs");
+    let asked = json!({ "filter": "event_code == 9001", "fields": "timestamp,event_code" });
+    let (status, answer) = gateway.call(0, "GET", &path, &asked);
+    assert_eq!(status, 200, "{answer}");
+    let rows = answer["result"].as_array().expect("rows").iter();
+    rows.map(|row| ms_of(&row["timestamp"])).collect()
+}
+
+#[test]
+fn a_live_ident_that_many_want_is_kept_or_changes_hands_so_often_and_the_alarm_is_raised_at_once() {
+    let attempts = size("TOLLGATE_TAKEOVERS", 60);
+    // takeovers of a device in a minute, unless it is set
+    let bound = 10;
+    for policy in ["keep", "newest"] {
+        let mut setup = Setup::new();
+        setup.more = format!(
+            "[[accounts]]\nname = \"master\"\n[[channels]]\nname = \"all\"\naccount = \"master\"\n\
+             protocol = \"teltonika\"\ntakeover = \"{policy}\"\n[[devices]]\nname = \"wanted\"\n\
+             account = \"master\"\nprotocol = \"teltonika\"\nident = \"{HONEST}\"\n"
+        );
+        let gateway = setup.start();
+        let at = gateway.channels["all"].1;
+        let device = gateway.row(0, "GET", "/gw/devices/all?fields=id", &Value::Null)["id"]
+            .as_u64()
+            .expect("an id");
+        let mut present = Tracker::of(HONEST, at);
+        let begin_ms = now_ms() - 3_600_000;
+        let (mut acked, mut said) = (0, 0);
+        let mut crossed_ms = 0;
+        let mut waiting = VecDeque::new();
+        let login = [&[0, 15][..], HONEST.as_bytes()].concat();
+        for attempt in 1..=attempts {
+            if attempt == bound + 1 {
+                crossed_ms = now_ms();
+            }
+            let mut thief = Tracker::call(at).expect("a connection");
+            if policy == "newest" && attempt <= bound {
+                assert!(
+                    thief.log_in(HONEST).expect("an answer"),
+                    "attempt {attempt}"
+                );
+                assert_eq!(present.hear(LONG), Heard::Closed, "attempt {attempt}");
+                present = thief;
+            } else {
+                thief.say(&login);
+                waiting.push_back(thief);
+            }
+            // some stay, most go: the gateway has neither of them for ever
+            if waiting.len() > 50 {
+                waiting.pop_front();
+            }
+            if attempt % 5 == 0 {
+                said += 1;
+                acked += i64::from(present.send(&[begin_ms + said]) == Heard::Count(1));
+            }
+        }
+        assert_eq!(acked, said, "{policy}: the one that has it is served");
+        until("the alarm is told", || {
+            !alarms_ms(&gateway, device).is_empty()
+        });
+        let late_ms = alarms_ms(&gateway, device)[0] - crossed_ms;
+        tell(format_args!(
+            "{policy}: {attempts} attempts, {acked} of {said} acked, the alarm after {late_ms} ms"
+        ));
+        assert!(late_ms >= 0, "{policy}: not before it is too often");
+        let closed = gateway.metric("tollgate_takeovers_total");
+        let changes = if policy == "keep" { 0.0 } else { bound as f64 };
+        assert!((closed - changes).abs() < 0.5, "{policy}: {closed}");
+        drop((present, waiting));
+        gateway.audit();
+        gateway.stop();
+    }
+}
+
+#[test]
+fn who_has_gone_without_a_word_is_noticed_and_a_gateway_without_files_goes_on_when_it_has_some() {
+    let gateway = Setup::new().with("[bounds]\nkeepalive = \"1s\"\n").start();
+    let (master, _, at) = gateway.master_and_channel();
+    gateway.device(master, HONEST);
+    let mut tracker = Tracker::of(HONEST, at);
+    let begin_ms = now_ms() - 3_600_000;
+    assert_eq!(tracker.send(&[begin_ms]), Heard::Count(1));
+    // no more files from now on: what it has open it has
+    let files = gateway.open_files();
+    let before = gateway.limit_files(files);
+    let mut others: Vec<TcpStream> = (0..3).map(|_| call(at)).collect();
+    let login = [&[0, 15][..], b"356600000000302"].concat();
+    for other in &mut others {
+        other.write_all(&login).expect("the kernel takes it");
+    }
+    assert_eq!(
+        tracker.send(&[begin_ms + 1]),
+        Heard::Count(1),
+        "who is in is served"
+    );
+    std::thread::sleep(Duration::from_millis(100));
+    gateway.limit_files(before);
+    // the same ident is answered once in a while: the first one is
+    let mut answer = [9];
+    others[0]
+        .read_exact(&mut answer)
+        .expect("an answer, at last");
+    assert_eq!(answer, [0], "nobody has registered it");
+    until("the errors are counted", || {
+        gateway.metric("tollgate_accept_errors_total{error=\"files\"}") > 0.5
+    });
+    drop(others);
+    until("they are gone", || {
+        gateway.metric("tollgate_connections{") < 1.5
+    });
+    // its machine has forgotten the connection: nothing comes from there any more by itself
+    if forget(&tracker.0) {
+        drop(tracker);
+        until("it is noticed", || {
+            gateway.metric("tollgate_connections{") < 0.5
+        });
+        until("and counted", || {
+            gateway.metric("tollgate_connections_closed_total{code=\"2\"}") > 0.5
+        });
+    } else {
+        tell(format_args!(
+            "no half-open connection can be made here: it was not tried"
+        ));
+    }
+    gateway.audit();
+    gateway.stop();
+}
+
+/// Makes this machine forget a socket, as after a loss of power: when it is closed its peer is told
+/// nothing. Says whether that is allowed here.
+fn forget(stream: &TcpStream) -> bool {
+    const TCP_REPAIR: &str = "import socket, sys\n\
+        peer = socket.socket(fileno=0)\n\
+        peer.setsockopt(socket.IPPROTO_TCP, 19, 1)\n";
+    let socket = std::os::fd::OwnedFd::from(stream.try_clone().expect("a copy"));
+    let python = std::process::Command::new("python3")
+        .args(["-c", TCP_REPAIR])
+        .stdin(std::process::Stdio::from(socket))
+        .stderr(std::process::Stdio::null())
+        .status();
+    python.is_ok_and(|status| status.success())
 }
