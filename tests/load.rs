@@ -125,6 +125,34 @@ fn trackers_that_break_off_beside_hostile_senders_lose_nothing() {
 }
 
 #[test]
+fn a_run_that_needs_more_files_than_a_process_may_have_is_shared_by_several() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_gateway, port) = serve(dir.path(), "teltonika");
+    let script = format!(
+        "ulimit -n 60 && exec \"$0\" load {port} --trackers {TRACKERS} --silent 90 --rate 200 --for 3 --json"
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_tollgate")]);
+    let (code, report, log) = output(&mut shell);
+    let report: Value = serde_json::from_str(&report).unwrap_or_else(|_| panic!("{code}: {log}"));
+    assert_eq!(code, 0, "{report}{log}");
+    // of 60 files 15 are no connections: 110 need three times the other 45
+    assert_eq!(report["processes"], 3, "{report}");
+    let number = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{report}"));
+    assert!((550..=650).contains(&number("frames")), "{report}");
+    assert_eq!(number("frames_acked"), number("frames"), "{report}");
+    assert_eq!(number("logins"), 20, "{report}");
+    assert_eq!(number("hostile_connections"), 90, "{report}");
+    assert!(report["ack_ms"]["p99"].as_f64().is_some(), "{report}");
+    // or because it is asked for, in the closed loop
+    let more = ["--frames", "7", "--processes", "4"];
+    let (code, report) = load(port, "teltonika", &more);
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(report["processes"], 4, "{report}");
+    assert_eq!(report["frames_acked"], 140, "{report}");
+}
+
+#[test]
 fn nobody_at_home_is_told_and_what_cannot_be_is_refused() {
     let port = {
         let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");

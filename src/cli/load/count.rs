@@ -1,5 +1,6 @@
 //! What a run counts, and the latencies in buckets of 3 %.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use std::time::Duration;
 const SUB: usize = 32;
 
 /// How long things took: bounded memory, each value at most 3 % too high.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Latencies {
     buckets: Vec<u64>,
     count: u64,
@@ -46,6 +47,15 @@ impl Latencies {
         self.most_us = self.most_us.max(us);
     }
 
+    /// Adds what another one has counted.
+    fn add(&mut self, other: &Self) {
+        for (bucket, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *bucket += more;
+        }
+        self.count += other.count;
+        self.most_us = self.most_us.max(other.most_us);
+    }
+
     /// So many thousandths of all took at most this, in ms; none: nothing was counted.
     pub(super) fn at_ms(&self, thousandths: u64) -> Option<f64> {
         let wanted = (self.count * thousandths).div_ceil(1000).max(1);
@@ -70,7 +80,7 @@ impl Latencies {
 }
 
 /// What happened in a run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Counts {
     /// Frames that came into being, and their records.
     pub(super) frames: u64,
@@ -104,6 +114,53 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// Adds what a part of the run has counted.
+    pub(super) fn add(&mut self, part: &Self) {
+        let Self {
+            frames,
+            records,
+            sent,
+            sent_bytes,
+            again,
+            acked,
+            acked_records,
+            refused,
+            lost,
+            left,
+            connects,
+            connects_failed,
+            logins,
+            closed,
+            unanswered,
+            hostile,
+            hostile_closed,
+            latencies,
+        } = self;
+        let counts = [
+            (frames, part.frames),
+            (records, part.records),
+            (sent, part.sent),
+            (sent_bytes, part.sent_bytes),
+            (again, part.again),
+            (acked, part.acked),
+            (acked_records, part.acked_records),
+            (refused, part.refused),
+            (lost, part.lost),
+            (left, part.left),
+            (connects, part.connects),
+            (connects_failed, part.connects_failed),
+            (logins, part.logins),
+            (closed, part.closed),
+            (unanswered, part.unanswered),
+            (hostile, part.hostile),
+            (hostile_closed, part.hostile_closed),
+        ];
+        for (count, more) in counts {
+            *count += more;
+        }
+        latencies.add(&part.latencies);
+    }
+
     /// All of it.
     pub(super) fn report(&self, took: Duration) -> Value {
         let per_s = |count: u64| (count as f64 / took.as_secs_f64().max(1e-9)).round();

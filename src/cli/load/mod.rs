@@ -3,10 +3,12 @@
 //! A tracker keeps what it has until it is acked, comes back with growing pauses and sends it again:
 //! what a run says is lost is lost by the tracker's own count. In the open loop frames come into being
 //! at a fixed rate whether the other side keeps up or not, and a latency counts from when the frame
-//! should have been sent. It refuses to run without a bound in time and in number, and calls nobody
+//! should have been sent. Where one process may not open as many files as there are trackers, several
+//! of this program share them. It refuses to run without a bound in time and in number, and calls nobody
 //! but this machine unless another is named.
 
 mod count;
+mod parts;
 mod speech;
 mod tracker;
 
@@ -60,7 +62,7 @@ pub struct Args {
     protocol: Speech,
     /// How many trackers.
     #[arg(long, value_name = "N", default_value_t = 100,
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     trackers: u32,
     /// The ident of the first one; the others count on from it.
     #[arg(long, value_name = "NUMBER")]
@@ -87,6 +89,15 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=250))]
     sources: u8,
+    /// Share them among so many processes; as many as the limit of open files asks for in any case.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    processes: Option<u32>,
+    /// This process is a part of a run of so many trackers: it tells counts, and its rate is that of all.
+    #[arg(long, hide = true)]
+    part_of: Option<u32>,
+    /// When the run begins, unix ms.
+    #[arg(long, hide = true, default_value_t = 0)]
+    begin_ms: i64,
     /// Every so often all trackers break off and call again at the same time.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     break_every: Option<u32>,
@@ -142,15 +153,28 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.rate == Some(0) {
         return Err(Failure::new(Exit::Usage, "--rate 0: nothing would be sent"));
     }
+    let files = parts::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Software, error))?;
-    if let Some(p99_ms) = args.find_capacity {
-        return find_capacity(args, to, first_ident, p99_ms, &runtime, &mut output);
+    let run = Run {
+        args,
+        to,
+        first_ident,
+        files,
+        runtime,
+    };
+    if args.part_of.is_some() {
+        run.tell_part();
+        return Ok(());
     }
-    let (counts, took) = one(args, to, first_ident, args.trackers, args.rate, &runtime);
-    show(args, &counts, took, &mut output).map_err(|error| Failure::output(&error))?;
+    if let Some(p99_ms) = args.find_capacity {
+        return find_capacity(&run, p99_ms, &mut output);
+    }
+    let (counts, took) = run.one(args.trackers, args.rate)?;
+    let processes = run.processes(args.trackers);
+    show(args, &counts, took, processes, &mut output).map_err(|error| Failure::output(&error))?;
     if counts.logins == 0 && counts.acked == 0 {
         let nobody = Failure::new(Exit::Unavailable, format_args!("{to}: nobody was admitted"));
         return Err(nobody.hint(
@@ -199,29 +223,109 @@ fn devices(
     output.flush()
 }
 
-/// One run with so many trackers.
-fn one(
-    args: &Args,
+/// What a run is made of.
+struct Run<'a> {
+    args: &'a Args,
     to: SocketAddr,
     first_ident: u64,
-    trackers: u32,
-    rate: Option<u32>,
-    runtime: &tokio::runtime::Runtime,
-) -> (Counts, Duration) {
-    let now_ms = super::now_ms();
-    let counts = Rc::new(RefCell::new(Counts::default()));
-    let local = LocalSet::new();
-    let took = local.block_on(runtime, async {
-        let begin = Instant::now();
+    /// How many files this process may open.
+    files: Option<u64>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Run<'_> {
+    fn processes(&self, trackers: u32) -> u32 {
+        parts::count(self.args, trackers, self.files)
+    }
+
+    /// One run with so many trackers, in as many processes as it takes.
+    fn one(&self, trackers: u32, rate: Option<u32>) -> Result<(Counts, Duration), Failure> {
+        let parts = self.processes(trackers);
+        if parts > 1 {
+            return parts::run(self.args, self.first_ident, trackers, rate, parts);
+        }
+        let bar = bar(self.args.seconds);
+        let done = self.here(trackers, rate, |elapsed, counts| {
+            bar.set_position(elapsed.as_secs().min(self.args.seconds.into()));
+            bar.set_message(format!(
+                "{} of {} frames acked",
+                counts.acked, counts.frames
+            ));
+        });
+        bar.finish_and_clear();
+        Ok(done)
+    }
+
+    /// A part of a run, for the process that adds up.
+    fn tell_part(&self) {
+        let (counts, took) = self.here(self.args.trackers, self.args.rate, |_, counts| {
+            let (frames, acked) = (counts.frames, counts.acked);
+            parts::Line::So { frames, acked }.say();
+        });
+        parts::Line::All { counts, took }.say();
+    }
+
+    /// Runs so many trackers in this process; `look` sees some times a second how far it is.
+    fn here(
+        &self,
+        trackers: u32,
+        rate: Option<u32>,
+        mut look: impl FnMut(Duration, &Counts),
+    ) -> (Counts, Duration) {
+        let args = self.args;
+        let now_ms = super::now_ms();
+        let counts = Rc::new(RefCell::new(Counts::default()));
+        let local = LocalSet::new();
+        let took = local.block_on(&self.runtime, async {
+            let ahead = u64::try_from(args.begin_ms - now_ms).unwrap_or(0);
+            let begin = Instant::now() + Duration::from_millis(ahead);
+            let plan = Rc::new(self.plan(trackers, rate, now_ms, begin));
+            let hostile = [
+                (Hostile::Silent, args.silent),
+                (Hostile::Slow, args.slow),
+                (Hostile::Garbage, args.garbage),
+            ];
+            for (kind, count) in hostile {
+                for index in 0..count {
+                    let hostile = kind.run(Rc::clone(&plan), Rc::clone(&counts), index);
+                    tokio::task::spawn_local(hostile);
+                }
+            }
+            let mut running = tokio::task::JoinSet::new();
+            for index in 0..trackers {
+                let tracker = Tracker::new(Rc::clone(&plan), Rc::clone(&counts), index, trackers);
+                running.spawn_local(tracker.run());
+            }
+            let mut tick = tokio::time::interval(Duration::from_millis(250));
+            loop {
+                tokio::select! {
+                    ended = running.join_next() => match ended {
+                        Some(Ok(())) => {}
+                        Some(Err(error)) => say(&format_args!("a tracker failed: {error}")),
+                        None => break,
+                    },
+                    _ = tick.tick() => look(begin.elapsed(), &counts.borrow()),
+                }
+            }
+            begin.elapsed()
+        });
+        drop(local);
+        let counts = counts.take();
+        (counts, took)
+    }
+
+    fn plan(&self, trackers: u32, rate: Option<u32>, now_ms: i64, begin: Instant) -> Plan {
+        let args = self.args;
         let until = begin + Duration::from_secs(args.seconds.into());
-        let plan = Rc::new(Plan {
-            to,
+        // the rate is that of all, in however many processes they are
+        let all = f64::from(args.part_of.unwrap_or(trackers));
+        Plan {
+            to: self.to,
             speech: args.protocol,
-            first_ident,
+            first_ident: self.first_ident,
             records: args.records,
             window: args.window.into(),
-            every: rate
-                .map(|rate| Duration::from_secs(1).mul_f64(f64::from(trackers) / f64::from(rate))),
+            every: rate.map(|rate| Duration::from_secs(1).mul_f64(all / f64::from(rate))),
             sources: args.sources,
             break_every: args
                 .break_every
@@ -233,45 +337,8 @@ fn one(
             begin,
             until,
             end: until + Duration::from_secs(args.grace.into()),
-        });
-        let hostile = [
-            (Hostile::Silent, args.silent),
-            (Hostile::Slow, args.slow),
-            (Hostile::Garbage, args.garbage),
-        ];
-        for (kind, count) in hostile {
-            for index in 0..count {
-                let hostile = kind.run(Rc::clone(&plan), Rc::clone(&counts), index);
-                tokio::task::spawn_local(hostile);
-            }
         }
-        let mut running = tokio::task::JoinSet::new();
-        for index in 0..trackers {
-            let tracker = Tracker::new(Rc::clone(&plan), Rc::clone(&counts), index, trackers);
-            running.spawn_local(tracker.run());
-        }
-        let bar = bar(args.seconds);
-        let mut tick = tokio::time::interval(Duration::from_millis(250));
-        loop {
-            tokio::select! {
-                ended = running.join_next() => match ended {
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => say(&format_args!("a tracker failed: {error}")),
-                    None => break,
-                },
-                _ = tick.tick() => {
-                    bar.set_position(begin.elapsed().as_secs().min(args.seconds.into()));
-                    let counts = counts.borrow();
-                    bar.set_message(format!("{} of {} frames acked", counts.acked, counts.frames));
-                }
-            }
-        }
-        bar.finish_and_clear();
-        begin.elapsed()
-    });
-    drop(local);
-    let counts = counts.take();
-    (counts, took)
+    }
 }
 
 fn bar(seconds: u32) -> ProgressBar {
@@ -282,9 +349,16 @@ fn bar(seconds: u32) -> ProgressBar {
     bar
 }
 
-fn show(args: &Args, counts: &Counts, took: Duration, output: &mut impl Write) -> io::Result<()> {
+fn show(
+    args: &Args,
+    counts: &Counts,
+    took: Duration,
+    processes: u32,
+    output: &mut impl Write,
+) -> io::Result<()> {
     let mut report = counts.report(took);
     report["protocol"] = args.protocol.name().into();
+    report["processes"] = processes.into();
     report["trackers"] = args.trackers.into();
     report["rate"] = json!(args.rate);
     if args.json {
@@ -328,22 +402,20 @@ fn shown(value: &Value) -> String {
 
 /// The most trackers that are served within the percentile: doubled until it is too much, then
 /// between the two.
-fn find_capacity(
-    args: &Args,
-    to: SocketAddr,
-    first_ident: u64,
-    p99_ms: u32,
-    runtime: &tokio::runtime::Runtime,
-    output: &mut impl Write,
-) -> Result<(), Failure> {
+fn find_capacity(run: &Run<'_>, p99_ms: u32, output: &mut impl Write) -> Result<(), Failure> {
+    let args = run.args;
+    if !args.protocol.has_acks() {
+        let what = format!("{} has no acks to search by", args.protocol.name());
+        return Err(Failure::new(Exit::Usage, what));
+    }
     let rate_of = |trackers: u32| {
         let share = u64::from(args.rate.unwrap_or(1)) * u64::from(trackers);
         u32::try_from(share / u64::from(args.trackers)).map_or(u32::MAX, |rate| rate.max(1))
     };
     let mut steps = Vec::new();
-    let mut holds = |trackers: u32| {
+    let mut holds = |trackers: u32| -> Result<bool, Failure> {
         let rate = rate_of(trackers);
-        let (counts, _) = one(args, to, first_ident, trackers, Some(rate), runtime);
+        let (counts, _) = run.one(trackers, Some(rate))?;
         let p99 = counts.latencies.at_ms(990);
         let all = counts.lost + counts.left == 0;
         let holds = all && p99.is_some_and(|p99| p99 <= f64::from(p99_ms));
@@ -353,11 +425,11 @@ fn find_capacity(
         say(&format_args!(
             "{trackers} trackers, {rate} frames/s: ack p99 {p99:.1} ms"
         ));
-        holds
+        Ok(holds)
     };
     let (mut good, mut bad) = (0, args.trackers.saturating_add(1));
     let mut next = (args.trackers / 16).max(1);
-    while next <= args.trackers && holds(next) {
+    while next <= args.trackers && holds(next)? {
         good = next;
         if next == args.trackers {
             break;
@@ -372,7 +444,7 @@ fn find_capacity(
         if middle <= good || middle >= bad {
             break;
         }
-        if holds(middle) {
+        if holds(middle)? {
             good = middle;
         } else {
             bad = middle;
