@@ -156,6 +156,19 @@ impl Client {
         self.send(None, method, path, body).await
     }
 
+    /// What is asked for, as it comes; a refusal is a failure with its reason.
+    pub(crate) async fn stream(&self, path: &str, asked: &Value) -> Result<Body, Failure> {
+        let (status, body) = self.open(Method::POST, path, Some(asked)).await?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let bytes = body.collect().await.map_err(|error| gone(&error))?;
+        let answer: Value = serde_json::from_slice(&bytes.to_bytes()).unwrap_or_default();
+        let reason = answer.pointer("/errors/0/reason").and_then(Value::as_str);
+        let reason = reason.unwrap_or("the gateway refused");
+        Err(Failure::new(Exit::Data, reason))
+    }
+
     async fn send(
         &self,
         cid: Option<u64>,
@@ -234,4 +247,26 @@ fn gone(error: &dyn std::fmt::Display) -> Failure {
         Exit::Unavailable,
         format_args!("the gateway went away: {error}"),
     )
+}
+
+/// Writes an answer as it comes. Gives back its last bytes, so many at most; `failed` says what a
+/// failed write is.
+pub(super) async fn write_out(
+    mut body: Body,
+    out: &mut dyn io::Write,
+    tail_bytes: usize,
+    failed: &dyn Fn(&io::Error) -> Failure,
+) -> Result<Vec<u8>, Failure> {
+    let mut tail = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| gone(&error))?;
+        if let Ok(bytes) = frame.into_data() {
+            out.write_all(&bytes).map_err(|error| failed(&error))?;
+            tail.extend_from_slice(&bytes);
+            let from = tail.len().saturating_sub(tail_bytes);
+            tail.drain(..from);
+        }
+    }
+    out.flush().map_err(|error| failed(&error))?;
+    Ok(tail)
 }

@@ -3,20 +3,18 @@
 //! A running gateway does it by its local socket, a directory that nobody serves is read by this
 //! process. Each device's messages come by the device's own time, one device after the other.
 
-use super::client::Client;
+use super::client::{Client, write_out};
 use super::data::DataArgs;
 use super::messages::seconds;
 use super::{Exit, Failure, runtime};
 use crate::ids::DeviceId;
 use crate::journal::{DeviceNames, Journal, Range};
 use crate::registry::Registry;
-use axum::http::Method;
 use clap::{Args as ClapArgs, ValueEnum};
-use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 
 /// Columns of a CSV; parameters beyond it are left out, and the last line says how many.
@@ -98,19 +96,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn write(client: &Client, args: &Args, asked: &Asked) -> Result<(), Failure> {
-    let (status, mut body) = client
-        .open(Method::POST, "/local/export", Some(&json!(asked)))
-        .await?;
-    let unavailable = |error: &dyn std::fmt::Display| Failure::new(Exit::Unavailable, error);
-    if !status.is_success() {
-        let bytes = body.collect().await.map_err(|error| unavailable(&error))?;
-        let answer: Value = serde_json::from_slice(&bytes.to_bytes()).unwrap_or_default();
-        let reason = answer.pointer("/errors/0/reason").and_then(Value::as_str);
-        return Err(Failure::new(
-            Exit::Data,
-            reason.unwrap_or("the gateway refused"),
-        ));
-    }
+    let body = client.stream("/local/export", &json!(asked)).await?;
     let failed = |error: &io::Error| match &args.output {
         Some(path) => Failure::new(Exit::Io, format_args!("{}: {error}", path.display())),
         None => Failure::output(error),
@@ -119,17 +105,7 @@ async fn write(client: &Client, args: &Args, asked: &Asked) -> Result<(), Failur
         Some(path) => Box::new(std::fs::File::create(path).map_err(|error| failed(&error))?),
         None => Box::new(io::stdout()),
     };
-    let mut last = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| unavailable(&error))?;
-        if let Ok(bytes) = frame.into_data() {
-            out.write_all(&bytes).map_err(|error| failed(&error))?;
-            last.extend_from_slice(&bytes);
-            let from = last.len().saturating_sub(CUT_OFF.len());
-            last.drain(..from);
-        }
-    }
-    out.flush().map_err(|error| failed(&error))?;
+    let last = write_out(body, &mut out, CUT_OFF.len(), &failed).await?;
     if last == CUT_OFF.as_bytes() {
         return Err(Failure::new(
             Exit::Io,

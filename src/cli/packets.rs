@@ -1,6 +1,6 @@
 //! `tollgate packets`: kept raw traffic as a capture.
 
-use super::client::Client;
+use super::client::{Client, write_out};
 use super::data::DataArgs;
 use super::messages::seconds;
 use super::{Exit, Failure, runtime, say};
@@ -9,9 +9,7 @@ use crate::events::Query as EventQuery;
 use crate::ids::ConnectionId;
 use crate::raw::{Label, Packet, Query, RawTraffic, ReadError};
 use crate::replay::{Notes, Rebuilt, WHOLE};
-use axum::http::Method;
 use clap::Args as ClapArgs;
-use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -103,35 +101,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn write(client: &Client, args: &Args, asked: &Asked) -> Result<(), Failure> {
-    let (status, mut body) = client
-        .open(Method::POST, "/local/packets", Some(&json!(asked)))
-        .await?;
-    let unavailable = |error: &dyn std::fmt::Display| Failure::new(Exit::Unavailable, error);
-    if !status.is_success() {
-        let bytes = body.collect().await.map_err(|error| unavailable(&error))?;
-        let answer: Value = serde_json::from_slice(&bytes.to_bytes()).unwrap_or_default();
-        let reason = answer.pointer("/errors/0/reason").and_then(Value::as_str);
-        let failure = Failure::new(Exit::Data, reason.unwrap_or("the gateway refused"));
-        return Err(failure.hint(
+    let body = client.stream("/local/packets", &json!(asked)).await;
+    let body = body.map_err(|failure| match failure.exit {
+        Exit::Data => failure.hint(
             "raw traffic is kept of channels and devices with keep_packets, see [packets] in the \
              configuration",
-        ));
-    }
+        ),
+        _ => failure,
+    })?;
     let path = args.out.display();
     let failed = |error: &io::Error| Failure::new(Exit::Io, format_args!("{path}: {error}"));
     let file = std::fs::File::create(&args.out).map_err(|error| failed(&error))?;
     let mut out = io::BufWriter::new(file);
-    let mut tail = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| unavailable(&error))?;
-        if let Ok(bytes) = frame.into_data() {
-            out.write_all(&bytes).map_err(|error| failed(&error))?;
-            tail.extend_from_slice(&bytes);
-            let from = tail.len().saturating_sub(TAIL_BYTES);
-            tail.drain(..from);
-        }
-    }
-    out.flush().map_err(|error| failed(&error))?;
+    let tail = write_out(body, &mut out, TAIL_BYTES, &failed).await?;
     let tail = String::from_utf8_lossy(&tail);
     let Some((_, whole)) = tail.rsplit_once(WHOLE) else {
         return Err(Failure::new(

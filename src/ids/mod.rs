@@ -4,10 +4,12 @@
 
 mod clock;
 mod pulse;
+mod writer;
 
 pub use clock::{Clock, ManualClock, SystemClock, US_PER_MINUTE, minute_of};
 pub use protocols::Ident;
 pub use pulse::Pulse;
+pub use writer::WriterThread;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

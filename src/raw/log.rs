@@ -2,7 +2,7 @@
 
 use super::erase::{self, Erased};
 use super::packet::{self, Direction, Ended, Label};
-use crate::ids::{Clock, DeviceId};
+use crate::ids::{Clock, DeviceId, WriterThread};
 use crate::metrics::{Counter, Gauge, Metrics, names};
 use crate::segment::{AppendError, Batch, Catalog, Files, Segment, SegmentLog};
 use std::io;
@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The most bytes that wait for the writer.
@@ -85,7 +84,7 @@ pub struct RawTraffic {
     failed: Arc<Mutex<Option<String>>>,
     kept: Counter,
     lost: Counter,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: WriterThread,
 }
 
 impl RawTraffic {
@@ -121,7 +120,7 @@ impl RawTraffic {
             failed: Arc::default(),
             kept: metrics.counter(&names::RAW_CHUNKS, &[]),
             lost: metrics.counter(&names::RAW_CHUNKS_LOST, &[]),
-            writer: Mutex::default(),
+            writer: WriterThread::default(),
         };
         if options.budget_bytes == 0 {
             return this;
@@ -157,13 +156,10 @@ impl RawTraffic {
             bytes: metrics.gauge(&names::RAW_BYTES, &[]),
             no_space_told: None,
         };
-        let thread = std::thread::Builder::new()
-            .name("raw".into())
-            .spawn(move || writer.run());
-        match thread {
+        match WriterThread::start("raw", move || writer.run()) {
             Ok(thread) => {
                 this.open = AtomicBool::new(true);
-                this.writer = Mutex::new(Some(thread));
+                this.writer = thread;
             }
             Err(error) => this.fail(error.to_string()),
         }
@@ -226,11 +222,7 @@ impl RawTraffic {
     pub fn erase(&self, device: DeviceId, up_to_us: i64) -> io::Result<u32> {
         let ended = || io::Error::other("the writer of raw traffic has ended");
         let (tell, told) = sync_channel(1);
-        let is_used = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some();
+        let is_used = self.writer.is_there();
         let mut queue = self.shared.lock();
         if queue.closing {
             return Err(ended());
@@ -275,14 +267,7 @@ impl RawTraffic {
     pub fn shutdown(&self) {
         self.shared.lock().closing = true;
         self.shared.to_writer.notify_one();
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
+        if !self.writer.join() {
             tracing::error!("the writer of raw traffic panicked");
         }
         self.open.store(false, Ordering::Relaxed);
