@@ -122,7 +122,7 @@ table! {
     CONNECTION_ENTRIES_LOST Counter "tollgate_connection_entries_lost_total" []
         "Journal entries about connections that were given up because too many waited.";
     EVENTS_LOST Counter "tollgate_events_lost_total" []
-        "Events that were given up because their queue was full.";
+        "Events that were given up: their queue was full, or their log cannot be written.";
 
     // raw traffic
     RAW_CHUNKS Counter "tollgate_raw_chunks_total" []
@@ -154,7 +154,7 @@ table! {
     JOURNAL_SETTLE_ERRORS Counter "tollgate_journal_settle_errors_total" []
         "How often settling or rewriting of archives broke off; it is tried again.";
     JOURNAL_STALLED Gauge "tollgate_journal_stalled" []
-        "1 while there is no space for the next segment: nothing is read until there is.";
+        "1 while there is no space, or no open file, for the next segment: nothing is read until there is.";
     JOURNAL_FAILED Gauge "tollgate_journal_failed" []
         "1 after a write has failed: nothing is acknowledged any more.";
 
@@ -182,6 +182,8 @@ table! {
 
     BUILD Gauge "tollgate_build_info" ["version"]
         "Always 1; which build runs.";
+    LOG_LINES_LOST Counter "tollgate_log_lines_lost_total" []
+        "Lines of the program's log that standard error did not take.";
     EVENTS_LOGGED Counter "tollgate_events_logged_total" ["code"]
         "Events written to the log of what happened.";
 }

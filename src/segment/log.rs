@@ -65,7 +65,7 @@ pub enum OpenError {
 pub enum AppendError {
     /// There is no space for a new segment, or no file descriptor to make it by. Nothing was
     /// written; the same batch may be tried again later.
-    #[error("no space for a new segment: {0}")]
+    #[error("no space, or no open file, for a new segment: {0}")]
     NoSpace(io::Error),
     /// A write or a sync failed. What is on the disk is unknown: nothing may be written any more.
     #[error("{what} failed: {error}")]
