@@ -261,6 +261,7 @@ impl Gateway {
             );
         }
         let metrics = Metrics::new();
+        events.count_on(Arc::clone(&metrics));
         let raw = Arc::new(RawTraffic::open(
             files,
             &dir.join(RAW_DIR),
@@ -287,6 +288,7 @@ impl Gateway {
             Arc::clone(&clock),
         )));
         metrics.add_source(Arc::new(JournalSeries::new(journal.clone())));
+        let hears = Arc::clone(&events) as Arc<dyn channel::EventSink>;
         let deps = Deps {
             registry: Arc::clone(&registry),
             journal: journal.clone(),
@@ -294,7 +296,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             raw: Arc::clone(&raw),
             clock: Arc::clone(&clock),
-            events: Arc::clone(&events) as Arc<dyn channel::EventSink>,
+            events: hears,
             bounds: settings.bounds,
             proxies: settings.proxies.into(),
             certificates: settings.certificates,
@@ -347,7 +349,9 @@ impl Gateway {
         let channels = Arc::downgrade(&self.channels);
         let ready = move || match journal.failed() {
             Some(failure) => Err(format!("the journal cannot write any more: {failure}")),
-            None if journal.is_stalled() => Err("the journal waits for disk space".to_owned()),
+            None if journal.is_stalled() => {
+                Err("the journal waits for disk space or an open file".to_owned())
+            }
             None => {
                 let silent = channels.upgrade().map(|channels| channels.silent_for());
                 moves(journal.writing_for(), silent.unwrap_or_default())

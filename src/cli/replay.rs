@@ -389,7 +389,15 @@ fn verdict(to: SocketAddr, all: &[Played]) -> Result<(), Failure> {
             let of = all.len();
             let what =
                 format_args!("{amiss} of {of} conversations did not go as recorded").to_string();
-            Err(Failure::new(Exit::Differs, what))
+            let failure = Failure::new(Exit::Differs, what);
+            let due = all.iter().any(|played| played.answers_due > 0);
+            if due && all.iter().all(|played| played.answers == 0) {
+                return Err(failure.hint(
+                    "no conversation got an answer: does the capture speak the protocol of this port? \
+                     `tollgate replay FILE --decode` says what it speaks",
+                ));
+            }
+            Err(failure)
         }
         _ => Ok(()),
     }

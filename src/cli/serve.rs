@@ -7,12 +7,15 @@ use super::{Exit, Failure, local, runtime, say};
 use crate::api;
 use crate::config::Config;
 use crate::control::Control;
+use crate::metrics::{Page, Source, names};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::future::IntoFuture as _;
+use std::io::{IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -104,6 +107,7 @@ async fn serve(file: &Path, config: &Config, mut settings: Settings) -> Result<(
     let on_tcp = tokio::spawn(served.into_future());
     let on_socket = tokio::spawn(axum::serve(socket, local::of(&gateway)).into_future());
     let metrics = Arc::clone(&gateway.metrics);
+    metrics.add_source(Arc::new(LogLines));
     let upkeep = tokio::spawn(async move {
         let mut tick = tokio::time::interval(UPKEEP);
         loop {
@@ -241,6 +245,7 @@ impl Reload {
             ("[http]", config.http != self.running.http),
             ("[bounds]", config.bounds != self.running.bounds),
             ("[journal]", config.journal != self.running.journal),
+            ("[packets]", config.packets != self.running.packets),
         ];
         for (section, _) in sections.iter().filter(|(_, changed)| *changed) {
             say(&format_args!(
@@ -251,6 +256,7 @@ impl Reload {
         config.http = self.running.http;
         config.bounds = self.running.bounds;
         config.journal = self.running.journal;
+        config.packets = self.running.packets;
         Ok(config)
     }
 }
@@ -378,12 +384,42 @@ fn log_to_stderr(format: LogFormat) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .log_internal_errors(false)
+        // a file or a journal is not coloured
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(|| LogLines);
     let set = match format {
         LogFormat::Human => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     if let Err(error) = set {
         say(&format_args!("no log: {error}"));
+    }
+}
+
+/// Log lines that could not be written.
+static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Standard error, whatever becomes of it: a log that nobody can write (a full disk, a reader that has
+/// gone) is counted and stops nothing.
+struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if std::io::stderr().write_all(line).is_err() {
+            LOG_LINES_LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Source for LogLines {
+    fn write(&self, page: &mut Page) {
+        let lost = LOG_LINES_LOST.load(Ordering::Relaxed);
+        page.single(&names::LOG_LINES_LOST, lost);
     }
 }

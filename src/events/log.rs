@@ -1,15 +1,16 @@
 //! The queue, the thread that writes, and reading back.
 
 use super::code::{Code, Origin, OriginKind};
-use crate::ids::{AccountId, Clock};
+use crate::ids::{AccountId, Clock, WriterThread};
+use crate::metrics::{Metrics, names};
 use crate::segment::{AppendError, Batch, Catalog, Files, Options, Segment, SegmentLog};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 pub use crate::segment::OpenError;
 
@@ -25,6 +26,10 @@ const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 const PACE: Duration = Duration::from_millis(100);
 const KIND: u8 = 1;
 const VERSION: u8 = 1;
+/// How long a reader waits for what was logged before.
+const FLUSH_WAIT: Duration = Duration::from_secs(2);
+/// A full disk is told of at most so often.
+const NO_SPACE_TOLD: Duration = Duration::from_mins(1);
 /// Time, code, kind, id, account.
 const HEAD_BYTES: usize = 8 + 2 + 1 + 8 + 8;
 
@@ -127,13 +132,47 @@ pub struct Query<'a> {
     pub fits: &'a dyn Fn(&Event) -> bool,
 }
 
+/// What the writer is told.
+enum Told {
+    Event(Event),
+    /// Somebody waits for what was told before.
+    Flush(SyncSender<()>),
+}
+
+/// What became of events.
+#[derive(Default)]
+struct Counts {
+    lost: AtomicU64,
+    /// Events that were taken and are neither on the disk nor lost.
+    waiting: AtomicU64,
+    metrics: OnceLock<Arc<Metrics>>,
+}
+
+impl Counts {
+    fn lose(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.counter(&names::EVENTS_LOST, &[]).increment(count);
+        }
+    }
+
+    fn write(&self, codes: &BTreeMap<u16, u64>) {
+        for (code, count) in codes {
+            if let Some(metrics) = self.metrics.get() {
+                let counter = metrics.counter(&names::EVENTS_LOGGED, &[&code.to_string()]);
+                counter.increment(*count);
+            }
+        }
+    }
+}
+
 /// The log. One per gateway, shared by reference count.
 pub struct Events {
-    queue: Mutex<Option<SyncSender<Event>>>,
-    lost: Arc<AtomicU64>,
+    queue: Mutex<Option<SyncSender<Told>>>,
+    counts: Arc<Counts>,
     catalog: Catalog,
     files: Arc<dyn Files>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: WriterThread,
     clock: Arc<dyn Clock>,
 }
 
@@ -152,27 +191,25 @@ impl Events {
         let (log, _) = SegmentLog::open(Arc::clone(&files), dir, options)?;
         let catalog = log.catalog().clone();
         let (queue, queued) = sync_channel(QUEUED_MAX);
-        let lost = Arc::new(AtomicU64::new(0));
+        let counts = Arc::new(Counts::default());
         let writer = Writer {
             log,
             queued,
-            lost: Arc::clone(&lost),
+            counts: Arc::clone(&counts),
             files: Arc::clone(&files),
             clock: Arc::clone(&clock),
+            no_space_told: None,
         };
-        let thread = std::thread::Builder::new()
-            .name("events".into())
-            .spawn(move || writer.run())
-            .map_err(|error| OpenError::Io {
-                path: dir.to_owned(),
-                error,
-            })?;
+        let writer = WriterThread::start("events", move || writer.run()).map_err(|error| {
+            let path = dir.to_owned();
+            OpenError::Io { path, error }
+        })?;
         Ok(Self {
             queue: Mutex::new(Some(queue)),
-            lost,
+            counts,
             catalog,
             files,
-            writer: Mutex::new(Some(thread)),
+            writer,
             clock,
         })
     }
@@ -180,12 +217,30 @@ impl Events {
     /// Notes that something happened. Never waits: what does not fit the queue is lost and counted.
     pub fn log(&self, event: Event) {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = match queue.as_ref() {
-            Some(queue) => queue.try_send(event),
-            None => Err(TrySendError::Disconnected(event)),
-        };
-        if sent.is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        self.counts.waiting.fetch_add(1, Ordering::Release);
+        let sent = queue
+            .as_ref()
+            .is_some_and(|queue| queue.try_send(Told::Event(event)).is_ok());
+        if !sent {
+            self.counts.waiting.fetch_sub(1, Ordering::Release);
+            self.counts.lose(1);
+        }
+    }
+
+    /// Waits until what was logged so far can be read, for two seconds at most.
+    fn flush(&self) {
+        if self.counts.waiting.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let (tell, told) = sync_channel(1);
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = queue
+            .as_ref()
+            .is_some_and(|queue| queue.try_send(Told::Flush(tell)).is_ok());
+        drop(queue);
+        // with the queue full or the disk standing still the reader has what there is
+        if sent && told.recv_timeout(FLUSH_WAIT).is_err() {
+            tracing::debug!("the log is read without its newest events");
         }
     }
 
@@ -208,7 +263,13 @@ impl Events {
 
     /// How many were lost since the start.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.counts.lost.load(Ordering::Relaxed)
+    }
+
+    /// Counts on `metrics` from now on.
+    pub fn count_on(&self, metrics: Arc<Metrics>) {
+        // who comes second is not counted twice
+        drop(self.counts.metrics.set(metrics));
     }
 
     /// Writes what is queued and ends the writer. What is logged afterwards is lost.
@@ -219,21 +280,15 @@ impl Events {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
+        if !self.writer.join() {
             tracing::error!("the writer of the event log panicked");
         }
     }
 
-    /// Reads back what was written. Blocks on the disk; costs one pass over the segments of the
-    /// time asked for.
+    /// Reads back what was logged before the call. Blocks on the disk; costs one pass over the
+    /// segments of the time asked for.
     pub fn read(&self, query: &Query<'_>) -> std::io::Result<Vec<Event>> {
+        self.flush();
         let segments = self.catalog.segments();
         let mut found: Vec<Event> = Vec::new();
         let in_order: Box<dyn Iterator<Item = &Arc<Segment>>> = if query.reverse {
@@ -307,52 +362,91 @@ fn wanted(content: &[u8], query: &Query<'_>) -> bool {
 
 struct Writer {
     log: SegmentLog,
-    queued: Receiver<Event>,
-    lost: Arc<AtomicU64>,
+    queued: Receiver<Told>,
+    counts: Arc<Counts>,
     files: Arc<dyn Files>,
     clock: Arc<dyn Clock>,
+    no_space_told: Option<Instant>,
 }
 
 impl Writer {
     fn run(mut self) {
         let mut batch = Batch::new();
+        let mut codes = BTreeMap::new();
         let mut failed = false;
         while let Ok(first) = self.queued.recv() {
-            batch.push(KIND, VERSION, |out| first.write(out));
-            self.gather(&mut batch);
+            codes.clear();
+            let flushed = self.gather(first, &mut batch, &mut codes);
             let count = u64::from(batch.count());
-            if failed {
-                self.lost.fetch_add(count, Ordering::Relaxed);
+            if count > 0 {
+                let written = !failed && self.append(&mut batch, &mut failed);
+                if written {
+                    self.counts.write(&codes);
+                } else {
+                    self.counts.lose(count);
+                }
                 batch.clear();
-                continue;
+                self.counts.waiting.fetch_sub(count, Ordering::Release);
             }
-            match self.log.append(&mut batch) {
-                Ok(place) if place.rotated => self.forget(),
-                Ok(_) => {}
-                Err(AppendError::NoSpace(_)) => {
-                    self.lost.fetch_add(count, Ordering::Relaxed);
-                    self.forget();
-                }
-                Err(error) => {
-                    self.lost.fetch_add(count, Ordering::Relaxed);
-                    failed = true;
-                    tracing::error!(%error, "the event log is lost until the next start");
-                }
+            if let Some(flushed) = flushed {
+                // who waited too long has left
+                _ = flushed.try_send(());
             }
-            batch.clear();
         }
     }
 
-    /// Takes what comes within the pace, as far as the queue is long.
-    fn gather(&self, batch: &mut Batch) {
-        let until = std::time::Instant::now() + PACE;
-        while (batch.count() as usize) < QUEUED_MAX {
-            let left = until.saturating_duration_since(std::time::Instant::now());
-            match self.queued.recv_timeout(left) {
-                Ok(event) => batch.push(KIND, VERSION, |out| event.write(out)),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+    /// Takes what comes within the pace, as far as the queue is long, or until somebody waits for it.
+    fn gather(
+        &self,
+        first: Told,
+        batch: &mut Batch,
+        codes: &mut BTreeMap<u16, u64>,
+    ) -> Option<SyncSender<()>> {
+        let until = Instant::now() + PACE;
+        let mut told = Ok(first);
+        loop {
+            match told {
+                Ok(Told::Event(event)) => {
+                    *codes.entry(event.code.number()).or_default() += 1;
+                    batch.push(KIND, VERSION, |out| event.write(out));
+                }
+                Ok(Told::Flush(waits)) => return Some(waits),
+                Err(_) => return None,
+            }
+            if batch.count() as usize >= QUEUED_MAX {
+                return None;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            told = self.queued.recv_timeout(left);
+        }
+    }
+
+    /// Writes a batch; says whether it is written. `failed`: nothing can be any more.
+    fn append(&mut self, batch: &mut Batch, failed: &mut bool) -> bool {
+        match self.log.append(batch) {
+            Ok(place) => {
+                if place.rotated {
+                    self.forget();
+                }
+                if self.no_space_told.take().is_some() {
+                    tracing::warn!("the event log is written again");
+                }
+                return true;
+            }
+            Err(error @ AppendError::NoSpace(_)) => {
+                let told = self.no_space_told;
+                if told.is_none_or(|told| told.elapsed() >= NO_SPACE_TOLD) {
+                    self.no_space_told = Some(Instant::now());
+                    tracing::error!(%error, "events are lost until there is space for their log");
+                }
+                self.forget();
+            }
+            Err(error) => {
+                *failed = true;
+                tracing::error!(%error, "the event log is lost until the next start");
             }
         }
+        false
     }
 
     /// Drops the segments that are too old or too many.
@@ -385,7 +479,9 @@ fn first_time(segment: &Segment, files: &dyn Files) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::ids::{DeviceId, ManualClock};
-    use crate::segment::OsFiles;
+    use crate::segment::{FileOps, OsFiles};
+    use std::io;
+    use std::sync::atomic::AtomicBool;
 
     fn open(dir: &Path) -> Events {
         let clock = Arc::new(ManualClock::new(1_000_000));
@@ -436,5 +532,92 @@ mod tests {
         assert_eq!(json["event_code"], 300);
         assert_eq!(json["event_origin"], "gw/devices/1");
         assert_eq!(json["source"], "127.0.0.1:5");
+    }
+
+    #[test]
+    fn what_was_logged_before_a_read_is_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let events = open(dir.path());
+        for at in 1..=50 {
+            events.log(event(at, 1));
+            assert_eq!(count(&events), usize::try_from(at).expect("small"));
+        }
+    }
+
+    fn count(events: &Events) -> usize {
+        let all = Query {
+            from_us: i64::MIN,
+            to_us: i64::MAX,
+            count: 1000,
+            reverse: false,
+            wanted: &|_, _| true,
+            fits: &|_| true,
+        };
+        events.read(&all).expect("readable").len()
+    }
+
+    /// A disk that may be full: no new file is made.
+    struct Full(Arc<AtomicBool>);
+
+    impl Files for Full {
+        fn create(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
+            if self.0.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            OsFiles.create(path)
+        }
+        fn open(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
+            OsFiles.open(path)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            OsFiles.rename(from, to)
+        }
+        fn unlink(&self, path: &Path) -> io::Result<()> {
+            OsFiles.unlink(path)
+        }
+        fn create_dir(&self, dir: &Path) -> io::Result<()> {
+            OsFiles.create_dir(dir)
+        }
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            OsFiles.sync_dir(dir)
+        }
+        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+            OsFiles.list(dir)
+        }
+        fn free_space(&self, dir: &Path) -> io::Result<u64> {
+            OsFiles.free_space(dir)
+        }
+        fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+            OsFiles.lock(path)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_events_counts_them_and_goes_on_when_there_is_space() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let full = Arc::new(AtomicBool::new(true));
+        let files = Arc::new(Full(Arc::clone(&full)));
+        let clock = Arc::new(ManualClock::new(1_000_000));
+        let events = Events::open(files, dir.path(), 0, clock).expect("opens");
+        let metrics = Metrics::new();
+        events.count_on(Arc::clone(&metrics));
+        events.log(event(1, 1));
+        events.log(event(2, 1));
+        assert_eq!(count(&events), 0);
+        assert_eq!(events.lost(), 2);
+        full.store(false, Ordering::Relaxed);
+        events.log(event(3, 1));
+        assert_eq!(count(&events), 1);
+        assert_eq!(events.lost(), 2);
+        let page = metrics.render();
+        for line in [
+            "tollgate_events_lost_total 2",
+            "tollgate_events_logged_total{code=\"300\"} 1",
+        ] {
+            assert!(
+                page.lines().any(|of_page| of_page == line),
+                "{line}: {page}"
+            );
+        }
     }
 }

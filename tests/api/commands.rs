@@ -50,7 +50,6 @@ async fn commands_wait_are_shown_and_are_taken_back() {
     gateway.control.keep_commands();
     let results = gateway.operator(master, &results, Value::Null).await;
     assert_eq!(results.rows()[1]["outcome"], "expired");
-    gateway.settle_events().await;
     let logs = format!("GET /gw/devices/{device}/logs");
     let logs = gateway.operator(master, &logs, Value::Null).await;
     let codes: Vec<_> = logs.rows().iter().map(|row| &row["event_code"]).collect();

@@ -201,7 +201,6 @@ async fn the_log_tells_what_happened_and_no_secret() {
         )
         .await
         .rows();
-    gateway.settle_events().await;
     let log = gateway
         .operator(master, "GET /platform/customer/logs", Value::Null)
         .await;

@@ -38,7 +38,6 @@ async fn the_events_of_a_channel_are_its_owners_and_nobody_elses() {
     let stranger = gateway.account(0, "stranger").await;
     let channel = gateway.channel(customer, "teltonika").await;
     gateway.accepts(channel, customer);
-    gateway.settle_events().await;
     for (account, seen) in [(customer, 1), (master, 1), (beside, 0), (stranger, 0)] {
         for access in [json!({ "type": 0 }), json!({ "type": 1 })] {
             let key = gateway.token(account, access).await;
@@ -51,7 +50,6 @@ async fn the_events_of_a_channel_are_its_owners_and_nobody_elses() {
     let call = format!("PUT /gw/channels/{channel}/cid");
     gateway.operator(0, &call, moved).await.row();
     gateway.accepts(channel, beside);
-    gateway.settle_events().await;
     let key = gateway.token(beside, json!({ "type": 0 })).await;
     assert_eq!(gateway.connection_events(&key, channel).await, [100]);
     let key = gateway.token(customer, json!({ "type": 0 })).await;

@@ -1,8 +1,14 @@
 //! What no tracker should send, and what a machine full of it does to those that behave.
 
-use crate::harness::{Gateway, Heard, Setup, Tracker, frame, is_timeout, now_ms, until};
+use crate::harness::{
+    Gateway, Heard, Setup, TOLLGATE, Tracker, call, command, frame, is_timeout, now_ms, until,
+};
+use serde_json::Value;
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const HONEST: &str = "356600000000201";
@@ -162,4 +168,108 @@ fn assert_refused_by_source(gateway: &Gateway, count: usize) {
         seen >= count as f64
     });
     assert!((seen - count as f64).abs() < 0.5, "{seen}");
+}
+
+#[test]
+fn a_log_on_a_full_disk_stops_nothing_and_its_lines_are_counted() {
+    let setup = Setup::new();
+    let port = setup.port();
+    let setup = setup.with(&format!(
+        "[[accounts]]\nname = \"acme\"\n\
+         [[channels]]\nname = \"trackers\"\naccount = \"acme\"\nprotocol = \"teltonika\"\n\
+         port = {port}\n\
+         [[devices]]\nname = \"van\"\naccount = \"acme\"\nprotocol = \"teltonika\"\n\
+         ident = \"{HONEST}\"\n"
+    ));
+    // every write to it says that there is no space
+    let full = OpenOptions::new().write(true).open("/dev/full");
+    let mut gateway = Command::new(TOLLGATE)
+        .args(["serve", "--config"])
+        .arg(setup.config())
+        .env_remove("TOLLGATE_DATA")
+        .env("TOLLGATE_LOG", "debug")
+        .stdout(Stdio::null())
+        .stderr(full.expect("Linux has it"))
+        .spawn()
+        .expect("it is started");
+    let data = setup.data();
+    until("it is ready", || {
+        let answer = call(&data, 0, "GET", "/health/ready", &Value::Null);
+        answer.is_ok_and(|(status, _)| status == 200)
+    });
+    let mut honest = Tracker::of(HONEST, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    prompt(&mut honest, now_ms() - 60_000);
+    let lost = command(&["top", "--once", "--data"], &data, &[]);
+    assert!(lost.status.success(), "{lost:?}");
+    until("lines are counted", || lines_lost(&data) > 0.0);
+    prompt(&mut honest, now_ms());
+    gateway.kill().expect("it is there");
+    gateway.wait().expect("it ends");
+}
+
+/// Log lines that a gateway could not write.
+fn lines_lost(data: &Path) -> f64 {
+    let mut stream =
+        std::os::unix::net::UnixStream::connect(data.join("tollgate.sock")).expect("it listens");
+    stream
+        .write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n")
+        .expect("it is asked");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("an answer");
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix("tollgate_log_lines_lost_total "));
+    line.expect("the series").parse().expect("a number")
+}
+
+#[test]
+fn clients_of_the_metrics_that_never_read_stop_nobody() {
+    let gateway = Setup::new().start();
+    let (master, _, at) = gateway.master_and_channel();
+    gateway.device(master, HONEST);
+    let mut honest = Tracker::of(HONEST, at);
+    let begin_ms = now_ms() - 60_000;
+    prompt(&mut honest, begin_ms);
+    let asked = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(200);
+    let deaf: Vec<TcpStream> = (0..50)
+        .map(|_| {
+            let mut stream =
+                TcpStream::connect(gateway.http.expect("an address")).expect("a connection");
+            // so many pages fill every buffer on the way; what does not go is not waited for
+            stream.set_nonblocking(true).expect("it is a socket");
+            drop(stream.write_all(asked.as_bytes()));
+            stream
+        })
+        .collect();
+    prompt(&mut honest, begin_ms + 1);
+    let page = gateway.page("");
+    assert!(page.contains("tollgate_acks_total"), "{page}");
+    prompt(&mut honest, begin_ms + 2);
+    drop(deaf);
+    prompt(&mut honest, begin_ms + 3);
+    gateway.stop();
+}
+
+#[test]
+fn a_capture_of_another_protocol_is_told_to_be_one_and_stores_nothing() {
+    let gateway = Setup::new().start();
+    let (master, _, at) = gateway.master_and_channel();
+    let (device, other) = (
+        gateway.device(master, HONEST),
+        gateway.device(master, "123456789012345"),
+    );
+    let mut honest = Tracker::of(HONEST, at);
+    let begin_ms = now_ms() - 60_000;
+    prompt(&mut honest, begin_ms);
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/_pcap/gt06.pcap");
+    let to = at.to_string();
+    let played = command(&["replay"], &capture, &["--to", &to, "--speed", "max"]);
+    let said = String::from_utf8_lossy(&played.stderr);
+    assert_eq!(played.status.code(), Some(1), "{said}");
+    assert!(said.contains("did not go as recorded"), "{said}");
+    assert!(said.contains("no conversation got an answer"), "{said}");
+    prompt(&mut honest, begin_ms + 1);
+    assert_eq!(gateway.stored(other), [0i64; 0]);
+    assert_eq!(gateway.stored(device).len(), 2);
+    gateway.stop();
 }

@@ -235,7 +235,8 @@ pub(crate) struct Gateway {
     pub(crate) data: PathBuf,
     /// The channels of the file, by name.
     pub(crate) channels: BTreeMap<String, (u64, SocketAddr)>,
-    http: Option<SocketAddr>,
+    /// Where its API is.
+    pub(crate) http: Option<SocketAddr>,
     _dir: Arc<tempfile::TempDir>,
 }
 
