@@ -15,6 +15,7 @@ use crate::registry::types::DeviceType;
 use compact_str::CompactString;
 use protocols::Setting;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// The most entries of a token's access list.
 pub(super) const ACL_ENTRIES_MAX: usize = 100;
@@ -241,7 +242,9 @@ pub(super) fn new_channel(cid: AccountId) -> ChannelItem {
 fn protocols_of(field: &str, value: &Value) -> Result<Vec<u16>, WriteError> {
     let one = |value: &Value| match value {
         Value::String(name) if name == "auto" => {
-            Ok(protocols::PROTOCOLS.iter().map(|p| p.number).collect())
+            let mut all: Vec<u16> = protocols::PROTOCOLS.iter().map(|p| p.number).collect();
+            all.sort_unstable();
+            Ok(all)
         }
         Value::String(name) => protocols::find(name)
             .map(|protocol| vec![protocol.number])
@@ -268,8 +271,9 @@ fn protocols_of(field: &str, value: &Value) -> Result<Vec<u16>, WriteError> {
         }
         value => one(value)?,
     };
-    numbers.sort_unstable();
-    numbers.dedup();
+    // who is named first is tried first
+    let mut seen = BTreeSet::new();
+    numbers.retain(|number| seen.insert(*number));
     Ok(numbers)
 }
 

@@ -7,7 +7,7 @@ use super::raw::{
 use super::units::{Bytes, Span};
 use super::{ConfigError, nearest};
 use protocols::{Ident, Model, PROTOCOLS, Protocol, Settings};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most items of one kind in a file.
 pub const ITEMS_MAX: usize = 100_000;
@@ -70,7 +70,7 @@ pub struct ChannelConfig {
     pub raw: ChannelRaw,
     /// The account that owns it.
     pub account: usize,
-    /// The protocols' stored numbers, ascending.
+    /// The protocols' stored numbers, in the order in which they are tried.
     pub protocols: Vec<u16>,
 }
 
@@ -435,7 +435,9 @@ impl<'a> Check<'a> {
             let found = self.protocol(at, &channel.protocol, true);
             found.iter().map(|protocol| protocol.number).collect()
         } else if channel.protocols.is_empty() {
-            PROTOCOLS.iter().map(|protocol| protocol.number).collect()
+            let mut all: Vec<u16> = PROTOCOLS.iter().map(|protocol| protocol.number).collect();
+            all.sort_unstable();
+            all
         } else {
             let names = channel.protocols.iter().enumerate();
             names
@@ -443,8 +445,9 @@ impl<'a> Check<'a> {
                 .map(|protocol| protocol.number)
                 .collect()
         };
-        numbers.sort_unstable();
-        numbers.dedup();
+        // in the file's order: who is named first is tried first
+        let mut seen = BTreeSet::new();
+        numbers.retain(|number| seen.insert(*number));
         if channel.port == Some(0) {
             self.wrong(format!("{path}.port"), "0 is no port");
         }

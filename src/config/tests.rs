@@ -132,3 +132,23 @@ fn every_option_is_documented_in_the_default_text() {
     }
     assert_eq!(read::fields_of::<Raw>().len(), 9);
 }
+
+#[test]
+fn protocols_of_a_channel_are_tried_in_the_order_of_the_file() {
+    let text = r#"
+        [[accounts]]
+        name = "acme"
+        [[channels]]
+        name = "mixed"
+        account = "acme"
+        protocol = "auto"
+        protocols = ["teltonika", "h02", "gt06", "h02"]
+    "#;
+    let config = Config::parse(text).unwrap();
+    let names: Vec<_> = config.channels[0]
+        .protocols
+        .iter()
+        .map(|number| protocols::by_number(*number).unwrap().info.name)
+        .collect();
+    assert_eq!(names, ["teltonika", "h02", "gt06"]);
+}

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct ChannelState {
     /// The account that owns it.
     pub owner: Account,
-    /// The stored numbers of its protocols, ascending.
+    /// The stored numbers of its protocols, in the order in which they are tried.
     pub protocols: Arc<[u16]>,
     /// The port it listens on.
     pub port: u16,

@@ -336,8 +336,8 @@ pub struct ChannelItem {
     pub name: String,
     /// A disabled channel has no listener; it counts for identity all the same.
     pub enabled: bool,
-    /// The protocols' stored numbers, ascending: one, or several that are told apart by a
-    /// connection's first bytes.
+    /// The protocols' stored numbers, in the order in which they are tried: one, or several that are
+    /// told apart by a connection's first bytes.
     pub protocols: Vec<u16>,
     /// The public host of its URI, for life.
     #[serde(default)]

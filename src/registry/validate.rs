@@ -138,8 +138,11 @@ fn channel(item: &ChannelItem, found: &mut Found) {
     if item.protocols.is_empty() {
         found.add("protocols", "a channel speaks at least one protocol");
     }
-    if !item.protocols.is_sorted_by(|a, b| a < b) {
-        found.add("protocols", "are not ascending, each once");
+    let mut each = item.protocols.clone();
+    each.sort_unstable();
+    each.dedup();
+    if each.len() < item.protocols.len() {
+        found.add("protocols", "one is there twice");
     }
     for number in &item.protocols {
         if protocols::by_number(*number).is_none() {

@@ -411,7 +411,7 @@ fn count_limits_are_taken_by_the_write_and_given_back_by_what_fails() {
 #[test]
 fn an_item_is_refused_with_all_its_mistakes() {
     let registry = registry();
-    let mut bad = channel(1, 1, &[H02, TELTONIKA, 999], true);
+    let mut bad = channel(1, 1, &[H02, TELTONIKA, 999, H02], true);
     bad.port = 0;
     bad.allow = vec!["10.0.0.1/8".into()];
     bad.messages_ttl_s = u32::MAX;
