@@ -24,11 +24,12 @@ const NAME_BYTES_MAX: usize = 128;
 /// The most parameters of a message.
 const PARAMETERS_MAX: usize = 512;
 /// What the gateway says itself.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "ident",
     "server.timestamp",
     "channel.id",
     "protocol.id",
+    "decoder.version",
     "peer",
     "device.id",
     "device.name",

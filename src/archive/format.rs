@@ -17,9 +17,9 @@
 //!
 //! A message in a block: a byte of flags (1: of the device before it, 2: same origin), device if
 //! it is another, time as a difference, sequence as a difference, index, server time as a
-//! difference, the origin if it is another (connection, channel, account, protocol, peer, ident),
-//! length and bytes of the record. The first message of a block differs from zero, so each block
-//! is read by itself.
+//! difference, the origin if it is another (connection, channel, account, protocol, peer, ident; with
+//! flag 4 the decoder's version, which files of version 1 have not), length and bytes of the record.
+//! The first message of a block differs from zero, so each block is read by itself.
 //!
 //! A leaf holds rows of [`LEAF_ROWS`] devices, the fence one line for each leaf: two reads find the
 //! blocks of a device.
@@ -42,7 +42,8 @@ pub(super) const FOOTER_BYTES: usize = 92;
 pub(super) const BLOCK_HEAD_BYTES: usize = 16;
 const MAGIC: [u8; 6] = *b"TGARCH";
 const END_MAGIC: [u8; 4] = *b"TGAF";
-const VERSION: u8 = 1;
+/// Files of version 1 are read too.
+const VERSION: u8 = 2;
 
 /// What a block holds.
 pub(super) mod kind {
@@ -53,6 +54,7 @@ pub(super) mod kind {
 
 const SAME_DEVICE: u8 = 1;
 const SAME_ORIGIN: u8 = 2;
+const HAS_DECODER: u8 = 4;
 
 /// Where a message came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct Origin<'a> {
     pub account: AccountId,
     /// The number of its protocol.
     pub protocol: u16,
+    /// The version of the decoder that made it; 0: nobody has written it down.
+    pub decoder_version: u16,
     /// From where.
     pub peer: SocketAddr,
     /// The login.
@@ -220,7 +224,7 @@ impl Header {
         if crc32fast::hash(&bytes[..28]) != u32_at(bytes, 28) {
             return Err("the header's checksum is wrong");
         }
-        if bytes[6] != VERSION {
+        if !(1..=VERSION).contains(&bytes[6]) {
             return Err("the archive was written by a newer version");
         }
         Ok(Self {
@@ -358,8 +362,11 @@ pub(super) fn put_message(
     same_origin: bool,
 ) {
     let same_device = message.device.0 == before.device;
-    let flags =
-        if same_device { SAME_DEVICE } else { 0 } | if same_origin { SAME_ORIGIN } else { 0 };
+    let decoder_version = message.origin.decoder_version;
+    let has_decoder = !same_origin && decoder_version > 0;
+    let flags = if same_device { SAME_DEVICE } else { 0 }
+        | if same_origin { SAME_ORIGIN } else { 0 }
+        | if has_decoder { HAS_DECODER } else { 0 };
     let difference = |now: i64, then: i64| zigzag(now.wrapping_sub(then));
     out.push(flags);
     if !same_device {
@@ -393,6 +400,9 @@ pub(super) fn put_message(
         out.extend_from_slice(&origin.peer.port().to_le_bytes());
         write_varint(out, origin.ident.len() as u64);
         out.extend_from_slice(origin.ident.as_bytes());
+        if has_decoder {
+            write_varint(out, u64::from(decoder_version));
+        }
     }
     write_varint(out, message.record.len() as u64);
     out.extend_from_slice(message.record);
@@ -434,8 +444,8 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    fn origin(&mut self) -> Option<Origin<'a>> {
-        Some(Origin {
+    fn origin(&mut self, has_decoder: bool) -> Option<Origin<'a>> {
+        let mut origin = Origin {
             connection: ConnectionId(self.varint()?),
             channel: ChannelId(self.varint()?),
             account: AccountId(self.varint()?),
@@ -449,7 +459,12 @@ impl<'a> Reader<'a> {
                 SocketAddr::new(address, u16::from_le_bytes(self.array()?))
             },
             ident: std::str::from_utf8(self.bytes()?).ok()?,
-        })
+            decoder_version: 0,
+        };
+        if has_decoder {
+            origin.decoder_version = u16::try_from(self.varint()?).ok()?;
+        }
+        Some(origin)
     }
 }
 
@@ -499,7 +514,7 @@ impl<'a> Messages<'a> {
         let origin = if flags & SAME_ORIGIN != 0 {
             self.origin?
         } else {
-            from.origin()?
+            from.origin(flags & HAS_DECODER != 0)?
         };
         let message = Stored {
             device: DeviceId(device),

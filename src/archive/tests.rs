@@ -15,6 +15,8 @@ struct Owned {
     sequence: u64,
     index: u32,
     at_us: i64,
+    /// 0: it was not written down.
+    decoder_version: u16,
     ident: String,
     record: Vec<u8>,
 }
@@ -27,6 +29,7 @@ impl Owned {
             sequence: message.sequence,
             index: message.index,
             at_us: message.at_us,
+            decoder_version: message.origin.decoder_version,
             ident: message.origin.ident.to_owned(),
             record: message.record.to_vec(),
         }
@@ -49,6 +52,7 @@ impl Owned {
                 channel: ChannelId(7),
                 account: AccountId(3),
                 protocol: 1,
+                decoder_version: self.decoder_version,
                 peer: peer.parse().expect("an address"),
                 ident: &self.ident,
             },
@@ -76,6 +80,7 @@ fn messages() -> Vec<Owned> {
                 sequence,
                 index,
                 at_us: 1_764_000_000_000_000 + step,
+                decoder_version: u16::try_from(sequence / 40 % 3).expect("small"),
                 ident: format!("{device:015}"),
                 record: sequence.to_le_bytes().repeat(length / 8 + 1),
             });
@@ -163,6 +168,28 @@ fn what_is_written_is_read_whole_and_by_device() {
         assert_eq!(examined.messages, all.len() as u64);
         assert!(examined.blocks > 10, "{}", examined.blocks);
     }
+}
+
+#[test]
+fn an_archive_of_version_1_is_read_it_knows_no_decoders() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let archives = open(dir.path());
+    let mut all = messages();
+    for message in &mut all {
+        message.decoder_version = 0;
+    }
+    let written = write(&archives, &all);
+    archives
+        .commit(5999, vec![written], &BTreeSet::new())
+        .expect("a disk");
+    let archive = Arc::clone(&archives.view().archives[0]);
+    let mut file = std::fs::read(archive.path()).expect("there");
+    assert_eq!(file[6], 2);
+    file[6] = 1;
+    let crc = crc32fast::hash(&file[..28]);
+    file[28..32].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(archive.path(), &file).expect("writable");
+    assert_eq!(scan(&open(dir.path()).view().archives[0]), all);
 }
 
 #[test]

@@ -134,6 +134,7 @@ impl<'f> Writer<'f> {
                 channel: origin.channel,
                 account: origin.account,
                 protocol: origin.protocol,
+                decoder_version: origin.decoder_version,
                 peer: origin.peer,
                 ident: "",
             };

@@ -41,6 +41,8 @@ pub struct StoredMessage {
     pub peer: SocketAddr,
     /// The number of its protocol.
     pub protocol: u16,
+    /// The version of the decoder that made it; 0: none did, or nobody has written it down.
+    pub decoder_version: u16,
     /// The record, in the form of [`protocols::record`].
     pub record: Vec<u8>,
 }
@@ -70,6 +72,9 @@ impl StoredMessage {
         put("server.timestamp", seconds_of(self.at_us));
         put("channel.id", json!(self.channel));
         put("protocol.id", json!(self.protocol));
+        if self.decoder_version > 0 {
+            put("decoder.version", json!(self.decoder_version));
+        }
         put("peer", json!(self.peer.to_string()));
         if self.device.is_some() {
             put("device.id", json!(self.device));
@@ -99,6 +104,7 @@ impl StoredMessage {
             ident: CompactString::new(part.ident),
             peer: frame.meta.peer,
             protocol: frame.meta.protocol,
+            decoder_version: frame.meta.decoder_version,
             record: record.to_vec(),
         }
     }
@@ -116,6 +122,7 @@ impl StoredMessage {
             ident: CompactString::new(origin.ident),
             peer: origin.peer,
             protocol: origin.protocol,
+            decoder_version: origin.decoder_version,
             record: stored.record.to_vec(),
         }
     }

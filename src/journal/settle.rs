@@ -124,6 +124,7 @@ struct From {
     channel: ChannelId,
     account: AccountId,
     protocol: u16,
+    decoder_version: u16,
     peer: SocketAddr,
     ident: CompactString,
 }
@@ -174,6 +175,7 @@ impl Run {
                 channel: from.channel,
                 account: from.account,
                 protocol: from.protocol,
+                decoder_version: from.decoder_version,
                 peer: from.peer,
                 ident: &from.ident,
             },
@@ -336,6 +338,7 @@ impl Shared {
                         channel: frame.meta.channel,
                         account: part.account,
                         protocol: frame.meta.protocol,
+                        decoder_version: frame.meta.decoder_version,
                         peer: frame.meta.peer,
                         ident: CompactString::new(part.ident),
                     });

@@ -349,6 +349,7 @@ fn a_message_reads_as_an_object_of_flespis_names() {
             "server.timestamp": 1_764_000_000.5,
             "channel.id": 7,
             "protocol.id": 1,
+            "decoder.version": 1,
             "peer": "192.0.2.1:4242",
             "device.id": 12,
             "device.name": "van",

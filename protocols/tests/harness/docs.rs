@@ -10,7 +10,7 @@ pub(crate) fn message_fields() -> String {
          Written by `cargo xtask fields` from `protocols/contract/fields.rs`; a test keeps the two equal.\n\n\
          A message is a flat JSON object. Besides what its protocol says it holds `ident`, `timestamp` (unix\n\
          seconds of the device, or of the receipt where it sent none), `server.timestamp`, `channel.id`,\n\
-         `protocol.id`, `peer`, and for a registered device `device.id`, `device.name` and `device.type.id`.\n\
+         `protocol.id`, `decoder.version`, `peer`, and for a registered device `device.id`, `device.name` and `device.type.id`.\n\
          Names follow flespi's where flespi has one. The same meaning has the same name and unit in every protocol;\n\
          a segment `N` stands for the number of one of several. What a decoder does not know it keeps: under\n\
          `custom.param.<number>` what the wire numbers, under `custom.<name>` what the wire names; bytes are hex.\n\n\
