@@ -18,24 +18,79 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+/// Of so many records that were stored it is known, twice over, where there is no end to them.
+const SEEN_MAX: usize = 1_000_000;
+/// Of so many records of a connection at most it is waited for what the other side has.
+const WAITING_MAX: usize = 10_000;
+/// A connection without chunks for so many looks has none that are kept.
+const IDLE_LOOKS_MAX: u32 = 30;
+
 /// The records of one side of a connection.
 type Records = VecDeque<(CompactString, Vec<u8>)>;
 
 /// What was stored, by connection.
 #[derive(Default)]
 pub struct Stored {
-    by_connection: HashMap<ConnectionId, Records>,
-    all: HashSet<u64>,
+    by_connection: HashMap<ConnectionId, Kept>,
+    all: Seen,
     bytes: usize,
 }
 
+/// What was stored of one connection and is not compared yet.
+#[derive(Default)]
+struct Kept {
+    records: Records,
+    /// How often [`Redecoder::settle`] has found no chunk of the connection.
+    idle: u32,
+}
+
+/// Hashes of records that were stored: of all of them, or where there is no end to them of the
+/// newest.
+#[derive(Default)]
+struct Seen {
+    newest: HashSet<u64>,
+    before: HashSet<u64>,
+    most: Option<usize>,
+}
+
+impl Seen {
+    fn insert(&mut self, hash: u64) {
+        if self.most.is_some_and(|most| self.newest.len() >= most) {
+            self.before = std::mem::take(&mut self.newest);
+        }
+        self.newest.insert(hash);
+    }
+
+    fn contains(&self, hash: u64) -> bool {
+        self.newest.contains(&hash) || self.before.contains(&hash)
+    }
+}
+
 impl Stored {
+    /// For what comes without an end: of what is compared already it remembers this much.
+    pub fn without_end() -> Self {
+        let mut stored = Self::default();
+        stored.all.most = Some(SEEN_MAX);
+        stored
+    }
+
     /// Adds a record; of one connection they come in their order.
     pub fn push(&mut self, connection: ConnectionId, ident: &str, record: &[u8]) {
         self.all.insert(hash_of(ident, record));
         self.bytes += record.len() + ident.len();
-        let records = self.by_connection.entry(connection).or_default();
-        records.push_back((CompactString::new(ident), record.to_vec()));
+        let kept = self.by_connection.entry(connection).or_default();
+        kept.records
+            .push_back((CompactString::new(ident), record.to_vec()));
+    }
+
+    /// What was stored of a connection, in order.
+    #[cfg(test)]
+    pub(crate) fn of(&self, connection: ConnectionId) -> Vec<(&str, &[u8])> {
+        let kept = self.by_connection.get(&connection);
+        let records = kept.into_iter().flat_map(|kept| &kept.records);
+        records
+            .map(|(ident, record)| (ident.as_str(), record.as_slice()))
+            .collect()
     }
 
     /// What it holds, about.
@@ -101,9 +156,10 @@ pub struct Sums {
 }
 
 /// Decodes kept raw traffic and compares.
-pub struct Redecoder<'a> {
-    stored: Stored,
-    settings: &'a DeviceSettings,
+pub struct Redecoder {
+    /// What there is to compare with.
+    pub stored: Stored,
+    settings: Arc<DeviceSettings>,
     open: BTreeMap<ConnectionId, Stream>,
     out: Output,
     /// By the number of the protocol.
@@ -140,9 +196,9 @@ impl Lookup for Known<'_> {
     }
 }
 
-impl<'a> Redecoder<'a> {
+impl Redecoder {
     /// Compares with what was stored; devices are read as their settings say now.
-    pub fn new(stored: Stored, settings: &'a DeviceSettings) -> Self {
+    pub fn new(stored: Stored, settings: Arc<DeviceSettings>) -> Self {
         Self {
             stored,
             settings,
@@ -150,6 +206,11 @@ impl<'a> Redecoder<'a> {
             out: Output::default(),
             sums: BTreeMap::new(),
         }
+    }
+
+    /// Devices are read by these settings from now on.
+    pub fn read_by(&mut self, settings: Arc<DeviceSettings>) {
+        self.settings = settings;
     }
 
     /// Takes the next chunk; those of one connection come in their order.
@@ -184,14 +245,56 @@ impl<'a> Redecoder<'a> {
         match packet.direction {
             Direction::Received => {
                 stream.unread.extend_from_slice(&packet.bytes);
-                stream.feed(false, packet.at_us, self.settings, &mut self.out, sums);
+                stream.feed(false, packet.at_us, &self.settings, &mut self.out, sums);
             }
             Direction::Disconnect => {
-                stream.feed(true, packet.at_us, self.settings, &mut self.out, sums);
+                stream.feed(true, packet.at_us, &self.settings, &mut self.out, sums);
                 self.close(id, tell);
             }
             Direction::Connect | Direction::Sent => {}
         }
+    }
+
+    /// For what comes without an end, after each look at both sides: what is the same on them is
+    /// done with, and nothing waits for ever. What is on one side only is told when its connection
+    /// ends, or when too much waits: a frame may be held for a while before it is stored.
+    pub fn settle(&mut self, tell: &mut dyn FnMut(Difference)) {
+        let mut full = Vec::new();
+        for (id, stream) in &mut self.open {
+            let Some(kept) = self.stored.by_connection.get_mut(id) else {
+                continue;
+            };
+            kept.idle = 0;
+            let sums = self.sums.entry(stream.protocol.number).or_default();
+            if stream.whole {
+                take_front(&mut kept.records, &mut stream.records, sums);
+            } else {
+                sums.unsure += kept.records.len() as u64;
+                kept.records.clear();
+                stream.records.clear();
+            }
+            if kept.records.len().max(stream.records.len()) > WAITING_MAX {
+                full.push(*id);
+            }
+        }
+        for id in full {
+            self.compare(id, tell);
+        }
+        self.stored.by_connection.retain(|id, kept| {
+            if !self.open.contains_key(id) {
+                kept.idle += 1;
+            }
+            kept.idle < IDLE_LOOKS_MAX
+        });
+    }
+
+    /// It is looked at no longer, but connections go on: of what only one side has yet nobody can tell.
+    pub fn break_off(mut self, tell: &mut dyn FnMut(Difference)) -> BTreeMap<u16, Sums> {
+        self.settle(tell);
+        for stream in self.open.values_mut() {
+            stream.whole = false;
+        }
+        self.finish(tell)
     }
 
     /// Everything has come. Gives back the sums by protocol.
@@ -204,18 +307,24 @@ impl<'a> Redecoder<'a> {
     }
 
     fn close(&mut self, id: ConnectionId, tell: &mut dyn FnMut(Difference)) {
-        let Some(stream) = self.open.remove(&id) else {
+        self.compare(id, tell);
+        self.open.remove(&id);
+        self.stored.by_connection.remove(&id);
+    }
+
+    /// Compares what both sides have of a connection, and is done with it.
+    fn compare(&mut self, id: ConnectionId, tell: &mut dyn FnMut(Difference)) {
+        let Some(stream) = self.open.get_mut(&id) else {
             return;
         };
         let protocol = stream.protocol.number;
         let sums = self.sums.entry(protocol).or_default();
-        let mut was = self.stored.by_connection.remove(&id).unwrap_or_default();
-        let mut now = stream.records;
-        while was.front().is_some() && was.front() == now.front() {
-            was.pop_front();
-            now.pop_front();
-            sums.same += 1;
-        }
+        let kept = self.stored.by_connection.get_mut(&id);
+        let mut was = kept
+            .map(|kept| std::mem::take(&mut kept.records))
+            .unwrap_or_default();
+        let mut now = std::mem::take(&mut stream.records);
+        take_front(&mut was, &mut now, sums);
         take_same(&mut was, &mut now, sums);
         let mut differs = |ident: &CompactString, what| {
             tell(Difference {
@@ -233,7 +342,7 @@ impl<'a> Redecoder<'a> {
             if let Some((_, before)) = at.and_then(|at| was.remove(at)) {
                 sums.changed += 1;
                 differs(&ident, Differs::Changed(object(&before), object(&record)));
-            } else if self.stored.all.contains(&hash_of(&ident, &record)) {
+            } else if self.stored.all.contains(hash_of(&ident, &record)) {
                 sums.again += 1;
             } else if !stream.registered {
                 sums.nobodys += 1;
@@ -252,6 +361,15 @@ impl<'a> Redecoder<'a> {
                 sums.unsure += 1;
             }
         }
+    }
+}
+
+/// Takes away what both begin with.
+fn take_front(was: &mut Records, now: &mut Records, sums: &mut Sums) {
+    while was.front().is_some() && was.front() == now.front() {
+        was.pop_front();
+        now.pop_front();
+        sums.same += 1;
     }
 }
 
@@ -410,8 +528,7 @@ mod tests {
 
     /// The records that the traffic decodes to.
     fn records(packets: &[Packet]) -> Vec<Vec<u8>> {
-        let settings = DeviceSettings::new();
-        let mut redecoder = Redecoder::new(Stored::default(), &settings);
+        let mut redecoder = Redecoder::new(Stored::default(), Arc::default());
         for packet in packets.iter().take(packets.len() - 1) {
             redecoder.take(packet, &mut |_| {});
         }
@@ -424,12 +541,11 @@ mod tests {
     }
 
     fn compared(packets: &[Packet], stored: &[Vec<u8>]) -> (Sums, Vec<Differs>) {
-        let settings = DeviceSettings::new();
         let mut before = Stored::default();
         for record in stored {
             before.push(ConnectionId(9), IDENT, record);
         }
-        let mut redecoder = Redecoder::new(before, &settings);
+        let mut redecoder = Redecoder::new(before, Arc::default());
         let mut differences = Vec::new();
         let mut tell = |one: Difference| differences.push(one.what);
         for packet in packets {
@@ -481,5 +597,55 @@ mod tests {
         let twice = traffic(&[frame(1_000, 50), frame(1_000, 50)]);
         let (sums, differences) = compared(&twice, &stored[..1]);
         assert_eq!((sums.same, sums.again, differences.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn without_an_end_the_same_is_done_with_at_once_and_a_difference_is_told_at_the_end() {
+        let all = traffic(&[frame(1_000, 50), frame(2_000, 60), frame(3_000, 70)]);
+        let stored = records(&all);
+        let other = records(&traffic(&[frame(2_000, 61)]));
+        let mut redecoder = Redecoder::new(Stored::without_end(), Arc::default());
+        let mut told = 0;
+        let now = [&stored[0], &other[0], &stored[2]];
+        for (at, packet) in all.iter().enumerate() {
+            // the journal is there before the raw traffic: login, then a frame each
+            if let Some(record) = at.checked_sub(2).and_then(|at| now.get(at)) {
+                redecoder.stored.push(ConnectionId(9), IDENT, record);
+            }
+            // of a connection whose raw traffic nobody keeps
+            redecoder
+                .stored
+                .push(ConnectionId(8), IDENT, record_of(&stored));
+            redecoder.settle(&mut |_| told += 1);
+            redecoder.take(packet, &mut |_| told += 1);
+        }
+        assert_eq!(told, 1);
+        for _ in 0..IDLE_LOOKS_MAX {
+            redecoder.settle(&mut |_| told += 1);
+        }
+        assert!(redecoder.stored.by_connection.is_empty());
+        let sums = redecoder.break_off(&mut |_| told += 1);
+        let sums = sums.values().next().unwrap();
+        assert_eq!((sums.same, sums.changed, told), (2, 1, 1));
+    }
+
+    fn record_of(stored: &[Vec<u8>]) -> &[u8] {
+        &stored[0]
+    }
+
+    #[test]
+    fn of_connections_that_go_on_nothing_is_said_that_nobody_knows_yet() {
+        let all = traffic(&[frame(1_000, 50), frame(2_000, 60)]);
+        let stored = records(&all);
+        let mut redecoder = Redecoder::new(Stored::without_end(), Arc::default());
+        redecoder.stored.push(ConnectionId(9), IDENT, &stored[0]);
+        for packet in all.iter().take(all.len() - 1) {
+            redecoder.take(packet, &mut |_| {});
+            redecoder.settle(&mut |_| {});
+        }
+        let mut told = 0;
+        let sums = redecoder.break_off(&mut |_| told += 1);
+        let sums = sums.values().next().unwrap();
+        assert_eq!((sums.same, sums.unsure, sums.new, told), (1, 1, 0, 0));
     }
 }

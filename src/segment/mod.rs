@@ -29,6 +29,7 @@ pub mod format;
 mod log;
 mod repair;
 mod rewritten;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -39,3 +40,4 @@ pub use log::{
 };
 pub use repair::{Damage, Examined, Filler, examine, give_up};
 pub use rewritten::{Change, rewritten};
+pub use tail::Tail;

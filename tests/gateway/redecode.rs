@@ -1,8 +1,9 @@
 //! Kept raw traffic, decoded again by the real binary beside the gateway that serves.
 
-use crate::harness::{Gateway, Heard, Setup, Tracker, command, frame, now_ms, until};
+use crate::harness::{Gateway, Heard, Setup, TOLLGATE, Tracker, command, frame, now_ms, until};
 use serde_json::{Value, json};
-use std::process::Output;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Output, Stdio};
 
 const ANN: &str = "356600000000101";
 
@@ -88,4 +89,49 @@ fn the_same_build_reads_what_was_stored_and_says_what_was_not() {
     // another protocol has nothing to compare
     let other = gateway.redecode(&["--protocol", "h02"]);
     assert_eq!(other.status.code(), Some(65), "{other:?}");
+}
+
+#[test]
+fn a_shadow_decodes_what_comes_beside_the_gateway_until_it_is_told_to_end() {
+    let gateway = Setup::new().start();
+    let (master, _, at) = gateway.master_and_channel();
+    let device = gateway.recorded_device(master);
+    let begin_ms = now_ms() - 60_000;
+    // one that is in already: it is not compared
+    let mut before = Tracker::of(ANN, at);
+    assert_eq!(before.send(&[begin_ms]), Heard::Count(1));
+
+    let mut shadow = Command::new(TOLLGATE)
+        .args(["redecode", "--shadow", "--diff", "--data"])
+        .arg(&gateway.data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut said = BufReader::new(shadow.stderr.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("it says something");
+    assert!(line.starts_with("shadow: decoding what comes"), "{line}");
+
+    // the new one takes the device over
+    let mut tracker = Tracker::of(ANN, at);
+    let sent = [begin_ms + 1000, begin_ms + 2000];
+    assert_eq!(tracker.send(&sent), Heard::Count(2));
+    assert_eq!(tracker.send(&[begin_ms + 3000]), Heard::Count(1));
+    drop(tracker);
+    gateway.expect_ends(device, 2);
+    let pid = rustix::process::Pid::from_child(&shadow);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let mut shown = String::new();
+    let mut out = shadow.stdout.take().expect("piped");
+    out.read_to_string(&mut shown).expect("readable");
+    let status = shadow.wait().expect("it ends");
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("readable");
+    assert_eq!(status.code(), Some(0), "{shown}{rest}");
+    let row = shown.lines().find(|line| line.contains("teltonika"));
+    let row = row.unwrap_or_else(|| panic!("no row: {shown}{rest}"));
+    let words: Vec<&str> = row.split_whitespace().collect();
+    let (same, changed) = (words[6], &words[7..10]);
+    assert_eq!((same, changed), ("3", &["0", "0", "0"][..]), "{shown}");
 }

@@ -1,31 +1,28 @@
-//! `tollgate redecode`: what this build's decoders make of kept raw traffic, against what was stored.
+//! `tollgate redecode`: what this build's decoders make of raw traffic, against what was stored: of what
+//! is kept, or in the shadow mode of what comes.
 //!
 //! Both are read from the files of the data directory, entry by entry and without a lock, so that a
-//! new build can be tried while the old one serves. Only the devices' settings come from the gateway.
+//! new build can be tried while the old one serves, and the one that serves does nothing more for it than
+//! to keep raw traffic. Only the devices' settings come from the gateway.
 
-use super::client::Client;
+mod read;
+mod shadow;
+
 use super::data::DataArgs;
 use super::decode::protocol_named;
-use super::gateway::JOURNAL_DIR;
 use super::messages::seconds;
 use super::packets::us;
 use super::{Exit, Failure, runtime};
-use crate::journal::EntryRef;
-use crate::raw::{Packet, RAW_DIR};
-use crate::replay::redecode::{DeviceSettings, Difference, Differs, Redecoder, Stored, Sums};
-use crate::segment::{self, OsFiles};
+use crate::replay::redecode::{Difference, Differs, Redecoder, Sums};
 use clap::Args as ClapArgs;
 use comfy_table::{CellAlignment, Table, presets};
-use protocols::{Protocol, Settings};
+use protocols::Protocol;
+use read::{Versions, Wanted};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// What was stored is held in memory: at most so much of it.
-const STORED_BYTES_MAX: usize = 1 << 30;
 /// Parameters that are shown; those that changed most often.
 const PARAMETERS_SHOWN: usize = 40;
 
@@ -36,10 +33,15 @@ here too); stored then and not read now, lost. Left out of the verdict: what was
 came, what no device had, and connections of which chunks are missing. Devices are read by the settings
 that they have now. Nothing is stored.
 
+--shadow goes on with what comes, until SIGINT or SIGTERM: it reads what the gateway that serves writes,
+within seconds. A connection is compared from its beginning on, so those that are open when it starts are
+left out until they call again; so is, at the end, what a connection that goes on has not stored yet.
+
 Exit code 1: something has changed, is new or lost.
 
 Example, with the new build beside the running one:
-  ./tollgate redecode --data /var/lib/tollgate --from 2026-11-17T00:00:00Z --protocol gt06 --diff";
+  ./tollgate redecode --data /var/lib/tollgate --from 2026-11-17T00:00:00Z --protocol gt06 --diff
+  ./tollgate redecode --data /var/lib/tollgate --shadow --diff";
 
 /// Decodes kept raw traffic again and compares with what was stored.
 #[derive(Debug, ClapArgs)]
@@ -48,10 +50,10 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
     /// From this time on: unix seconds, or like 2026-11-24T02:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = seconds, conflicts_with = "shadow")]
     from: Option<f64>,
     /// Up to this time
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = seconds, conflicts_with = "shadow")]
     to: Option<f64>,
     /// Only this protocol
     #[arg(long, value_name = "NAME", value_parser = protocol_named)]
@@ -59,73 +61,38 @@ pub struct Args {
     /// Print each difference, one JSON object a line
     #[arg(long)]
     diff: bool,
+    /// Decode what comes from now on beside the gateway that serves
+    #[arg(long)]
+    shadow: bool,
+    /// With --shadow: end after so many seconds
+    #[arg(long, value_name = "SECONDS", requires = "shadow")]
+    r#for: Option<u64>,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let dir = args.data.dir()?;
-    let settings = runtime()?.block_on(async {
-        let client = Client::of(&dir).await?;
-        let rows = client
-            .result("/gw/devices/all?fields=protocol_id,configuration")
-            .await;
-        client.close().await;
-        Ok::<_, Failure>(settings_of(&rows?))
-    })?;
-    let begun = Instant::now();
-    let from_us = args.from.map_or(i64::MIN, us);
-    let to_us = args.to.map_or(i64::MAX, us);
-    let wanted = |protocol: u16| args.protocol.is_none_or(|only| only.number == protocol);
-    let mut stored = Stored::default();
-    let mut versions: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
-    let mut full = false;
-    let mut oldest_us = i64::MAX;
-    entries(&dir.join(JOURNAL_DIR), &mut |kind, version, content| {
-        let Some(EntryRef::Frame(frame)) = EntryRef::read(kind, version, content) else {
-            return;
-        };
-        oldest_us = oldest_us.min(frame.meta.at_us);
-        // a connection's frames may be stored a little after its chunks were kept
-        let in_time =
-            frame.meta.at_us >= from_us && frame.meta.at_us <= to_us.saturating_add(HOUR_US);
-        if !in_time || !wanted(frame.meta.protocol) || full {
-            return;
-        }
-        let known = versions.entry(frame.meta.protocol).or_default();
-        if !known.contains(&frame.meta.decoder_version) {
-            known.push(frame.meta.decoder_version);
-        }
-        for part in frame.parts() {
-            for record in part.records() {
-                stored.push(frame.meta.connection, part.ident, record);
-            }
-        }
-        full = stored.bytes() > STORED_BYTES_MAX;
-    })?;
-    if full {
-        return Err(
-            Failure::new(Exit::Usage, "more than 1 GiB was stored in that time")
-                .hint("narrow it by --from and --to, or by --protocol"),
-        );
-    }
-    let mut redecoder = Redecoder::new(stored, &settings);
-    let mut shown = Shown::new(args.diff);
-    let mut chunks = 0u64;
-    // of what the journal's segments do not reach back to there is nothing to compare with
-    let since_us = match oldest_us {
-        i64::MAX => from_us,
-        // a connection's login comes before the first of its frames that is stored
-        oldest_us => from_us.max(oldest_us.saturating_sub(HOUR_US)),
+    let wanted = Wanted {
+        from_us: args.from.map_or(i64::MIN, us),
+        to_us: args.to.map_or(i64::MAX, us),
+        protocol: args.protocol.map(|protocol| protocol.number),
     };
-    entries(&dir.join(RAW_DIR), &mut |kind, version, content| {
-        let Some(packet) = Packet::read(kind, version, content) else {
-            return;
-        };
-        let in_time = (since_us..=to_us).contains(&packet.at_us);
-        if in_time && (packet.protocol == 0 || wanted(packet.protocol)) {
-            chunks += 1;
-            redecoder.take(&packet, &mut |difference| shown.take(&difference));
-        }
+    let mut shown = Shown::new(args.diff);
+    if args.shadow {
+        let ends = args.r#for.map(Duration::from_secs);
+        let begun = Instant::now();
+        let (sums, versions) = runtime()?.block_on(shadow::run(&dir, &wanted, ends, &mut shown))?;
+        return verdict(&sums, &versions, shown, begun.elapsed());
+    }
+    let settings = runtime()?.block_on(read::settings(&dir))?;
+    let begun = Instant::now();
+    let stored = read::stored(&dir, &wanted)?;
+    let mut redecoder = Redecoder::new(stored.stored, settings);
+    let since_us = wanted.from_us.max(stored.since_us);
+    let mut chunks = 0u64;
+    read::chunks(&dir, &wanted, since_us, &mut |packet| {
+        chunks += 1;
+        redecoder.take(packet, &mut |difference| shown.take(&difference));
     })?;
     let sums = redecoder.finish(&mut |difference| shown.take(&difference));
     if chunks == 0 {
@@ -135,16 +102,21 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             ),
         );
     }
-    let took = begun.elapsed().as_secs_f64();
+    verdict(&sums, &stored.versions, shown, begun.elapsed())
+}
+
+/// Shows what it has come to; differences are an exit code.
+fn verdict(
+    sums: &BTreeMap<u16, Sums>,
+    versions: &Versions,
+    mut shown: Shown,
+    took: Duration,
+) -> Result<(), Failure> {
     if let Some(error) = shown.failed.take() {
         return Err(Failure::output(&error));
     }
-    report(&sums, &versions, &shown, took).map_err(|error| Failure::output(&error))?;
-    let differ: u64 = sums
-        .values()
-        .map(|sums| sums.changed + sums.new + sums.lost)
-        .sum();
-    match differ {
+    report(sums, versions, &shown, took.as_secs_f64()).map_err(|error| Failure::output(&error))?;
+    match differing(sums) {
         0 => Ok(()),
         differ => Err(Failure::new(
             Exit::Differs,
@@ -153,68 +125,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-const HOUR_US: i64 = 3_600_000_000;
-
-/// Shows every entry of a log, in order; what a segment has lost is skipped.
-fn entries(dir: &Path, take: &mut dyn FnMut(u8, u8, &[u8])) -> Result<(), Failure> {
-    let failed = |path: &Path, error: &io::Error| {
-        Failure::new(Exit::Io, format_args!("{}: {error}", path.display()))
-    };
-    let listed = match std::fs::read_dir(dir) {
-        Ok(listed) => listed,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(dir, &error)),
-    };
-    let mut segments: Vec<(u64, PathBuf)> = Vec::new();
-    for file in listed {
-        let path = file.map_err(|error| failed(dir, &error))?.path();
-        let name = path.file_stem().and_then(|name| name.to_str());
-        if path.extension().is_some_and(|kind| kind == "seg")
-            && let Some(first) = name.and_then(|name| name.parse().ok())
-        {
-            segments.push((first, path));
-        }
-    }
-    segments.sort_unstable();
-    let last = segments.len().saturating_sub(1);
-    for (index, (first, path)) in segments.iter().enumerate() {
-        let examined = segment::examine(&OsFiles, path, *first, index == last, &mut |_, entry| {
-            take(entry.kind, entry.version, entry.content);
-        });
-        match examined {
-            Ok(_) => {}
-            // retention took it meanwhile
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(path, &error)),
-        }
-    }
-    Ok(())
-}
-
-fn settings_of(rows: &[Value]) -> DeviceSettings {
-    let mut all = DeviceSettings::new();
-    for row in rows {
-        let protocol = row["protocol_id"]
-            .as_u64()
-            .and_then(|id| u16::try_from(id).ok());
-        let configuration = &row["configuration"];
-        let Some(protocol) = protocol.and_then(protocols::by_number) else {
-            continue;
-        };
-        let ident = configuration["ident"].as_str().unwrap_or_default();
-        let Ok(ident) = protocol.ident(ident) else {
-            continue;
-        };
-        let mut settings = Settings::default();
-        for key in ["model", "format", "time_zone"] {
-            if let Some(value) = configuration[key].as_str() {
-                // what cannot be read was refused when it was written
-                drop(settings.set(key, value));
-            }
-        }
-        all.insert((protocol.number, ident), Arc::new(settings));
-    }
-    all
+fn differing(sums: &BTreeMap<u16, Sums>) -> u64 {
+    sums.values()
+        .map(|sums| sums.changed + sums.new + sums.lost)
+        .sum()
 }
 
 /// What is shown of differences: each of them, or how often which parameter differs.
@@ -285,7 +199,7 @@ fn name_of(protocol: u16) -> &'static str {
 
 fn report(
     sums: &BTreeMap<u16, Sums>,
-    versions: &BTreeMap<u16, Vec<u16>>,
+    versions: &Versions,
     shown: &Shown,
     took: f64,
 ) -> io::Result<()> {
@@ -297,8 +211,13 @@ fn report(
         "nobody's", "unsure", "rejected",
     ]);
     for (protocol, sums) in sums {
-        let then = versions.get(protocol).map_or(&[][..], Vec::as_slice);
-        let then: Vec<String> = then.iter().map(u16::to_string).collect();
+        let then = versions.get(protocol).into_iter().flatten();
+        let then: Vec<String> = then
+            .map(|version| match version {
+                0 => "?".to_owned(),
+                version => version.to_string(),
+            })
+            .collect();
         let today = protocols::by_number(*protocol).map_or(0, |protocol| protocol.info.version);
         let mut row = vec![
             name_of(*protocol).to_owned(),
