@@ -29,9 +29,12 @@ impl Connection {
     }
 
     fn send(&mut self, key: &str, method: &str, path: &str, body: &str) {
+        let token = match key {
+            "" => String::new(),
+            key => format!("authorization: FlespiToken {key}\r\n"),
+        };
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: FlespiToken {key}\r\n\
-             content-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: x\r\n{token}content-length: {}\r\n\r\n{body}",
             body.len()
         );
         let stream = self.0.get_mut();

@@ -1,6 +1,7 @@
 //! What calls of the API cost, as ratios of one run: reads beside the same server's route that does
 //! nothing, a list of 100,000 devices beside one of 100, a thousand devices in one POST beside one
-//! device in a durable POST, and the check of a token.
+//! device in a durable POST, the metrics page of 1,000 accounts and 500 channels, and the check of a
+//! token.
 //!
 //! The gateway is that of `tests/api`: real store, journal and routers, served over loopback.
 //!
@@ -57,6 +58,8 @@ fn main() {
     posts(&asking, &args);
     reads(&asking, &args);
     lists(&asking, &args);
+    runtime.block_on(accounts(&gateway, &args));
+    scrape(&asking, &args);
     runtime.block_on(checks(&gateway, &args));
 }
 
@@ -177,6 +180,42 @@ fn lists(asking: &Asking<'_>, args: &Args) {
         args.devices,
         (most - before) as f64 / 1e6,
         (all.as_secs_f64() - few.as_secs_f64()) * 1e3
+    );
+}
+
+/// What a full metrics page is made of.
+async fn accounts(gateway: &Gateway, args: &Args) {
+    gateway
+        .many_accounts(if args.test { 50 } else { 1000 })
+        .await;
+    gateway.count_for_channels(if args.test { 20 } else { 500 });
+}
+
+/// The metrics page over loopback.
+fn scrape(asking: &Asking<'_>, args: &Args) {
+    // without a token, as Prometheus on the same machine asks
+    let asking = Asking {
+        at: asking.at,
+        key: "",
+    };
+    let mut took: Vec<Duration> = Vec::new();
+    let mut page = Vec::new();
+    for _ in 0..args.rounds {
+        let answer = ask(&asking, "GET", "/metrics", "");
+        took.push(answer.took);
+        page = answer.body;
+    }
+    took.sort_unstable();
+    let series = page
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    println!(
+        "scrape of {} series ({} bytes) beside {} devices: median {:?}, longest {:?} (goal 200 ms)",
+        series.count(),
+        page.len(),
+        args.devices,
+        took[took.len() / 2],
+        took[took.len() - 1]
     );
 }
 

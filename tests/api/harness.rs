@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tollgate::account::Tree;
 use tollgate::api::{self, State};
+use tollgate::channel::AccountSeries;
 use tollgate::control::{Control, Listeners, Options, Parts};
 use tollgate::events::Events;
 use tollgate::ids::{ChannelId, Clock, ConnectionId, DeviceId, ManualClock};
 use tollgate::journal::{self, FrameMeta, FrameWriter, Journal, MemoryLedger, PartMeta};
-use tollgate::metrics::Metrics;
+use tollgate::metrics::{Kind, Metrics, names};
 use tollgate::raw::{self, RawTraffic};
 use tollgate::registry::Registry;
 use tollgate::router::Router;
@@ -50,6 +51,7 @@ pub(crate) struct Gateway {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) ports: Arc<Ports>,
     pub(crate) raw: Arc<RawTraffic>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) network: axum::Router,
     pub(crate) local: axum::Router,
     pub(crate) state: Arc<State>,
@@ -174,9 +176,14 @@ impl Gateway {
             Arc::clone(&clock) as Arc<dyn Clock>,
             &metrics,
         ));
+        let accounts = Arc::clone(control.registry().tree());
+        metrics.add_source(Arc::new(AccountSeries::new(
+            accounts,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        )));
         let state = State::new(
             Arc::clone(&control),
-            metrics,
+            Arc::clone(&metrics),
             Arc::clone(&raw),
             Arc::new(|| Ok(())),
         );
@@ -188,8 +195,40 @@ impl Gateway {
             clock,
             ports,
             raw,
+            metrics,
             dir,
         }
+    }
+
+    /// Counts something in every series that a channel may have, for so many channels.
+    pub(crate) fn count_for_channels(&self, count: u64) {
+        for id in 1..=count {
+            let label = self.metrics.channel_label(ChannelId(id));
+            for metric in names::ALL {
+                if metric.labels == ["channel"] && metric.kind == Kind::Counter {
+                    self.metrics.counter(metric, &[&label]).increment(id);
+                }
+            }
+        }
+    }
+
+    /// A master with so many accounts below it, each with a cap of its own for every dimension shown.
+    pub(crate) async fn many_accounts(&self, count: usize) -> u64 {
+        let master = self.account(0, "Many").await;
+        let limit = json!({
+            "name": "roomy", "channel_traffic": 1_u64 << 40, "channel_messages": 1_u64 << 40,
+            "channel_connections": 1_u64 << 20, "channel_storage": 1_u64 << 40, "device_storage": 1_u64 << 40,
+        });
+        let limit = self.operator(master, "POST /platform/limits", limit).await;
+        let limit = limit.id();
+        let body = |n| json!({ "name": format!("customer {n}"), "limit_id": limit });
+        let bodies: Vec<Value> = (0..count).map(body).collect();
+        for bodies in bodies.chunks(500) {
+            let bodies = Value::from(bodies.to_vec());
+            let made = self.operator(master, "POST /platform/subaccounts", bodies);
+            made.await.rows();
+        }
+        master
     }
 
     /// A frame of one device with a message for each of these times (unix ms), as a channel's
@@ -240,11 +279,6 @@ impl Gateway {
             .wait_for(|mark| mark.durable >= last)
             .await
             .expect("a journal");
-    }
-
-    /// Waits until the events that were logged can be read.
-    pub(crate) async fn settle_events(&self) {
-        tokio::time::sleep(Duration::from_millis(300)).await;
     }
 
     /// A request as it is.

@@ -9,4 +9,5 @@ mod limits;
 mod logs;
 mod messages;
 mod rights;
+mod scrape;
 mod sockets;
