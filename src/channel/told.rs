@@ -127,6 +127,7 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
                 Origin::customer(*account),
                 *account,
             )
+            .with("connection_id", event.connection.0)
             .with("blocked", dimension.blocked_code())
             .with("dimension", dimension.name())
             .with("until", *until_us as f64 / 1e6),
@@ -146,6 +147,7 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
                 Origin::customer(*account),
                 *account,
             )
+            .with("connection_id", event.connection.0)
             .with("dimension", dimension.name())
             .with("asked", *asked)
             .with("limit", *cap),

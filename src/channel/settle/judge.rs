@@ -101,7 +101,8 @@ impl Core {
         let known = self.logins.get(usize::from(login))?;
         if let Some(takeovers) = tell {
             self.worker.room.seldom().flaps.increment(1);
-            tracing::warn!(device = %device.id, takeovers, "connections contend for a device");
+            let connection = self.handle.id();
+            tracing::warn!(%connection, device = %device.id, takeovers, "connections contend for a device");
             let who = Who {
                 ident: known.ident.clone(),
                 device: device.id,
