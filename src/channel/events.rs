@@ -185,6 +185,24 @@ impl Happened {
 pub trait EventSink: Send + Sync + 'static {
     /// Something happened. Says whether it was taken.
     fn tell(&self, event: ConnectionEvent) -> bool;
+
+    /// Replies left that were due to what was read.
+    #[cfg(feature = "otel")]
+    fn answered(&self, _: Answered) {}
+}
+
+/// Replies that have left together.
+#[cfg(feature = "otel")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// On which connection.
+    pub connection: ConnectionId,
+    /// When the first of what they answer was read, unix us.
+    pub read_us: i64,
+    /// When they left, unix us.
+    pub at_us: i64,
+    /// How many of them say that records are durable.
+    pub acks: u64,
 }
 
 /// Nobody listens.

@@ -67,6 +67,8 @@ mod worker;
 
 pub use bounds::Bounds;
 pub use connection::Wire;
+#[cfg(feature = "otel")]
+pub use events::Answered;
 pub use events::{ConnectionEvent, EventQueue, EventSink, Happened, Lost, NoEvents, Who};
 pub use listen::OpenError;
 pub use series::{AccountSeries, JournalSeries};

@@ -56,6 +56,9 @@ pub(crate) struct Settings {
     pub(crate) control: control::Options,
     /// What is kept of raw traffic.
     pub(crate) raw: raw::Options,
+    /// Traces for a collector.
+    #[cfg(feature = "otel")]
+    pub(crate) traces: Option<super::traces::Traces>,
 }
 
 impl Settings {
@@ -88,6 +91,8 @@ impl Settings {
                 always: config.packets.always,
                 node: config.journal.node,
             },
+            #[cfg(feature = "otel")]
+            traces: super::traces::Traces::of(config),
         }
     }
 
@@ -289,6 +294,11 @@ impl Gateway {
         )));
         metrics.add_source(Arc::new(JournalSeries::new(journal.clone())));
         let hears = Arc::clone(&events) as Arc<dyn channel::EventSink>;
+        #[cfg(feature = "otel")]
+        let hears = match settings.traces {
+            Some(traces) => traces.beside(hears),
+            None => hears,
+        };
         let deps = Deps {
             registry: Arc::clone(&registry),
             journal: journal.clone(),

@@ -35,6 +35,8 @@ pub mod statement;
 mod systemd;
 pub mod token;
 pub mod top;
+#[cfg(feature = "otel")]
+mod traces;
 pub mod verify;
 
 use std::fmt::{self, Display};

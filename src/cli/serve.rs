@@ -78,6 +78,8 @@ async fn serve(file: &Path, config: &Config, mut settings: Settings) -> Result<(
     let (sockets, http) = given(config);
     let http = http_listener(config.http.listen, http).await?;
     settings.sockets = sockets;
+    #[cfg(feature = "otel")]
+    let traces = settings.traces.clone();
     let dir = data.clone();
     let opened = tokio::task::spawn_blocking(move || Gateway::open(&dir, settings));
     let gateway = opened
@@ -97,6 +99,11 @@ async fn serve(file: &Path, config: &Config, mut settings: Settings) -> Result<(
     let mut hang_up = on_signal(SignalKind::hangup())?;
     let listening = gateway.listen()?;
     let public = api::router(gateway.state());
+    #[cfg(feature = "otel")]
+    let public = match &traces {
+        Some(traces) => traces.around(public),
+        None => public,
+    };
     let http_at = http
         .local_addr()
         .map_err(|error| Failure::new(Exit::Unavailable, error))?;
@@ -153,6 +160,10 @@ async fn serve(file: &Path, config: &Config, mut settings: Settings) -> Result<(
     api_upkeep.abort();
     certificates.abort();
     let cut_off = gateway.stop(config.gateway.drain.0).await;
+    #[cfg(feature = "otel")]
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     if let Err(error) = std::fs::remove_file(data.join(SOCKET)) {
         tracing::debug!(%error, "the local socket was gone already");
     }
@@ -246,6 +257,7 @@ impl Reload {
             ("[bounds]", config.bounds != self.running.bounds),
             ("[journal]", config.journal != self.running.journal),
             ("[packets]", config.packets != self.running.packets),
+            ("[traces]", config.traces != self.running.traces),
         ];
         for (section, _) in sections.iter().filter(|(_, changed)| *changed) {
             say(&format_args!(
@@ -257,6 +269,7 @@ impl Reload {
         config.bounds = self.running.bounds;
         config.journal = self.running.journal;
         config.packets = self.running.packets;
+        config.traces = self.running.traces;
         Ok(config)
     }
 }

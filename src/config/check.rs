@@ -2,7 +2,7 @@
 
 use super::raw::{
     AccountRaw, BoundsRaw, ChannelRaw, DeviceRaw, GatewayRaw, HttpRaw, JournalRaw, LimitRaw,
-    PacketsRaw, Raw,
+    PacketsRaw, Raw, TracesRaw,
 };
 use super::units::{Bytes, Span};
 use super::{ConfigError, nearest};
@@ -31,6 +31,8 @@ pub struct Config {
     pub journal: JournalRaw,
     /// Raw traffic.
     pub packets: PacketsRaw,
+    /// Traces for a collector.
+    pub traces: TracesRaw,
     /// Accounts.
     pub accounts: Vec<AccountConfig>,
     /// Indices of the accounts, each parent before its children.
@@ -108,6 +110,7 @@ pub fn check(raw: &Raw) -> Result<Config, Vec<ConfigError>> {
     check.names("channels", raw.channels.iter().map(|it| it.name.as_str()));
     check.names("devices", raw.devices.iter().map(|it| it.name.as_str()));
     check.gateway(raw);
+    check.traces(&raw.traces);
     let accounts_in_order = check.tree(&raw.accounts);
     let mut config = Config {
         gateway: raw.gateway.clone(),
@@ -115,6 +118,7 @@ pub fn check(raw: &Raw) -> Result<Config, Vec<ConfigError>> {
         bounds: raw.bounds.clone(),
         journal: raw.journal.clone(),
         packets: raw.packets.clone(),
+        traces: raw.traces.clone(),
         accounts_in_order,
         ..Config::default()
     };
@@ -224,6 +228,26 @@ impl<'a> Check<'a> {
             let hint = Some(format!("the nearest is \"{}\"", value.clamp(least, most)));
             self.mistakes
                 .push(ConfigError::new(path, problem).hint(hint));
+        }
+    }
+
+    fn traces(&mut self, traces: &TracesRaw) {
+        self.number("traces.one_in", traces.one_in.into(), 1, 1_000_000_000);
+        if traces.endpoint.is_empty() {
+            return;
+        }
+        if !cfg!(feature = "otel") {
+            let mistake = ConfigError::new("traces.endpoint", "this build sends no traces");
+            let hint = Some("build it with --features otel, or leave it empty");
+            self.mistakes.push(mistake.hint(hint));
+        }
+        let host = traces.endpoint.strip_prefix("http://");
+        let host = host.and_then(|rest| rest.split('/').next());
+        if host.is_none_or(|host| host.is_empty() || host.contains(['@', ' '])) {
+            let problem = "is no address like \"http://127.0.0.1:4318\"";
+            let mistake = ConfigError::new("traces.endpoint", problem);
+            let hint = Some("TLS is a collector's beside the gateway");
+            self.mistakes.push(mistake.hint(hint));
         }
     }
 

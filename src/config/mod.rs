@@ -26,7 +26,7 @@ pub use nearest::nearest;
 pub use prefix::{Prefix, PrefixError};
 pub use raw::{
     AccountRaw, BoundsRaw, ChannelRaw, ClientBindsRaw, DeviceRaw, GatewayRaw, HttpRaw, JournalRaw,
-    LimitRaw, PacketsRaw, PolicyRaw, Raw, TakeoverRaw, TlsRaw, UnknownRaw,
+    LimitRaw, PacketsRaw, PolicyRaw, Raw, TakeoverRaw, TlsRaw, TracesRaw, UnknownRaw,
 };
 pub use units::{Bytes, PortRange, Span, UnitError};
 

@@ -21,6 +21,8 @@ pub struct Raw {
     pub journal: JournalRaw,
     /// Raw traffic.
     pub packets: PacketsRaw,
+    /// Traces for a collector.
+    pub traces: TracesRaw,
     /// Accounts that the file owns.
     pub accounts: Vec<AccountRaw>,
     /// Limits that the file owns.
@@ -180,6 +182,25 @@ impl Default for PacketsRaw {
             budget: Bytes(1 << 30),
             keep: Span::secs(7 * 86_400),
             always: false,
+        }
+    }
+}
+
+/// Traces for a collector of OpenTelemetry, in a build that has them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TracesRaw {
+    /// Where the collector takes OTLP over HTTP; empty: nothing is traced.
+    pub endpoint: String,
+    /// One connection in so many is traced, and one call of the API.
+    pub one_in: u32,
+}
+
+impl Default for TracesRaw {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            one_in: 100,
         }
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn read(text: &str) -> (Raw, Vec<ConfigError>) {
             "http" => raw.http = one(&key, value, &mut mistakes),
             "bounds" => raw.bounds = one(&key, value, &mut mistakes),
             "packets" => raw.packets = one(&key, value, &mut mistakes),
+            "traces" => raw.traces = one(&key, value, &mut mistakes),
             "journal" => raw.journal = one(&key, value, &mut mistakes),
             "accounts" => raw.accounts = several(&key, value, &mut mistakes),
             "limits" => raw.limits = several(&key, value, &mut mistakes),

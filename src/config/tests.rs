@@ -113,6 +113,7 @@ fn every_option_is_documented_in_the_default_text() {
         ("bounds", read::fields_of::<BoundsRaw>()),
         ("journal", read::fields_of::<JournalRaw>()),
         ("packets", read::fields_of::<PacketsRaw>()),
+        ("traces", read::fields_of::<TracesRaw>()),
         ("accounts", read::fields_of::<AccountRaw>()),
         ("limits", read::fields_of::<LimitRaw>()),
         ("channels", read::fields_of::<ChannelRaw>()),
@@ -130,7 +131,7 @@ fn every_option_is_documented_in_the_default_text() {
         }
         assert!(!fields.is_empty(), "{section}");
     }
-    assert_eq!(read::fields_of::<Raw>().len(), 9);
+    assert_eq!(read::fields_of::<Raw>().len(), 10);
 }
 
 #[test]
@@ -151,4 +152,21 @@ fn protocols_of_a_channel_are_tried_in_the_order_of_the_file() {
         .map(|number| protocols::by_number(*number).unwrap().info.name)
         .collect();
     assert_eq!(names, ["teltonika", "h02", "gt06"]);
+}
+
+#[test]
+fn traces_are_asked_of_a_build_that_has_them_and_of_an_address() {
+    let said = |endpoint: &str| {
+        let text = format!("[traces]\nendpoint = \"{endpoint}\"\n");
+        let mistakes = Config::parse(&text).err().unwrap_or_default();
+        let said: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        said.join("\n")
+    };
+    assert_eq!(said(""), "");
+    let good = said("http://127.0.0.1:4318");
+    assert_eq!(good.is_empty(), cfg!(feature = "otel"), "{good}");
+    for bad in ["127.0.0.1:4318", "https://collector.example", "http://"] {
+        let said = said(bad);
+        assert!(said.contains("is no address like"), "{bad}: {said}");
+    }
 }

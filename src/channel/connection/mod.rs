@@ -465,12 +465,27 @@ impl Core {
         let now_us = self.now_us;
         let mut latency = self.worker.latency.borrow_mut();
         let mut acks = 0;
+        #[cfg(feature = "otel")]
+        let mut first_us = now_us;
         self.replies.release(self.worker.mark(), out, |mark| {
             acks += 1;
             let read_us = i64::try_from(mark).unwrap_or(now_us);
+            #[cfg(feature = "otel")]
+            {
+                first_us = first_us.min(read_us);
+            }
             latency.count((now_us - read_us).max(0) as f64 / 1e6);
         });
         self.tally.acks.add(acks);
+        #[cfg(feature = "otel")]
+        if acks > 0 {
+            self.worker.deps().events.answered(super::events::Answered {
+                connection: self.handle.id(),
+                read_us: first_us,
+                at_us: now_us,
+                acks,
+            });
+        }
     }
 
     pub(in crate::channel) fn tell(&self, what: Happened) {
