@@ -46,6 +46,8 @@ mod erase;
 mod fold;
 mod index;
 mod ledger;
+mod opening;
+mod options;
 mod overwrite;
 mod page;
 mod read;
@@ -62,7 +64,15 @@ mod tests;
 #[cfg(test)]
 mod tests_of_archives;
 #[cfg(test)]
+mod tests_of_entries;
+#[cfg(test)]
+mod tests_of_erasure;
+#[cfg(test)]
+mod tests_of_faults;
+#[cfg(test)]
 mod tests_of_lifetime;
+#[cfg(test)]
+mod tests_of_settling;
 #[cfg(test)]
 mod tests_of_upkeep;
 pub mod verify;
@@ -73,6 +83,10 @@ pub use audit::{Audit, AuditError, Difference};
 pub use deleted::{DeleteError, Deletion, DeletionKind};
 pub use entry::{ConnectionWas, EntryRef, FrameMeta, FrameWriter, Note, PartMeta, What};
 pub use ledger::{BlockedUntil, Checkpoint, Ledger, LedgerError, MemoryLedger};
+pub use options::{
+    ARCHIVES_DIR, CHECKPOINT_MS, FREE_BYTES_MIN, Failure, OpenError, Options, QUEUE_BYTES_MAX,
+    REPLAY_BYTES, RETRY_MS, UNTOLD_BYTES_MAX,
+};
 pub use page::Messages;
 pub use read::{DeviceNames, Follow, Range, StoredMessage};
 pub use retention::{Base, Lifetimes};
@@ -82,10 +96,10 @@ pub use verify::{Finding, Verified};
 
 use crate::account::{Dimension, Totals, Tree};
 use crate::archive::{self, Archives};
-use crate::ids::{AccountId, Clock, Position, Pulse, minute_of};
+use crate::ids::{AccountId, Clock, Position, Pulse};
 use crate::segment::{self, Catalog, Files, SegmentLog};
-use fold::{Fold, NewestMinute};
 use foldhash::{HashMap, HashMapExt as _};
+use opening::{give_up, open_archives, restore};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -93,157 +107,6 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-
-/// Bytes of entries that may wait to be written; behind that sockets are not read.
-pub const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// So many bytes of entries wait at most for whoever appended them to tell the writer.
-pub const UNTOLD_BYTES_MAX: usize = 256 * 1024;
-/// How long behind a want of space for a segment it is tried again.
-pub const RETRY_MS: u64 = 1000;
-/// How often counters are checkpointed.
-pub const CHECKPOINT_MS: u64 = 500;
-/// How much of the newest journal the start gives back for what is rebuilt from it.
-pub const REPLAY_BYTES: u64 = 64 * 1024 * 1024;
-/// The folder of the archives in the journal's folder.
-pub const ARCHIVES_DIR: &str = "archive";
-/// Below so much free space nothing is admitted, while checkpoints can still be written.
-pub const FREE_BYTES_MIN: u64 = 32 * 1024 * 1024;
-
-/// How a journal is kept.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Bytes of a segment.
-    pub segment_bytes: u64,
-    /// The number of this node.
-    pub node: u16,
-    /// See [`CHECKPOINT_MS`].
-    pub checkpoint: Duration,
-    /// See [`statistics::FLUSH_MS`].
-    pub statistics_flush: Duration,
-    /// See [`RETRY_MS`].
-    pub retry: Duration,
-    /// See [`REPLAY_BYTES`].
-    pub replay_bytes: u64,
-    /// See [`retention::RETENTION_MS`].
-    pub retention: Duration,
-    /// See [`storage::STORAGE_MS`].
-    pub storage: Duration,
-    /// See [`FREE_BYTES_MIN`].
-    pub free_bytes_min: u64,
-    /// See [`settle::SETTLE_MS`].
-    pub settle: Duration,
-    /// See [`settle::SETTLE_SHARE`].
-    pub settle_share: u32,
-    /// See [`rewrite::SWEEP_MS`].
-    pub sweep: Duration,
-    /// Start without what is damaged in the middle of the journal, see [`segment::give_up`].
-    pub give_up_damaged: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let segment = segment::Options::default();
-        Self {
-            segment_bytes: segment.segment_bytes,
-            node: segment.node,
-            checkpoint: Duration::from_millis(CHECKPOINT_MS),
-            statistics_flush: Duration::from_millis(statistics::FLUSH_MS),
-            retry: Duration::from_millis(RETRY_MS),
-            replay_bytes: REPLAY_BYTES,
-            retention: Duration::from_millis(retention::RETENTION_MS),
-            storage: Duration::from_millis(storage::STORAGE_MS),
-            free_bytes_min: FREE_BYTES_MIN,
-            settle: Duration::from_millis(settle::SETTLE_MS),
-            settle_share: settle::SETTLE_SHARE,
-            sweep: Duration::from_millis(rewrite::SWEEP_MS),
-            give_up_damaged: false,
-        }
-    }
-}
-
-/// Why a journal cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The segments cannot.
-    #[error(transparent)]
-    Segments(#[from] segment::OpenError),
-    /// The ledger cannot be read.
-    #[error("reading the ledger: {0}")]
-    Ledger(#[source] LedgerError),
-    /// The counters hold more than the journal: entries that were durable are gone.
-    #[error(
-        "the ledger counts entries up to {watermark}, the journal ends at {end}: journal files are missing"
-    )]
-    Behind {
-        /// What the counters were folded from.
-        watermark: Position,
-        /// The last entry there is.
-        end: Position,
-    },
-    /// Entries that the counters do not hold yet are gone.
-    #[error(
-        "the ledger counts entries up to {watermark}, the journal begins at {first}: journal files are missing"
-    )]
-    Gap {
-        /// What the counters were folded from.
-        watermark: Position,
-        /// The first entry there is.
-        first: Position,
-    },
-    /// The archives cannot be opened.
-    #[error("archives: {0}")]
-    Archives(#[from] archive::ListError),
-    /// The archives hold more than the journal: entries that were durable are gone.
-    #[error(
-        "the archives hold entries up to {settled}, the journal ends at {end}: journal files are missing"
-    )]
-    ArchivesAhead {
-        /// What is in the archives.
-        settled: Position,
-        /// The last entry there is.
-        end: Position,
-    },
-    /// Entries are in neither of the two.
-    #[error(
-        "the archives hold entries up to {settled}, the journal begins at {first}: archives or journal files are missing"
-    )]
-    ArchivesBehind {
-        /// What is in the archives.
-        settled: Position,
-        /// The first entry there is.
-        first: Position,
-    },
-    /// An entry that this version cannot read.
-    #[error("entry {position} has kind {kind}, version {version}: a newer version wrote it")]
-    Newer {
-        /// Which entry.
-        position: Position,
-        /// Its kind.
-        kind: u8,
-        /// Its version.
-        version: u8,
-    },
-    /// Reading entries, or starting a thread, failed.
-    #[error("{what}: {error}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// What the system says.
-        error: io::Error,
-    },
-}
-
-/// The end of writing, for good in this process.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}: {error}")]
-pub struct Failure {
-    /// Which step.
-    pub what: &'static str,
-    /// What the file system says.
-    pub error: io::Error,
-    /// When, unix us.
-    pub at_us: i64,
-}
 
 /// How far the journal is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -766,241 +629,6 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shutdown();
-    }
-}
-
-/// Opens the archives, which must fit the segments.
-fn open_archives(
-    dir: &Path,
-    options: Options,
-    log: &SegmentLog,
-    files: &Arc<dyn Files>,
-) -> Result<Archives, OpenError> {
-    let position = |sequence| Position::new(options.node, sequence);
-    let first = log
-        .catalog()
-        .segments()
-        .first()
-        .map_or(log.next(), |segment| segment.first());
-    let archives = Archives::open(
-        Arc::clone(files),
-        &dir.join(ARCHIVES_DIR),
-        first - 1,
-        options.give_up_damaged,
-    )?;
-    let settled = archives.view().settled;
-    if settled >= log.next() {
-        return Err(OpenError::ArchivesAhead {
-            settled: position(settled),
-            end: position(log.next() - 1),
-        });
-    }
-    if settled + 1 < first && !options.give_up_damaged {
-        return Err(OpenError::ArchivesBehind {
-            settled: position(settled),
-            first: position(first),
-        });
-    }
-    Ok(archives)
-}
-
-/// Puts entries that say so in the place of those that are damaged or gone; says how many.
-fn give_up(
-    dir: &Path,
-    options: Options,
-    files: &dyn Files,
-    checkpoint: &Checkpoint,
-) -> Result<u64, OpenError> {
-    let counted = checkpoint.watermark.max(checkpoint.statistics_watermark);
-    let settled =
-        archive::listed(files, &dir.join(ARCHIVES_DIR)).map_or(0, |(view, _)| view.settled);
-    let filler = |before: Option<&segment::Entry<'_>>, bytes: u64| {
-        let at_us = before
-            .and_then(|entry| EntryRef::read(entry.kind, entry.version, entry.content))
-            .map_or(checkpoint.at_us, |entry| entry.at_us());
-        let mut batch = Batch::new();
-        Note::Lost { at_us, bytes }.write(&mut batch);
-        batch
-            .contents()
-            .next()
-            .map(|(kind, version, content)| (kind, version, content.to_vec()))
-            .expect("one was written")
-    };
-    let until = counted.sequence().max(settled) + 1;
-    let damages = segment::give_up(files, dir, options.node, until, &filler)?;
-    for damage in &damages {
-        tracing::error!(
-            path = %damage.path.display(),
-            offset = damage.offset,
-            bytes = damage.bytes,
-            first = damage.lost.0,
-            entries = damage.lost.1,
-            what = damage.what,
-            "given up: these entries are lost",
-        );
-    }
-    Ok(damages.iter().map(|damage| damage.lost.1).sum())
-}
-
-/// Folds what the checkpoint does not hold, and shows the newest part to `replay`.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one step of opening, with all it opens"
-)]
-fn restore(
-    log: &SegmentLog,
-    files: &dyn Files,
-    options: Options,
-    tree: &Tree,
-    clock: &dyn Clock,
-    stats: &Stats,
-    unsaved: &mut Unsaved,
-    replay: &mut dyn FnMut(Position, EntryRef<'_>),
-) -> Result<(), OpenError> {
-    let position = |sequence| Position::new(options.node, sequence);
-    let segments = log.catalog().segments();
-    let first = segments
-        .first()
-        .map_or(log.next(), |segment| segment.first());
-    let counted = unsaved.watermark.sequence();
-    let in_statistics = unsaved.statistics_saved.sequence();
-    if counted.max(in_statistics) >= log.next() {
-        return Err(OpenError::Behind {
-            watermark: unsaved.watermark.max(unsaved.statistics_saved),
-            end: position(log.next() - 1),
-        });
-    }
-    let behind = counted.min(in_statistics);
-    if behind + 1 < first {
-        return Err(OpenError::Gap {
-            watermark: position(behind),
-            first: position(first),
-        });
-    }
-
-    // where the newest part begins: whole segments, so that nothing is searched for
-    let mut bytes = 0;
-    let mut shown = segments
-        .iter()
-        .rposition(|segment| {
-            bytes += segment.end();
-            bytes >= options.replay_bytes
-        })
-        .unwrap_or(0);
-    // and all of the newest minute, because its use is counted again
-    while shown > 0 && begins_in_newest_minute(files, &segments[shown..])? {
-        shown -= 1;
-    }
-    let folded = segments
-        .iter()
-        .position(|segment| segment.next() > behind + 1)
-        .unwrap_or(segments.len());
-
-    let mut counters = Fold::new();
-    let mut rows = Fold::new();
-    let mut newest = NewestMinute::default();
-    for (index, segment) in segments.iter().enumerate() {
-        if index < shown && index < folded {
-            continue;
-        }
-        let io = |error| OpenError::Io {
-            what: format!("reading {}", segment.path().display()),
-            error,
-        };
-        let mut entries = segment.entries(files, 0).map_err(io)?;
-        loop {
-            let at = entries.offset();
-            let entry = match entries.next() {
-                Ok(None) => break,
-                Ok(Some((_, entry))) => entry,
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return Err(segment::OpenError::Corrupt {
-                        path: segment.path().to_owned(),
-                        offset: at,
-                        what: error.to_string(),
-                    }
-                    .into());
-                }
-                Err(error) => return Err(io(error)),
-            };
-            let sequence = entry.sequence;
-            let Some(read) = EntryRef::read(entry.kind, entry.version, entry.content) else {
-                return Err(OpenError::Newer {
-                    position: position(sequence),
-                    kind: entry.kind,
-                    version: entry.version,
-                });
-            };
-            unsaved.at_us = unsaved.at_us.max(read.at_us());
-            if sequence > counted {
-                counters.add(&read);
-                note_block(unsaved, &read);
-            }
-            if sequence > in_statistics {
-                rows.add(&read);
-            }
-            if index >= shown {
-                newest.add(&read);
-                replay(position(sequence), read);
-            }
-        }
-    }
-    for ((_, id), deltas) in counters.take(tree) {
-        if let Some(account) = tree.account(id) {
-            account.post(&deltas);
-            unsaved.accounts.insert(id, account.posted());
-        }
-    }
-    for ((minute, id), deltas) in rows.take(tree) {
-        unsaved.statistics.add(minute, id, deltas);
-    }
-    if counters.unknown > 0 {
-        tracing::error!(
-            charges = counters.unknown,
-            "the journal charges accounts that the registry does not know; see `tollgate audit`"
-        );
-    }
-    stats::add(&stats.unknown_accounts, counters.unknown);
-    unsaved.changed = counted + 1 < log.next() || in_statistics + 1 < log.next();
-    unsaved.watermark = position(log.next() - 1);
-    clock.at_least(unsaved.at_us);
-    let now_us = clock.now_us();
-    newest.restore(tree, now_us);
-    for (&(id, dimension), &until_us) in &unsaved.blocked {
-        if until_us > now_us
-            && let Some(account) = tree.account(id)
-            && let Some(dimension) = Dimension::from_number(dimension)
-        {
-            account.block(dimension, until_us);
-        }
-    }
-    Ok(())
-}
-
-/// Does the first of `segments` begin in the minute in which the last of them begins, or later?
-fn begins_in_newest_minute(
-    files: &dyn Files,
-    segments: &[Arc<segment::Segment>],
-) -> Result<bool, OpenError> {
-    let first_minute = |segment: &segment::Segment| -> Result<Option<u32>, OpenError> {
-        let io = |error| OpenError::Io {
-            what: format!("reading {}", segment.path().display()),
-            error,
-        };
-        let mut entries = segment.entries(files, 0).map_err(io)?;
-        Ok(entries
-            .next()
-            .map_err(io)?
-            .and_then(|(_, entry)| EntryRef::read(entry.kind, entry.version, entry.content))
-            .map(|entry| minute_of(entry.at_us())))
-    };
-    let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
-        return Ok(false);
-    };
-    match (first_minute(first)?, first_minute(last)?) {
-        (Some(first), Some(last)) => Ok(first >= last),
-        // an empty last segment says nothing: one further back is enough
-        _ => Ok(segments.len() == 1),
     }
 }
 

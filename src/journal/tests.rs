@@ -1,11 +1,11 @@
 //! The journal as its users see it.
 
 use super::*;
-use crate::ids::{ChannelId, ConnectionId, DeviceId, Epoch, Ident, ManualClock};
+use crate::ids::{ChannelId, ConnectionId, DeviceId, Epoch, Ident, ManualClock, minute_of};
 use crate::segment::OsFiles;
 use protocols::record;
 
-const T0_US: i64 = 1_764_000_000_000_000;
+pub(super) const T0_US: i64 = 1_764_000_000_000_000;
 
 pub(super) fn record_at(timestamp_ms: i64, tail: &[u8]) -> Vec<u8> {
     let mut out = vec![0];
@@ -99,7 +99,7 @@ pub(super) fn append(journal: &Journal, batch: &mut Batch) -> Position {
     journal.append(permit, batch)
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -114,7 +114,7 @@ pub(super) fn wait_for(journal: &Journal, position: Position) -> Watermark {
     now
 }
 
-fn totals(tree: &Tree, id: u64) -> Totals {
+pub(super) fn totals(tree: &Tree, id: u64) -> Totals {
     tree.account(AccountId(id)).expect("inserted").posted()
 }
 
@@ -170,7 +170,7 @@ fn what_was_acknowledged_is_there_after_a_restart_with_its_charge() {
     );
 }
 
-fn times(messages: impl Iterator<Item = io::Result<StoredMessage>>) -> Vec<i64> {
+pub(super) fn times(messages: impl Iterator<Item = io::Result<StoredMessage>>) -> Vec<i64> {
     messages
         .map(|message| message.expect("readable").timestamp_ms())
         .collect()
@@ -359,7 +359,7 @@ fn a_message_reads_as_an_object_of_flespis_names() {
 }
 
 /// One entry of each kind that costs something.
-fn one_of_each(batch: &mut Batch, at_us: i64) {
+pub(super) fn one_of_each(batch: &mut Batch, at_us: i64) {
     frame(
         batch,
         at_us,
@@ -533,237 +533,10 @@ fn a_start_counts_again_what_the_running_minute_had_admitted() {
     assert_eq!(master.admitted(Dimension::ChannelMessages, minute), 2);
 }
 
-/// The machine's files, until a test says that something fails.
-#[derive(Default)]
-struct Faults {
-    no_space: AtomicBool,
-    /// Nothing new is opened: no file, and no folder to sync it.
-    no_files: AtomicBool,
-    bad_write: AtomicBool,
-    bad_sync: AtomicBool,
-    stuck_sync: AtomicBool,
-}
-
-#[derive(Clone)]
-struct Faulty(Arc<Faults>);
-
-struct FaultyFile {
-    file: Box<dyn segment::FileOps>,
-    faults: Arc<Faults>,
-}
-
-fn fail_if(flag: &AtomicBool, kind: io::ErrorKind) -> io::Result<()> {
-    if flag.load(Ordering::SeqCst) {
-        Err(kind.into())
-    } else {
-        Ok(())
-    }
-}
-
-impl Faulty {
-    fn open_one_more(&self) -> io::Result<()> {
-        if self.0.no_files.load(Ordering::SeqCst) {
-            return Err(rustix::io::Errno::MFILE.into());
-        }
-        Ok(())
-    }
-
-    fn wrap(&self, file: Box<dyn segment::FileOps>) -> Box<dyn segment::FileOps> {
-        Box::new(FaultyFile {
-            file,
-            faults: Arc::clone(&self.0),
-        })
-    }
-}
-
-impl Files for Faulty {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn segment::FileOps>> {
-        self.open_one_more()?;
-        OsFiles.create(path).map(|file| self.wrap(file))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn segment::FileOps>> {
-        OsFiles.open(path).map(|file| self.wrap(file))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsFiles.rename(from, to)
-    }
-    fn unlink(&self, path: &Path) -> io::Result<()> {
-        OsFiles.unlink(path)
-    }
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        OsFiles.create_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.open_one_more()?;
-        OsFiles.sync_dir(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        OsFiles.list(dir)
-    }
-    fn free_space(&self, dir: &Path) -> io::Result<u64> {
-        OsFiles.free_space(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        OsFiles.lock(path)
-    }
-}
-
-impl segment::FileOps for FaultyFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        fail_if(&self.faults.bad_write, io::ErrorKind::Other)?;
-        self.file.write_at(bytes, offset)
-    }
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        fail_if(&self.faults.no_space, io::ErrorKind::StorageFull)?;
-        self.file.allocate(length)
-    }
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        fail_if(&self.faults.bad_sync, io::ErrorKind::Other)?;
-        while self.faults.stuck_sync.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.file.sync_data()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-}
-
-fn one_message(journal: &Journal, step: i64) -> Position {
+pub(super) fn one_message(journal: &Journal, step: i64) -> Position {
     let mut batch = Batch::new();
     frame(&mut batch, T0_US + step, &[(1, 3, &[step])], 10);
     append(journal, &mut batch)
-}
-
-#[test]
-fn a_disk_that_does_not_answer_is_seen_by_the_time_it_takes() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let faults = Arc::new(Faults::default());
-    let files: Arc<dyn Files> = Arc::new(Faulty(Arc::clone(&faults)));
-    let opened = open_with(dir.path(), quick(), &MemoryLedger::default(), files).expect("opens");
-    let journal = &opened.journal;
-    let last = one_message(journal, 0);
-    wait_for(journal, last);
-    faults.stuck_sync.store(true, Ordering::SeqCst);
-    let last = one_message(journal, 1);
-    while journal.writing_for() < Duration::from_millis(50) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    assert!(journal.failed().is_none() && !journal.is_stalled());
-    faults.stuck_sync.store(false, Ordering::SeqCst);
-    wait_for(journal, last);
-    while journal.writing_for() > Duration::ZERO {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-#[test]
-fn no_space_for_a_segment_stops_permits_and_heals() {
-    stops_permits_and_heals(|faults, broken| faults.no_space.store(broken, Ordering::SeqCst));
-}
-
-#[test]
-fn no_file_descriptor_for_a_segment_stops_permits_and_heals() {
-    stops_permits_and_heals(|faults, broken| faults.no_files.store(broken, Ordering::SeqCst));
-}
-
-fn stops_permits_and_heals(break_it: impl Fn(&Faults, bool)) {
-    let dir = tempfile::tempdir().expect("a folder");
-    let faults = Arc::new(Faults::default());
-    let ledger = MemoryLedger::default();
-    let files: Arc<dyn Files> = Arc::new(Faulty(Arc::clone(&faults)));
-    let opened = open_with(dir.path(), quick(), &ledger, files).expect("opens");
-    let journal = &opened.journal;
-    let last = one_message(journal, 0);
-    wait_for(journal, last);
-    break_it(&faults, true);
-    let mut step = 1;
-    while !journal.is_stalled() {
-        if let Some(permit) = journal.try_permit(200) {
-            let mut batch = Batch::new();
-            frame(&mut batch, T0_US + step, &[(1, 3, &[step])], 10);
-            journal.append(permit, &mut batch);
-            step += 1;
-        }
-        std::thread::yield_now();
-    }
-    assert!(journal.try_permit(1).is_none());
-    assert!(journal.failed().is_none());
-    let waiting = journal.queue_bytes();
-    let acked = journal.durable();
-    assert!(waiting > 0 && waiting <= QUEUE_BYTES_MAX);
-    assert!(acked.sequence() < step.cast_unsigned());
-    let seen = journal.read_device(DeviceId(1), Range::default()).count() as u64;
-    assert_eq!(seen, acked.sequence(), "reads go on, of what is durable");
-
-    break_it(&faults, false);
-    let last = Position::new(0, step.cast_unsigned());
-    let now = wait_for(journal, last);
-    assert!(!now.failed);
-    let last = one_message(journal, step);
-    wait_for(journal, last);
-    assert_eq!(journal.stats().stalls(), 1);
-    let count = journal.read_device(DeviceId(1), Range::default()).count();
-    assert_eq!(count as u64, last.sequence());
-}
-
-fn a_fault_is_final(break_it: impl Fn(&Faults, bool)) {
-    let dir = tempfile::tempdir().expect("a folder");
-    let faults = Arc::new(Faults::default());
-    let ledger = MemoryLedger::default();
-    let files: Arc<dyn Files> = Arc::new(Faulty(Arc::clone(&faults)));
-    let opened = open_with(dir.path(), quick(), &ledger, files).expect("opens");
-    let journal = &opened.journal;
-    let acked = one_message(journal, 0);
-    assert!(!wait_for(journal, acked).failed);
-    break_it(&faults, true);
-    let lost = one_message(journal, 1);
-    let now = wait_for(journal, lost);
-    assert_eq!((now.durable, now.failed), (acked, true));
-    assert!(
-        journal
-            .failed()
-            .expect("it failed")
-            .to_string()
-            .contains("journal")
-    );
-    assert!(journal.try_permit(1).is_none());
-    // the disk is well again, but what it has is unknown
-    break_it(&faults, false);
-    std::thread::sleep(Duration::from_millis(20));
-    assert_eq!(journal.durable(), acked);
-    assert!(journal.try_permit(1).is_none());
-    assert_eq!(
-        journal.read_device(DeviceId(1), Range::default()).count(),
-        1
-    );
-    assert_eq!(totals(&opened.tree, 1).messages, 1);
-    drop(opened);
-
-    let again = open(dir.path(), &ledger);
-    let kept = again
-        .journal
-        .read_device(DeviceId(1), Range::default())
-        .count();
-    assert!(kept >= 1, "what was acked is there");
-    assert_eq!(totals(&again.tree, 1).messages, kept as u64);
-    assert_eq!(again.journal.audit().expect("readable").differences, []);
-}
-
-#[test]
-fn a_failed_sync_is_final() {
-    a_fault_is_final(|faults, broken| faults.bad_sync.store(broken, Ordering::SeqCst));
-}
-
-#[test]
-fn a_failed_write_is_final() {
-    a_fault_is_final(|faults, broken| faults.bad_write.store(broken, Ordering::SeqCst));
 }
 
 #[test]
@@ -838,121 +611,6 @@ fn a_block_survives_a_restart_until_it_ends() {
     assert_eq!(blocked(4), None);
 }
 
-/// The entries of a batch as they are read.
-fn entries_of(batch: &Batch) -> Vec<EntryRef<'_>> {
-    batch
-        .contents()
-        .map(|(kind, version, content)| {
-            EntryRef::read(kind, version, content).expect("what was written")
-        })
-        .collect()
-}
-
-#[test]
-fn an_entry_reads_back_as_it_was_written() {
-    let mut batch = Batch::new();
-    one_of_each(&mut batch, T0_US);
-    let entries = entries_of(&batch);
-    assert_eq!(entries.len(), 8);
-    assert!(entries.iter().all(|entry| entry.at_us() == T0_US));
-    let EntryRef::Frame(read) = &entries[0] else {
-        panic!("a frame was written first")
-    };
-    assert_eq!((read.meta.bytes_in, read.bytes_out), (101, 4));
-    assert_eq!(read.meta.connection, ConnectionId(5));
-    assert_eq!(read.meta.peer.port(), 4242);
-    let parts: Vec<_> = read.parts().collect();
-    assert_eq!(parts.len(), 3);
-    assert_eq!(parts[1].ident, "ident2");
-    assert_eq!(parts[1].account, AccountId(4));
-    assert_eq!(
-        parts[0].records().collect::<Vec<_>>(),
-        [record_at(1, &[]), record_at(2, &[])]
-    );
-    assert_eq!((parts[0].messages, parts[2].messages), (2, 0));
-    assert!(matches!(
-        &entries[1],
-        EntryRef::Usage { deltas, .. } if deltas.usage_bytes == 300 && deltas.connections == 1 << 40
-    ));
-    assert!(matches!(
-        &entries[3],
-        EntryRef::Connection {
-            ident: "",
-            was: ConnectionWas::Closed {
-                code: -5,
-                messages: 1,
-                received: 2,
-                sent: 3,
-                duration_us: 4
-            },
-            ..
-        }
-    ));
-    assert!(matches!(
-        &entries[4],
-        EntryRef::Part {
-            bytes: b"fragment",
-            bytes_in: 9,
-            ident: "i",
-            ..
-        }
-    ));
-}
-
-#[test]
-fn a_frame_that_is_given_up_leaves_nothing() {
-    let mut batch = Batch::new();
-    frame(&mut batch, T0_US, &[(1, 3, &[1])], 10);
-    let before = batch.len();
-    let meta = FrameMeta {
-        at_us: T0_US,
-        connection: ConnectionId(1),
-        channel: ChannelId(1),
-        protocol: 1,
-        decoder_version: 1,
-        peer: "192.0.2.1:1".parse().expect("an address"),
-        bytes_in: 5,
-    };
-    let ident = Ident::new("x").expect("an ident");
-    let mut writer = FrameWriter::begin(&mut batch, &meta);
-    writer.part(&PartMeta {
-        ident: &ident,
-        device: DeviceId(1),
-        account: AccountId(3),
-        epoch: Epoch(0),
-    });
-    writer.record(&record_at(1, &[]));
-    writer.duplicate();
-    drop(writer);
-    assert_eq!((batch.len(), batch.count()), (before, 1));
-    frame(&mut batch, T0_US, &[(1, 3, &[2])], 11);
-    assert_eq!(entries_of(&batch).len(), 2);
-}
-
-#[test]
-fn cut_or_changed_entries_never_panic() {
-    let mut batch = Batch::new();
-    one_of_each(&mut batch, T0_US);
-    let look = |kind: u8, content: &[u8]| {
-        if let Some(EntryRef::Frame(frame)) = EntryRef::read(kind, 1, content) {
-            for part in frame.parts() {
-                assert!(part.records().count() <= content.len());
-            }
-        }
-    };
-    for (kind, version, content) in batch.contents() {
-        assert_eq!(EntryRef::read(kind, version + 1, content), None);
-        for cut in 0..content.len() {
-            look(kind, &content[..cut]);
-            for bit in 0..8 {
-                let mut changed = content.to_vec();
-                changed[cut] ^= 1 << bit;
-                look(kind, &changed);
-            }
-        }
-    }
-}
-
 #[test]
 fn a_month_begins_on_its_first_day() {
     // 2026-02-28T23:59:59Z and one second later
@@ -960,87 +618,6 @@ fn a_month_begins_on_its_first_day() {
     assert_eq!(Period::Month.start_s(1_772_323_200), 1_772_323_200);
     assert_eq!(Period::Day.start_s(1_772_323_199), 1_772_236_800);
     assert_eq!(Period::Hour.start_s(-1), -3600);
-}
-
-/// A ledger that fails: before its transaction, or only when that is made durable.
-struct FailingLedger {
-    ledger: MemoryLedger,
-    before: Arc<AtomicBool>,
-    behind: Arc<AtomicBool>,
-}
-
-impl Ledger for FailingLedger {
-    fn load(&mut self) -> Result<Option<Checkpoint>, LedgerError> {
-        self.ledger.load()
-    }
-    fn store(&mut self, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
-        if self.before.load(Ordering::SeqCst) {
-            return Err("no space".into());
-        }
-        self.ledger.store(checkpoint)?;
-        if self.behind.load(Ordering::SeqCst) {
-            return Err("no sync".into());
-        }
-        Ok(())
-    }
-    fn statistics(
-        &mut self,
-        account: AccountId,
-        period: Period,
-        from_s: i64,
-        to_s: i64,
-    ) -> Result<Vec<(i64, Totals)>, LedgerError> {
-        self.ledger.statistics(account, period, from_s, to_s)
-    }
-    fn forget_statistics(&mut self, period: Period, before_s: i64) -> Result<(), LedgerError> {
-        self.ledger.forget_statistics(period, before_s)
-    }
-}
-
-#[test]
-fn a_failing_ledger_delays_a_checkpoint_and_changes_no_number() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let ledger = MemoryLedger::default();
-    let before = Arc::new(AtomicBool::new(false));
-    let behind = Arc::new(AtomicBool::new(false));
-    let opened_tree = tree();
-    let journal = Journal::open(
-        dir.path(),
-        quick(),
-        Arc::clone(&opened_tree),
-        Box::new(FailingLedger {
-            ledger: ledger.clone(),
-            before: Arc::clone(&before),
-            behind: Arc::clone(&behind),
-        }),
-        Arc::new(ManualClock::new(T0_US)),
-        Arc::new(OsFiles),
-        &mut |_, _| {},
-    )
-    .expect("opens");
-    for (round, flag) in [&before, &behind, &before, &behind].into_iter().enumerate() {
-        flag.store(true, Ordering::SeqCst);
-        let errors = journal.stats().checkpoint_errors();
-        for step in 0..20i64 {
-            let last = one_message(&journal, step);
-            assert!(!wait_for(&journal, last).failed, "acks go on");
-        }
-        while journal.stats().checkpoint_errors() < errors + 3 {
-            let last = one_message(&journal, 20);
-            wait_for(&journal, last);
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let audit = journal.audit().expect("readable");
-        assert_eq!(audit.differences, [], "round {round}, failing");
-        flag.store(false, Ordering::SeqCst);
-        let saved = journal.checkpoint().expect("it is well again");
-        assert_eq!(saved, journal.durable());
-        let audit = journal.audit().expect("readable");
-        assert_eq!(audit.differences, [], "round {round}, well");
-    }
-    drop(journal);
-    let again = open(dir.path(), &ledger);
-    assert_eq!(again.journal.audit().expect("readable").differences, []);
 }
 
 #[test]

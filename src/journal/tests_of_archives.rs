@@ -5,15 +5,14 @@ use super::retention::Lifetimes;
 use super::tests::{append, frame, tree, wait_for};
 use super::*;
 use crate::archive::DAY_S;
-use crate::ids::{ChannelId, ConnectionId, DeviceId, Epoch, Ident, ManualClock};
-use crate::segment::{FileOps, OsFiles};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU32};
+use crate::ids::{ChannelId, DeviceId, ManualClock};
+use crate::segment::OsFiles;
+use std::sync::atomic::AtomicU32;
 
 pub(super) const T0_US: i64 = 1_764_000_000_000_000;
-const DAY_US: i64 = DAY_S * 1_000_000;
-const DEVICES: u64 = 6;
-const CHANNEL: ChannelId = ChannelId(7);
+pub(super) const DAY_US: i64 = DAY_S * 1_000_000;
+pub(super) const DEVICES: u64 = 6;
+pub(super) const CHANNEL: ChannelId = ChannelId(7);
 
 /// splitmix64: the same everywhere.
 pub(super) struct Dice(pub(super) u64);
@@ -39,7 +38,7 @@ pub(super) struct Kept {
     /// Bytes that device 5 may have.
     rotate: AtomicU64,
     /// So often others cannot erase.
-    elsewhere_fails: AtomicU64,
+    pub(super) elsewhere_fails: AtomicU64,
 }
 
 impl Kept {
@@ -129,7 +128,7 @@ pub(super) fn options() -> Options {
     }
 }
 
-fn open(
+pub(super) fn open(
     dir: &Path,
     ledger: &MemoryLedger,
     clock: &Arc<ManualClock>,
@@ -246,7 +245,7 @@ pub(super) fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Waits until all sealed segments of days that are over are settled.
-fn settled(journal: &Journal) {
+pub(super) fn settled(journal: &Journal) {
     until("settled", || {
         let segments = journal.catalog().segments();
         let sealed = segments.iter().filter(|segment| segment.is_sealed());
@@ -260,7 +259,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Nothing lies in the folder that the list does not name.
-fn nothing_is_left_over(journal: &Journal, dir: &Path) {
+pub(super) fn nothing_is_left_over(journal: &Journal, dir: &Path) {
     let view = journal.archives().view();
     let mut named: Vec<String> = view
         .archives
@@ -591,397 +590,4 @@ fn what_is_deleted_is_gone_for_readers_at_once_and_from_the_disk_soon() {
     write(&journal, &clock, &mut model, &mut dice);
     until("it is done", || journal.deletions().is_empty());
     assert!(read(2) > 0);
-}
-
-/// Does any file in the folder, or below it, have these bytes?
-fn is_on_disk(dir: &Path, needle: &str) -> bool {
-    let entries = std::fs::read_dir(dir).expect("there");
-    entries.flatten().any(|entry| {
-        if entry.path().is_dir() {
-            return is_on_disk(&entry.path(), needle);
-        }
-        let bytes = std::fs::read(entry.path()).unwrap_or_default();
-        bytes
-            .windows(needle.len())
-            .any(|at| at == needle.as_bytes())
-    })
-}
-
-/// Frames of two devices, and what else names them.
-fn write_named(journal: &Journal, clock: &ManualClock, count: usize) {
-    let idents = [1, 2].map(|nth| Ident::new(&format!("erase-me-{nth}")).expect("an ident"));
-    for _ in 0..count {
-        clock.advance_us(1);
-        let at_us = clock.now_us();
-        let mut batch = Batch::new();
-        let peer = "203.0.113.77:4242".parse().expect("an address");
-        let meta = FrameMeta {
-            at_us,
-            connection: ConnectionId(9),
-            channel: CHANNEL,
-            protocol: 1,
-            decoder_version: 1,
-            peer,
-            bytes_in: 200,
-        };
-        for both in [true, false] {
-            let mut writer = FrameWriter::begin(&mut batch, &meta);
-            for (nth, ident) in (1..).zip(&idents) {
-                if nth == 1 || both {
-                    writer.part(&PartMeta {
-                        ident,
-                        device: DeviceId(nth),
-                        account: AccountId(3),
-                        epoch: Epoch(0),
-                    });
-                    writer.record(&tests::record_at(at_us / 1000, &[]));
-                    writer.record(&tests::record_at(at_us / 1000 + 1, &[]));
-                }
-            }
-            writer.finish(4);
-        }
-        for was in [
-            ConnectionWas::Opened,
-            ConnectionWas::Closed {
-                code: 1,
-                messages: 1,
-                received: 2,
-                sent: 3,
-                duration_us: 4,
-            },
-        ] {
-            Note::Connection {
-                at_us,
-                connection: ConnectionId(9),
-                channel: CHANNEL,
-                peer,
-                ident: Some(&idents[0]),
-                device: DeviceId(1),
-                account: AccountId(3),
-                was,
-            }
-            .write(&mut batch);
-        }
-        Note::Part {
-            at_us,
-            connection: ConnectionId(9),
-            channel: CHANNEL,
-            ident: &idents[0],
-            device: DeviceId(1),
-            account: AccountId(3),
-            bytes: b"erase-me-1 too",
-            bytes_in: 20,
-        }
-        .write(&mut batch);
-        Note::Dropped {
-            at_us,
-            channel: CHANNEL,
-            ident: &idents[0],
-            device: DeviceId(1),
-            account: AccountId(3),
-            bytes_in: 1,
-            bytes_out: 2,
-            messages: 3,
-            dimension: 0,
-            level: 1,
-        }
-        .write(&mut batch);
-        let last = append(journal, &mut batch);
-        assert!(!wait_for(journal, last).failed);
-    }
-}
-
-#[test]
-fn what_is_erased_is_on_no_page_of_the_disk_and_every_counter_balances() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let clock = Arc::new(ManualClock::new(T0_US));
-    let kept = Kept::new(100 * 86_400, 31 * 86_400);
-    let ledger = MemoryLedger::default();
-    let mut journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
-    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
-    write_named(&journal, &clock, 100);
-    clock.advance_us(DAY_US);
-    write_named(&journal, &clock, 60);
-    until("yesterday is settled", || {
-        journal.archives().view().settled > 100
-    });
-    let of = |journal: &Journal, device| {
-        let read = journal.read_device(DeviceId(device), Range::default());
-        read.map(|message| message.expect("readable"))
-            .collect::<Vec<_>>()
-    };
-    let others = of(&journal, 2);
-    assert_eq!((of(&journal, 1).len(), others.len()), (640, 320));
-    assert!(is_on_disk(dir.path(), "erase-me-1") && is_on_disk(dir.path(), "erase-me-2"));
-
-    journal.erase(DeviceId(1)).expect("a disk");
-    assert!(of(&journal, 1).is_empty());
-    let in_buffer = || {
-        let read = journal.read_channel(CHANNEL, Range::default());
-        read.map(|message| message.expect("readable").device)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(in_buffer(), vec![DeviceId(2); 320]);
-    // it waits for telemetry, over a restart too
-    std::thread::sleep(Duration::from_millis(30));
-    assert_eq!(journal.stats().erased(), 0);
-    drop(journal);
-    journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
-    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
-    assert!(of(&journal, 1).is_empty());
-    let [erasing] = journal.erasing()[..] else {
-        panic!("one erasure waits");
-    };
-    // and for those who have something of it elsewhere
-    kept.elsewhere_fails.store(2, Ordering::Relaxed);
-    journal.telemetry_forgot(&erasing).expect("a disk");
-    until("it is done", || journal.erasing().is_empty());
-    assert_eq!(kept.elsewhere_fails.load(Ordering::Relaxed), 0);
-    until("sidecars are made again", || {
-        let segments = journal.catalog().segments();
-        let mut sealed = segments.iter().filter(|segment| segment.is_sealed());
-        sealed.all(|segment| segment.path().with_extension("idx").exists())
-    });
-    assert!(!is_on_disk(dir.path(), "erase-me-1"), "it is on the disk");
-    assert!(is_on_disk(dir.path(), "erase-me-2"));
-    assert_eq!(
-        of(&journal, 2),
-        others,
-        "others have what they had, where they had it"
-    );
-    let (mut certificate, mut named) = (None, 0);
-    let mut follow = journal.follow(Position::ZERO);
-    let read = follow.visit(usize::MAX, &mut |_, entry| match entry {
-        EntryRef::Deleted {
-            device,
-            what: What::Erased { segments, archives },
-            ..
-        } => certificate = Some((device, segments, archives)),
-        EntryRef::Frame(frame) => {
-            named += frame
-                .parts()
-                .filter(|part| part.device == DeviceId(1))
-                .count();
-        }
-        _ => {}
-    });
-    assert!(read.expect("readable") > 0);
-    // another look at the archives may have been before it
-    let (device, segments, archives) = certificate.expect("there is one");
-    assert!(device == DeviceId(1) && segments > 2 && archives <= 2);
-    assert_eq!(named, 0);
-    let audit = journal.audit().expect("readable");
-    assert_eq!(audit.differences, []);
-    // what comes behind it stays
-    write_named(&journal, &clock, 5);
-    assert_eq!(of(&journal, 1).len(), 20);
-    drop(journal);
-    let journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
-    assert_eq!(journal.audit().expect("readable").differences, []);
-    assert_eq!(of(&journal, 1).len(), 20);
-    let verified = verify::verify(&OsFiles, dir.path(), true).expect("readable");
-    assert_eq!(verified.findings, []);
-}
-
-/// The machine's files, where operations in the archives' folder are counted and one of them, or
-/// all from one on, fails.
-#[derive(Clone)]
-pub(super) struct Failing {
-    pub(super) folder: PathBuf,
-    /// Operations until it fails.
-    pub(super) left: Arc<AtomicI64>,
-    /// Does everything fail from there on?
-    pub(super) dead: bool,
-    pub(super) kind: io::ErrorKind,
-}
-
-struct FailingFile {
-    file: Box<dyn FileOps>,
-    files: Failing,
-}
-
-impl Failing {
-    fn tick(&self) -> io::Result<()> {
-        let left = self.left.fetch_sub(1, Ordering::SeqCst);
-        if left == 0 || self.dead && left < 0 {
-            return Err(self.kind.into());
-        }
-        Ok(())
-    }
-
-    fn tick_at(&self, path: &Path) -> io::Result<()> {
-        let inside = path == self.folder || path.parent() == Some(&self.folder);
-        if inside { self.tick() } else { Ok(()) }
-    }
-}
-
-impl Files for Failing {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
-        self.tick_at(path)?;
-        let file = OsFiles.create(path)?;
-        if path.parent() != Some(&self.folder) {
-            return Ok(file);
-        }
-        Ok(Box::new(FailingFile {
-            file,
-            files: self.clone(),
-        }))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
-        OsFiles.open(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.tick_at(from)?;
-        OsFiles.rename(from, to)
-    }
-    fn unlink(&self, path: &Path) -> io::Result<()> {
-        self.tick_at(path)?;
-        OsFiles.unlink(path)
-    }
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        OsFiles.create_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.tick_at(dir)?;
-        OsFiles.sync_dir(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        OsFiles.list(dir)
-    }
-    fn free_space(&self, dir: &Path) -> io::Result<u64> {
-        OsFiles.free_space(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        OsFiles.lock(path)
-    }
-}
-
-impl FileOps for FailingFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.files.tick()?;
-        self.file.write_at(bytes, offset)
-    }
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        self.file.allocate(length)
-    }
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.files.tick()?;
-        self.file.sync_data()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-}
-
-/// Three days of journal, nothing settled, and the model of it.
-fn three_days(dir: &Path, ledger: &MemoryLedger, clock: &Arc<ManualClock>) -> Model {
-    let mut model = Model::default();
-    let mut dice = Dice(11);
-    let journal = open(dir, ledger, clock, Arc::new(OsFiles)).expect("opens");
-    for _ in 0..3 {
-        for _ in 0..20 {
-            write(&journal, clock, &mut model, &mut dice);
-        }
-        clock.advance_us(DAY_US);
-    }
-    write(&journal, clock, &mut model, &mut dice);
-    journal.shutdown();
-    model
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("there") {
-        let entry = entry.expect("there");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("known").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a copy");
-        }
-    }
-}
-
-/// Lets the operation `nth` in the archives' folder fail while everything is settled and merged;
-/// `dead`: and all behind it, as if the process had been killed there. Says whether there were
-/// that many.
-fn fails_at(nth: i64, dead: bool, kind: io::ErrorKind, from: &(PathBuf, Model, i64)) -> bool {
-    let (prepared, model, now_us) = from;
-    let dir = tempfile::tempdir().expect("a folder");
-    copy(prepared, dir.path());
-    let clock = Arc::new(ManualClock::new(*now_us));
-    let kept = Kept::new(100 * 86_400, 86_400 * 31);
-    let files = Failing {
-        folder: dir.path().join(ARCHIVES_DIR),
-        left: Arc::new(AtomicI64::new(i64::MAX)),
-        dead,
-        kind,
-    };
-    let ledger = MemoryLedger::default();
-    let journal = open(dir.path(), &ledger, &clock, Arc::new(files.clone())).expect("opens");
-    files.left.store(nth, Ordering::SeqCst);
-    journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
-    let mut dice = Dice(5);
-    let done = || {
-        let view = journal.archives().view();
-        let days: std::collections::BTreeSet<_> = view
-            .archives
-            .iter()
-            .map(|one| (one.day(), one.class()))
-            .collect();
-        view.archives.len() == days.len() && view.settled + 10 > journal.durable().sequence()
-    };
-    if dead {
-        until("it fails or is done", || {
-            files.left.load(Ordering::SeqCst) < 0 || done()
-        });
-        check(&journal, &kept, model, *now_us, &mut dice);
-        journal.shutdown();
-        drop(journal);
-        let journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
-        nothing_is_left_over(&journal, dir.path());
-        check(&journal, &kept, model, *now_us, &mut dice);
-        journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
-        settled(&journal);
-        check(&journal, &kept, model, *now_us, &mut dice);
-    } else {
-        until("done in spite of it", done);
-        check(&journal, &kept, model, *now_us, &mut dice);
-        journal.shutdown();
-        assert!(journal.failed().is_none(), "the journal goes on");
-        drop(journal);
-        let journal = open(dir.path(), &ledger, &clock, Arc::new(OsFiles)).expect("opens");
-        nothing_is_left_over(&journal, dir.path());
-        check(&journal, &kept, model, *now_us, &mut dice);
-    }
-    let verified = verify::verify(&OsFiles, dir.path(), true).expect("readable");
-    assert_eq!(verified.findings, [], "operation {nth}");
-    files.left.load(Ordering::SeqCst) < 0
-}
-
-#[test]
-fn a_failure_or_a_kill_at_any_step_of_settling_loses_nothing_and_doubles_nothing() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let clock = Arc::new(ManualClock::new(T0_US));
-    let model = three_days(dir.path(), &MemoryLedger::default(), &clock);
-    let prepared = (dir.path().to_owned(), model, clock.now_us());
-    let mut nth = 0;
-    while fails_at(nth, true, io::ErrorKind::Other, &prepared) {
-        nth += 1;
-    }
-    assert!(nth > 30, "{nth} steps");
-    for step in (0..nth).step_by(3) {
-        let kind = if step % 2 == 0 {
-            io::ErrorKind::Other
-        } else {
-            io::ErrorKind::StorageFull
-        };
-        fails_at(step, false, kind, &prepared);
-    }
 }

@@ -3,7 +3,8 @@
 
 use super::retention::Lifetimes;
 use super::tests::{tree, wait_for};
-use super::tests_of_archives::{Dice, Failing, Kept, Model, T0_US, check, options, until, write};
+use super::tests_of_archives::{Dice, Kept, Model, T0_US, check, options, until, write};
+use super::tests_of_settling::Failing;
 use super::*;
 use crate::archive::DAY_S;
 use crate::ids::{DeviceId, ManualClock};
