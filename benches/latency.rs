@@ -1,0 +1,451 @@
+//! How long a tracker waits for its ack, beside what an fsync takes on the same disk; and whether
+//! siblings of a blocked account notice those who wait.
+//!
+//! Quote the ratios. Both are of alternating slices of one run: of the disk alone and of the load, or
+//! of the load with the blocked account's trackers calling and without. Trackers send a record a
+//! second each, spread over it; a latency is that of the ack, as the tracker sees it, from its
+//! sending on, or from when it should have sent if its last ack came too late for that. The
+//! trackers are on the same cores as the gateway.
+//!
+//! ```text
+//! cargo bench --bench latency
+//! cargo bench --bench latency -- --trackers 18000 --rounds 10
+//! cargo bench --bench latency -- --held 2000
+//! ```
+//! `TOLLGATE_BENCH_DIR` names a folder on the disk in question.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench speaks to a person"
+)]
+
+#[path = "ingest/frames.rs"]
+mod frames;
+#[path = "ingest/server.rs"]
+#[expect(dead_code, reason = "the bench of frames counts CPU and memory, too")]
+mod server;
+
+use clap::Parser;
+use frames::frame;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use server::Server;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+
+/// Between two records of a tracker.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long an answer is waited for before the run is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a tracker of the blocked account waits before it calls again.
+const CALLS_AGAIN: Duration = Duration::from_secs(3);
+/// What is written before each fsync of the disk alone: about a batch at this rate.
+const PROBE_BYTES: usize = 4096;
+/// The file that is written to for it, allocated as a segment is.
+const PROBE_FILE_BYTES: u64 = 64 << 20;
+
+/// Measures what trackers wait for.
+#[derive(Debug, Clone, Parser)]
+struct Args {
+    /// Trackers that send a record a second each
+    #[arg(long, default_value_t = 2000)]
+    trackers: usize,
+    /// Slices of each kind
+    #[arg(long, default_value_t = 8)]
+    rounds: usize,
+    /// Length of a slice in ms
+    #[arg(long, default_value_t = 3000)]
+    slice_ms: u64,
+    /// So many trackers of a blocked account call in every second slice, instead of the disk alone
+    #[arg(long)]
+    held: Option<usize>,
+    /// A short run that only shows that everything works (`cargo bench -- --test`)
+    #[arg(long)]
+    test: bool,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // each tracker is an open file
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, files) {
+        eprintln!("latency: the limit of open files stays: {error}");
+    }
+    let done = if args.test || !args.bench {
+        let short = Args {
+            trackers: 20,
+            rounds: 1,
+            slice_ms: 1200,
+            ..args
+        };
+        measure(&short).and_then(|()| {
+            measure(&Args {
+                held: Some(10),
+                ..short
+            })
+        })
+    } else {
+        measure(&args)
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("latency: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Latencies of a kind of slice, in us.
+#[derive(Default)]
+struct Latencies(Vec<u32>);
+
+impl Latencies {
+    fn push(&mut self, took: Duration) {
+        self.0
+            .push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+    }
+
+    /// The median and the 99th of a hundred.
+    fn percentiles(&mut self) -> (f64, f64) {
+        self.0.sort_unstable();
+        let at = |percent: usize| {
+            let index = self.0.len().saturating_sub(1) * percent / 100;
+            self.0.get(index).map_or(f64::NAN, |us| f64::from(*us))
+        };
+        (at(50), at(99))
+    }
+}
+
+fn measure(args: &Args) -> io::Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let named = std::env::var_os("TOLLGATE_BENCH_DIR");
+    let base = named.as_deref().map_or(temporary.path(), Path::new);
+    let data = tempfile::tempdir_in(base)?;
+    let tollgate = start_tollgate(data.path(), args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (mut without, mut with) = (Latencies::default(), Latencies::default());
+    let slice = Duration::from_millis(args.slice_ms);
+    runtime.block_on(async {
+        let fleet = Fleet::connect(tollgate.address, args.trackers).await?;
+        let held = Held::start(tollgate.address, args.held.unwrap_or(0));
+        // a first slice that does not count: everything is touched once
+        fleet.slice(slice).await?;
+        for round in 0..args.rounds {
+            for turn in 0..2 {
+                // neither always comes second
+                let second = (turn + round) % 2 == 1;
+                if args.held.is_some() {
+                    held.calls.send_replace(second);
+                    let taken = fleet.slice(slice).await?;
+                    held.calls.send_replace(false);
+                    let to = if second { &mut with } else { &mut without };
+                    to.0.extend(taken);
+                } else if second {
+                    with.0.extend(fleet.slice(slice).await?);
+                } else {
+                    probe(data.path(), slice, &mut without)?;
+                }
+            }
+        }
+        io::Result::Ok(())
+    })?;
+    report(args, &mut without, &mut with);
+    Ok(())
+}
+
+fn report(args: &Args, without: &mut Latencies, with: &mut Latencies) {
+    let (names, asked) = match args.held {
+        None => (["fsync of the disk", "ack"], ["below 2", "below 4"]),
+        Some(_) => (
+            ["ack, siblings alone", "ack, beside the held"],
+            ["at most 1.1", "at most 2"],
+        ),
+    };
+    println!(
+        "{} trackers at a record a second{}, {} rounds of {} ms",
+        args.trackers,
+        args.held
+            .map_or_else(String::new, |held| format!(", {held} of a blocked account")),
+        args.rounds,
+        args.slice_ms
+    );
+    let counts = [without.0.len(), with.0.len()];
+    let both = [without.percentiles(), with.percentiles()];
+    for ((name, count), (p50, p99)) in names.iter().zip(counts).zip(both) {
+        println!("  {name:<22} p50 {p50:>8.0} us   p99 {p99:>8.0} us   of {count}");
+    }
+    let [(before50, before99), (p50, p99)] = both;
+    println!(
+        "  ratio {:>20.2} ({} is asked){:>12.2} ({} is asked)",
+        p50 / before50,
+        asked[0],
+        p99 / before99,
+        asked[1]
+    );
+}
+
+/// Appends and syncs for so long, as the journal does it.
+fn probe(dir: &Path, length: Duration, latencies: &mut Latencies) -> io::Result<()> {
+    let path = dir.join("probe");
+    let file = File::create(&path)?;
+    rustix::fs::fallocate(
+        &file,
+        rustix::fs::FallocateFlags::empty(),
+        0,
+        PROBE_FILE_BYTES,
+    )
+    .or_else(|_| {
+        file.set_len(PROBE_FILE_BYTES)
+            .map_err(|_| rustix::io::Errno::IO)
+    })?;
+    file.sync_all()?;
+    let bytes = vec![7; PROBE_BYTES];
+    let end = Instant::now() + length;
+    let mut at = 0;
+    while Instant::now() < end {
+        let begun = Instant::now();
+        file.write_all_at(&bytes, at % PROBE_FILE_BYTES)?;
+        file.sync_data()?;
+        latencies.push(begun.elapsed());
+        at += PROBE_BYTES as u64;
+    }
+    drop(file);
+    std::fs::remove_file(path)
+}
+
+/// Trackers that are connected and send while they are told to.
+struct Fleet {
+    go: watch::Sender<bool>,
+    taken: Arc<Mutex<Vec<u32>>>,
+    in_flight: Arc<AtomicUsize>,
+    failed: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl Fleet {
+    async fn connect(to: SocketAddr, count: usize) -> io::Result<Self> {
+        let (go, _) = watch::channel(false);
+        let fleet = Self {
+            go,
+            taken: Arc::default(),
+            in_flight: Arc::default(),
+            failed: Arc::default(),
+        };
+        let room = Arc::new(Semaphore::new(64));
+        let mut logins = tokio::task::JoinSet::new();
+        for index in 0..count {
+            let permit = Arc::clone(&room)
+                .acquire_owned()
+                .await
+                .map_err(io::Error::other)?;
+            logins.spawn(async move {
+                let stream = log_in(to, index).await;
+                drop(permit);
+                stream.map(|stream| (index, stream))
+            });
+        }
+        while let Some(login) = logins.join_next().await {
+            let (index, stream) = login.map_err(io::Error::other)??;
+            // spread over the second
+            let phase = EVERY * u32::try_from(index).unwrap_or(0)
+                / u32::try_from(count.max(1)).unwrap_or(1);
+            tokio::spawn(fleet.tracker(index, stream, phase));
+        }
+        Ok(fleet)
+    }
+
+    /// Lets them send for `length` and waits for the last ack; what each took.
+    async fn slice(&self, length: Duration) -> io::Result<Vec<u32>> {
+        self.go.send_replace(true);
+        tokio::time::sleep(length).await;
+        self.go.send_replace(false);
+        let until = Instant::now() + PATIENCE;
+        while self.in_flight.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let failed = self.failed.lock().expect("no panic").take();
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut *self.taken.lock().expect("no panic"))),
+        }
+    }
+
+    fn tracker(
+        &self,
+        index: usize,
+        mut stream: TcpStream,
+        phase: Duration,
+    ) -> impl Future<Output = ()> + use<> {
+        let mut go = self.go.subscribe();
+        let (taken, failed) = (Arc::clone(&self.taken), Arc::clone(&self.failed));
+        let in_flight = Arc::clone(&self.in_flight);
+        async move {
+            let mut time_ms = 1_760_000_000_000 + i64::try_from(index).unwrap_or(0);
+            loop {
+                if go.wait_for(|go| *go).await.is_err() {
+                    return;
+                }
+                let mut due = Instant::now() + phase;
+                loop {
+                    tokio::time::sleep_until(due.into()).await;
+                    if !*go.borrow() {
+                        break;
+                    }
+                    // a timer is late by up to a ms, which is nobody's but ours
+                    let now = Instant::now();
+                    let from = if now - due > EVERY { due } else { now };
+                    time_ms += 1000;
+                    in_flight.fetch_add(1, Ordering::Relaxed);
+                    let acked = exchange(&mut stream, time_ms).await;
+                    in_flight.fetch_sub(1, Ordering::Relaxed);
+                    match acked {
+                        Ok(()) => {
+                            let us = from.elapsed().as_micros();
+                            let us = u32::try_from(us).unwrap_or(u32::MAX);
+                            taken.lock().expect("no panic").push(us);
+                        }
+                        Err(error) => {
+                            *failed.lock().expect("no panic") = Some(error);
+                            return;
+                        }
+                    }
+                    due += EVERY;
+                }
+            }
+        }
+    }
+}
+
+/// Trackers of a blocked account: they call while they are told to, and call again when nothing is
+/// answered. What they send is never taken.
+struct Held {
+    calls: watch::Sender<bool>,
+}
+
+impl Held {
+    fn start(to: SocketAddr, count: usize) -> Self {
+        let (calls, _) = watch::channel(false);
+        for index in 0..count {
+            let mut told = calls.subscribe();
+            tokio::spawn(async move {
+                while told.wait_for(|calls| *calls).await.is_ok() {
+                    let mut ended = told.clone();
+                    tokio::select! {
+                        _ = tokio::time::timeout(CALLS_AGAIN, call_in_vain(to, index)) => {}
+                        _ = ended.wait_for(|calls| !*calls) => {}
+                    }
+                }
+            });
+        }
+        Self { calls }
+    }
+}
+
+/// Says who it is and what it has, and waits for an ack that does not come; ends only by an error.
+async fn call_in_vain(to: SocketAddr, index: usize) -> io::Result<Infallible> {
+    let mut stream = TcpStream::connect(to).await?;
+    stream.write_all(&login_of(&held_ident(index))).await?;
+    stream.read_exact(&mut [0]).await?;
+    let mut time_ms = 1_750_000_000_000 + i64::try_from(index).unwrap_or(0);
+    loop {
+        time_ms += 1000;
+        exchange(&mut stream, time_ms).await?;
+    }
+}
+
+fn ident(index: usize) -> String {
+    format!("35{index:013}")
+}
+
+fn held_ident(index: usize) -> String {
+    format!("36{index:013}")
+}
+
+fn login_of(ident: &str) -> Vec<u8> {
+    let mut login = vec![0, 15];
+    login.extend_from_slice(ident.as_bytes());
+    login
+}
+
+async fn log_in(to: SocketAddr, index: usize) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&login_of(&ident(index))).await?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer).await?;
+    if answer == [1] {
+        Ok(stream)
+    } else {
+        Err(io::Error::other(format!("{} was refused", ident(index))))
+    }
+}
+
+/// Sends a record and waits until it is acked.
+async fn exchange(stream: &mut TcpStream, time_ms: i64) -> io::Result<()> {
+    let mut answer = [0; 4];
+    let answered = async {
+        stream.write_all(&frame(time_ms, 1)).await?;
+        stream.read_exact(&mut answer).await
+    };
+    tokio::time::timeout(PATIENCE, answered)
+        .await
+        .map_err(io::Error::other)??;
+    if answer == [0, 0, 0, 1] {
+        Ok(())
+    } else {
+        Err(io::Error::other("a record was refused"))
+    }
+}
+
+/// The gateway itself: siblings below a master, and an account that has a message a minute.
+fn start_tollgate(dir: &Path, args: &Args) -> io::Result<Server> {
+    let config = dir.join("tollgate.toml");
+    let mut text = format!(
+        "[gateway]\ndata_dir = \"{}\"\nhost = \"127.0.0.1\"\nlisten = \"127.0.0.1\"\nports = \"24280-24289\"\n\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n\n\
+         [bounds]\nunidentified_per_source = 20000\naccount_logins = 20000\n\n\
+         [[accounts]]\nname = \"master\"\n\n\
+         [[limits]]\nname = \"blocked\"\naccount = \"master\"\nchannel_messages = 1\n\n\
+         [[accounts]]\nname = \"siblings\"\nparent = \"master\"\n\n\
+         [[accounts]]\nname = \"held\"\nparent = \"master\"\nlimit = \"blocked\"\n\n\
+         [[channels]]\nname = \"teltonika\"\naccount = \"master\"\nprotocol = \"teltonika\"\n\n",
+        dir.join("data").display()
+    );
+    let siblings = (0..args.trackers).map(|index| ("siblings", ident(index)));
+    let held = (0..args.held.unwrap_or(0)).map(|index| ("held", held_ident(index)));
+    for (account, ident) in siblings.chain(held) {
+        writeln!(
+            text,
+            "[[devices]]\nname = \"{ident}\"\naccount = \"{account}\"\nprotocol = \"teltonika\"\nident = \"{ident}\""
+        )
+        .map_err(io::Error::other)?;
+    }
+    std::fs::write(&config, text)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command
+        .args(["serve", "--config"])
+        .arg(&config)
+        .env("TOLLGATE_LOG", "error");
+    Server::start(
+        "tollgate",
+        command,
+        "channel 1 teltonika (teltonika) listens on ",
+    )
+}
