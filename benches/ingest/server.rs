@@ -1,24 +1,90 @@
 //! Server processes under measurement: started, timed by the kernel's own accounts, ended.
 
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use tempfile::TempDir;
+
+use crate::trackers::ident;
+
+/// All servers are on this core, where there is one.
+pub(crate) const SERVER_CORE: usize = 1;
+/// All trackers are on this one.
+pub(crate) const GENERATOR_CORE: usize = 0;
+
+/// The ports of the gateways' channels.
+const PORTS: Range<u16> = 24_300..24_400;
 
 /// A server in a process of its own. Ended when dropped.
 pub(crate) struct Server {
     /// What it is called in the table.
     pub(crate) name: &'static str,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
+    /// Where it listens: its channels in their order.
+    pub(crate) addresses: Vec<SocketAddr>,
     child: Child,
+    counted: Cell<f64>,
+    _data: Option<TempDir>,
 }
 
 impl Server {
-    /// Starts `command`, which prints `prefix` and its address on a line of its standard error.
-    pub(crate) fn start(
+    /// The server that does nothing.
+    pub(crate) fn null() -> io::Result<Self> {
+        Self::null_of(Pages::Any)
+    }
+
+    /// The same with such pages.
+    pub(crate) fn null_of(pages: Pages) -> io::Result<Self> {
+        let mut command = on_core(SERVER_CORE, &std::env::current_exe()?);
+        command.arg("--null");
+        pages.tell(&mut command);
+        Self::start("do nothing", command, |line| line.parse().ok(), 1, None)
+    }
+
+    /// The gateway, set up like this.
+    pub(crate) fn gateway(setup: &Setup) -> io::Result<Self> {
+        Self::gateway_of("tollgate", Path::new(env!("CARGO_BIN_EXE_tollgate")), setup)
+    }
+
+    /// Another build of the gateway.
+    pub(crate) fn gateway_of(
+        name: &'static str,
+        program: &Path,
+        setup: &Setup,
+    ) -> io::Result<Self> {
+        let data = match setup.folder {
+            Some(folder) => tempfile::tempdir_in(folder)?,
+            None => tempfile::tempdir()?,
+        };
+        let config = data.path().join("tollgate.toml");
+        let text = setup.config(&data.path().join("data"));
+        std::fs::write(&config, text.map_err(io::Error::other)?)?;
+        let mut command = on_core(SERVER_CORE, program);
+        command
+            .args(["serve", "--config"])
+            .arg(&config)
+            .env("TOLLGATE_LOG", "warn");
+        setup.pages.tell(&mut command);
+        let address = |line: &str| {
+            let (_, address) = line.split_once(") listens on ")?;
+            line.starts_with("channel ").then_some(())?;
+            address.trim().parse().ok()
+        };
+        Self::start(name, command, address, setup.channels.len(), Some(data))
+    }
+
+    /// Starts `command`, on whose standard error `address` finds where it listens.
+    fn start(
         name: &'static str,
         mut command: Command,
-        prefix: &str,
+        address: impl Fn(&str) -> Option<SocketAddr>,
+        count: usize,
+        data: Option<TempDir>,
     ) -> io::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
@@ -29,18 +95,23 @@ impl Server {
             .take()
             .ok_or_else(|| io::Error::other("no standard error"))?;
         let mut lines = BufReader::new(output).lines();
+        let mut addresses = Vec::new();
         while let Some(line) = lines.next().transpose()? {
-            if let Some(address) = line.strip_prefix(prefix) {
-                let address = address.trim().parse().map_err(io::Error::other)?;
+            match address(&line) {
+                Some(address) => addresses.push(address),
+                None => eprintln!("{name}: {line}"),
+            }
+            if addresses.len() == count {
                 // what it still says must be read, or it would wait for that
                 std::thread::spawn(move || lines.for_each(drop));
                 return Ok(Self {
                     name,
-                    address,
+                    addresses,
                     child,
+                    counted: Cell::new(0.0),
+                    _data: data,
                 });
             }
-            eprintln!("{name}: {line}");
         }
         child.wait()?;
         Err(io::Error::other(format!(
@@ -48,11 +119,27 @@ impl Server {
         )))
     }
 
+    /// Where it listens first.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.addresses.first().copied().unwrap_or(unspecified)
+    }
+
+    /// The CPU time, user and system, that it has used since this was asked last, in seconds: what it
+    /// does when nobody looks is part of the next slice.
+    pub(crate) fn cpu_since_last(&self) -> io::Result<f64> {
+        let now = self.cpu_seconds()?;
+        Ok((now - self.counted.replace(now)).max(0.0))
+    }
+
     /// The CPU time that it has used so far, user and system, in seconds.
-    pub(crate) fn cpu_seconds(&self) -> io::Result<f64> {
+    fn cpu_seconds(&self) -> io::Result<f64> {
         let mut nanoseconds = 0u64;
         for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let stat = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            // a thread that has just ended is none
+            let Ok(stat) = std::fs::read_to_string(task?.path().join("schedstat")) else {
+                continue;
+            };
             let running = stat
                 .split_whitespace()
                 .next()
@@ -62,11 +149,11 @@ impl Server {
         Ok(nanoseconds as f64 / 1e9)
     }
 
-    /// The memory that it holds, in bytes.
+    /// The memory of its own that it holds, in bytes, counted by the kernel page by page.
     pub(crate) fn memory_bytes(&self) -> io::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let anonymous = status.lines().find_map(|line| {
-            line.strip_prefix("RssAnon:")?
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let anonymous = rollup.lines().find_map(|line| {
+            line.strip_prefix("Anonymous:")?
                 .trim()
                 .strip_suffix("kB")?
                 .trim()
@@ -75,7 +162,7 @@ impl Server {
         });
         anonymous
             .map(|kib| kib * 1024)
-            .ok_or_else(|| io::Error::other("no RssAnon"))
+            .ok_or_else(|| io::Error::other("no Anonymous"))
     }
 }
 
@@ -84,5 +171,153 @@ impl Drop for Server {
         if self.child.kill().is_ok() {
             drop(self.child.wait());
         }
+    }
+}
+
+/// `program` on a core of its own, where the machine has two and util-linux is there.
+pub(crate) fn on_core(core: usize, program: impl AsRef<OsStr>) -> Command {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if cores > 1 && Path::new("/usr/bin/taskset").exists() {
+        let mut command = Command::new("/usr/bin/taskset");
+        command.args(["-c", &core.to_string()]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+/// Ports that no other gateway of this run has, while there are few.
+fn ports(count: usize) -> Range<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(PORTS.start);
+    let count = u16::try_from(count).unwrap_or(u16::MAX);
+    let mut first = NEXT.load(Ordering::Relaxed);
+    if first + count > PORTS.end {
+        first = PORTS.start;
+    }
+    NEXT.store(first + count, Ordering::Relaxed);
+    first..first + count
+}
+
+/// The pages that a server's allocator asks the kernel for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pages {
+    /// Huge ones where it can have them.
+    Any,
+    /// None that is huge: each of those is resident whole as soon as a byte of it is, and what a
+    /// connection holds would be seen in steps of 2 MiB.
+    Small,
+}
+
+impl Pages {
+    fn tell(self, command: &mut Command) {
+        if let Self::Small = self {
+            command.env("MIMALLOC_ALLOW_THP", "0");
+        }
+    }
+}
+
+/// How a gateway is set up: one worker, a chain of five accounts with a limit at each level.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// Registered trackers, those with the numbers from 0 on.
+    pub(crate) trackers: usize,
+    /// Registered devices that never call.
+    pub(crate) others: usize,
+    /// Accounts of the lowest level, which own the trackers in turn.
+    pub(crate) leaves: usize,
+    /// The protocols of its channels.
+    pub(crate) channels: Vec<&'static str>,
+    /// Messages a minute of each of those accounts.
+    pub(crate) messages: u64,
+    /// Lines of the section `bounds`.
+    pub(crate) bounds: &'static str,
+    /// The channels' raw traffic is kept.
+    pub(crate) packets: bool,
+    /// Its pages.
+    pub(crate) pages: Pages,
+    /// Where its data are, if not in the temporary folder.
+    pub(crate) folder: Option<&'static str>,
+}
+
+impl Setup {
+    /// For so many trackers.
+    pub(crate) fn new(trackers: usize) -> Self {
+        Self {
+            trackers,
+            others: 0,
+            leaves: 1,
+            channels: vec!["teltonika"],
+            messages: 4_000_000_000,
+            bounds: "",
+            packets: false,
+            pages: Pages::Any,
+            folder: None,
+        }
+    }
+
+    fn config(&self, data: &Path) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        let out = &mut text;
+        // a million of them must fit into a configuration file
+        writeln!(out, "devices = [")?;
+        for index in 0..self.trackers {
+            let (leaf, ident) = (index % self.leaves, ident(index));
+            write!(out, "{{name=\"t{index}\",account=\"l{leaf}\",")?;
+            writeln!(out, "protocol=\"teltonika\",ident=\"{ident}\"}},")?;
+        }
+        for index in 0..self.others {
+            let ident = 1_000_000_000 + index;
+            write!(out, "{{name=\"{index}\",account=\"l0\",")?;
+            writeln!(out, "protocol=\"h02\",ident=\"{ident}\"}},")?;
+        }
+        writeln!(out, "]\n")?;
+        writeln!(out, "[gateway]\ndata_dir = \"{}\"", data.display())?;
+        writeln!(out, "host = \"127.0.0.1\"\nlisten = \"127.0.0.1\"")?;
+        let ports = ports(self.channels.len());
+        writeln!(
+            out,
+            "ports = \"{}-{}\"\nworkers = 1\n",
+            ports.start,
+            ports.end - 1
+        )?;
+        writeln!(out, "[http]\nlisten = \"127.0.0.1:0\"\n")?;
+        writeln!(out, "[bounds]\nunidentified_per_source = 20000")?;
+        writeln!(out, "account_logins = 1000000\n{}\n", self.bounds)?;
+        for level in 0..4 {
+            writeln!(out, "[[accounts]]\nname = \"level{level}\"")?;
+            if level > 0 {
+                writeln!(out, "parent = \"level{}\"", level - 1)?;
+            }
+            writeln!(out, "limit = \"cap{level}\"\n")?;
+        }
+        for level in 0..5 {
+            let owner = if level == 0 { 0 } else { level - 1 };
+            let messages = if level == 4 {
+                self.messages
+            } else {
+                4_000_000_000
+            };
+            writeln!(
+                out,
+                "[[limits]]\nname = \"cap{level}\"\naccount = \"level{owner}\""
+            )?;
+            writeln!(
+                out,
+                "channel_traffic = 200000000000\nchannel_messages = {messages}\n"
+            )?;
+        }
+        for leaf in 0..self.leaves {
+            writeln!(out, "[[accounts]]\nname = \"l{leaf}\"")?;
+            writeln!(out, "parent = \"level3\"\nlimit = \"cap4\"\n")?;
+        }
+        for (index, protocol) in self.channels.iter().enumerate() {
+            writeln!(
+                out,
+                "[[channels]]\nname = \"channel {index}\"\naccount = \"level0\""
+            )?;
+            writeln!(out, "protocol = \"{protocol}\"")?;
+            writeln!(out, "keep_packets = {}\n", self.packets)?;
+        }
+        Ok(text)
     }
 }
