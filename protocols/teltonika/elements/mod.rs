@@ -75,8 +75,10 @@ impl Family {
 /// A table, and where the rows of an id are.
 struct Table {
     rows: &'static [Element],
-    /// Each id with its row, by id.
-    ids: Vec<(u16, u16)>,
+    /// The rows of all ids, by id.
+    of_ids: Vec<u16>,
+    /// Where those of an id begin, by id; they end where those of the next begin.
+    begins: Vec<u16>,
 }
 
 impl Table {
@@ -86,16 +88,26 @@ impl Table {
             .flat_map(|(row, element)| (element.first..=element.last).map(move |id| (id, row)))
             .collect();
         ids.sort_by_key(|(id, _)| *id);
-        Self { rows, ids }
+        let behind = ids.last().map_or(0, |(id, _)| usize::from(*id) + 1);
+        let begin = |id: usize| {
+            let first = ids.partition_point(|(other, _)| usize::from(*other) < id);
+            u16::try_from(first).unwrap_or(u16::MAX)
+        };
+        Self {
+            rows,
+            begins: (0..=behind).map(begin).collect(),
+            of_ids: ids.into_iter().map(|(_, row)| row).collect(),
+        }
     }
 
     /// The row of an id with so many bytes; 0 for any number of bytes.
     fn find(&self, id: u16, width: usize) -> Option<&'static Element> {
-        let first = self.ids.partition_point(|(other, _)| *other < id);
-        let same = self.ids.get(first..)?;
+        let id = usize::from(id);
+        let first = usize::from(*self.begins.get(id)?);
+        let behind = usize::from(*self.begins.get(id + 1)?);
+        let same = self.of_ids.get(first..behind)?;
         same.iter()
-            .take_while(|(other, _)| *other == id)
-            .filter_map(|(_, row)| self.rows.get(usize::from(*row)))
+            .filter_map(|row| self.rows.get(usize::from(*row)))
             .find(|element| usize::from(element.width) == width)
     }
 }
