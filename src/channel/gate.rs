@@ -118,6 +118,10 @@ impl Replies {
             }
             return Verdict::Refused(cause);
         }
+        if self.queue.capacity() == 0 {
+            // mostly it is the only one
+            self.queue.reserve_exact(1);
+        }
         let acks = reply.gate == Gate::Stored;
         let failed = if acks {
             reply.refusal(Cause::Store).cloned()

@@ -52,6 +52,9 @@ pub(super) struct Known {
     pub(super) contended: bool,
     /// Bytes of fragments kept since its last message, where there is no device to hang them on.
     pub(super) fragment_bytes: u32,
+    /// Whether its device's raw traffic is kept, and how often the device had changed when that was
+    /// asked last.
+    packets: Cell<Option<(u32, bool)>>,
 }
 
 /// How an admitted login stands with what holds now.
@@ -119,6 +122,23 @@ impl Known {
         }
     }
 
+    /// Is its device's raw traffic kept? Where the device says so is far from what else a frame touches
+    /// of it: it is read when the device has changed.
+    pub(super) fn keeps_packets(&self) -> bool {
+        let Some(device) = &self.device else {
+            return false;
+        };
+        let changes = device.state.changes();
+        match self.packets.get() {
+            Some((seen, keeps)) if seen == changes => keeps,
+            _ => {
+                let keeps = device.state.load().item.keep_packets;
+                self.packets.set(Some((changes, keeps)));
+                keeps
+            }
+        }
+    }
+
     pub(super) fn who(&self) -> Who {
         Who {
             ident: self.ident.clone(),
@@ -140,6 +160,7 @@ impl Known {
             .is_none_or(|device| device.state.load().gone);
         if stale || !self.is_admitted() {
             self.device = registry.resolve(channel, protocol, &self.ident);
+            self.packets.set(None);
         }
         self.device.as_ref()
     }
@@ -211,6 +232,7 @@ impl Lookup for Resolver<'_> {
             answered: false,
             contended: false,
             fragment_bytes: 0,
+            packets: Cell::new(None),
         };
         match self.logins.get_mut(index) {
             None => self.logins.push(stranger()),

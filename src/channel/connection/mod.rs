@@ -124,6 +124,8 @@ pub(super) struct Core {
     pub(super) turn_ms: i64,
     pub(super) commanding: Option<Box<Commanding>>,
     token: Option<Token>,
+    /// Tells its task's waker from another, without going to where that is kept.
+    waker: usize,
     armed_ms: i64,
     awaited: Position,
     finished: bool,
@@ -211,6 +213,7 @@ impl<S: Wire> Connection<S> {
             turn_ms: 0,
             commanding: None,
             token: None,
+            waker: 0,
             armed_ms: i64::MAX,
             awaited: Position::ZERO,
             finished: false,
@@ -439,15 +442,21 @@ impl Core {
     fn begin_turn(&mut self, cx: &Context<'_>) {
         self.now_us = self.worker.now_us();
         self.worker.look_at_untold(self.now_us);
+        let waker = cx.waker();
+        let it_is = waker.data().addr() ^ std::ptr::from_ref(waker.vtable()).addr();
+        if it_is == self.waker {
+            return;
+        }
+        self.waker = it_is;
         let renewed = if let Some(token) = self.token {
-            self.worker.renew(token, cx.waker())
+            self.worker.renew(token, waker)
         } else {
-            self.token = Some(self.worker.enter(cx.waker()));
+            self.token = Some(self.worker.enter(waker));
             true
         };
         // its mailbox has a lock: it is not taken for a waker that it knows
         if renewed {
-            self.handle.listen(cx.waker());
+            self.handle.listen(waker);
         }
     }
 

@@ -116,9 +116,8 @@ impl Core {
         if raw.always() || self.channel.state.load().keep_packets {
             return true;
         }
-        let known = self.named_last();
-        let device = known.and_then(|known| known.device.as_ref());
-        device.is_some_and(|device| device.state.load().item.keep_packets)
+        self.named_last()
+            .is_some_and(crate::channel::logins::Known::keeps_packets)
     }
 
     fn named_last(&self) -> Option<&crate::channel::logins::Known> {
