@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// So many records before those of the last frame are remembered.
 pub const RECORDS_BEFORE_MAX: usize = 64;
+/// A window that has so many places grows by as many.
+const PLACES_GROWN: usize = 16;
 /// What all devices' windows may hold together.
 pub const RECENT_BYTES_MAX: usize = 64 << 20;
 
@@ -90,6 +92,15 @@ impl Recent {
             .map(|key| key.timestamp_ms)
             .max()
             .max(self.latest_ms);
+        let length = self.seen.len() + keys.len();
+        if length > self.seen.capacity() {
+            // doubling would pass the bound by half, and nearly every device stands at the bound
+            let places = match length {
+                ..PLACES_GROWN => length.next_power_of_two(),
+                _ => length.next_multiple_of(PLACES_GROWN),
+            };
+            self.seen.reserve_exact(places - self.seen.len());
+        }
         let keys = keys.iter().map(|&key| Seen { key, position });
         self.seen.extend(keys);
         self.used = true;
