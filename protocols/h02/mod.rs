@@ -45,6 +45,10 @@
 //! server's clock, R12 `*MM,ID,R12,HHMMSS#`, V0 and HTBT with themselves. Nothing else is answered, so
 //! that the protocol as a whole counts as one without acks: what is refused is left unread.
 //!
+//! A command is `*MM,ID,COMMAND,HHMMSS,parameters#`, such as `S20,130305,1,1`; `custom` writes what stands
+//! behind the ID. The tracker confirms it with V4. One that has spoken binary only cannot be commanded:
+//! it ignores other makers' letters, and has not said its own.
+//!
 //! # Source
 //!
 //! "GPS Protocol 2020-7-6" (SinoTrack), the older "TH" protocol of the SMS/GPRS vehicle terminal,
@@ -64,7 +68,10 @@ mod parts;
 mod status;
 mod text;
 
-use crate::contract::{Acks, Context, Cut, Decode, Fatal, Info, Model, Probe, Reject, Setting};
+use crate::contract::{
+    Acks, Command, CommandError, Context, Cut, Decode, Delivery, Fatal, Info, Model, Probe, Reject,
+    Setting,
+};
 use crate::kit::framing;
 
 const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
@@ -75,10 +82,15 @@ const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
     }
 }
 
-/// The session state: the last device that has shown the binary form of 45 bytes.
+/// The longest command.
+const COMMAND_BYTES_MAX: usize = 256;
+
+/// The session state: the last device that has shown the binary form of 45 bytes, and how the last
+/// frame of text began: `*MM,ID,`.
 #[derive(Default)]
 pub(crate) struct Decoder {
     long: Option<binary::ShortIdent>,
+    begins: Box<[u8]>,
 }
 
 impl Decode for Decoder {
@@ -91,6 +103,7 @@ impl Decode for Decoder {
         version: 3,
         acks: Acks::None,
         settings: &[Setting::TimeZone],
+        commands: &["custom"],
         models: &[
             model(1, "SinoTrack", "ST-901"),
             model(2, "SinoTrack", "ST-901A+"),
@@ -130,13 +143,42 @@ impl Decode for Decoder {
 
     fn frame(&mut self, frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
         if frame.first() == Some(&b'*') {
-            text::read(frame, cx)
+            text::read(frame, cx)?;
+            let begins = text::begins(frame);
+            if !begins.is_empty() && *self.begins != *begins {
+                self.begins = begins.into();
+            }
+            Ok(())
         } else {
             if binary::read(frame, cx)? == binary::Form::Long {
                 self.long = binary::ident(frame);
             }
             Ok(())
         }
+    }
+
+    fn encode(
+        &mut self,
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Delivery, CommandError> {
+        if command.name != "custom" {
+            return Err(CommandError::Unsupported);
+        }
+        let is_text = |byte: u8| (b' '..=b'~').contains(&byte) && !matches!(byte, b'*' | b'#');
+        let text = command.properties["payload"]
+            .as_str()
+            .filter(|text| (1..=COMMAND_BYTES_MAX).contains(&text.len()))
+            .filter(|text| text.bytes().all(is_text))
+            .ok_or(CommandError::BadProperties)?;
+        if self.begins.is_empty() {
+            // in the binary form nobody says which maker's it is
+            return Err(CommandError::NotLoggedIn);
+        }
+        out.extend_from_slice(&self.begins);
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'#');
+        Ok(Delivery::Answered(None))
     }
 
     fn probe(head: &[u8]) -> Probe {

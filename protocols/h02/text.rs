@@ -19,6 +19,17 @@ struct Head<'f> {
     kind: &'f str,
 }
 
+/// `*MM,ID,` of a frame; empty if it names nobody.
+pub(super) fn begins(frame: &[u8]) -> &[u8] {
+    let is_comma = |byte: &u8| *byte == b',';
+    let maker = frame.iter().position(is_comma).map_or(0, |at| at + 1);
+    let rest = frame.get(maker..).unwrap_or_default();
+    match rest.iter().position(is_comma) {
+        None | Some(0) => &[],
+        Some(ident) => frame.get(..=maker + ident).unwrap_or_default(),
+    }
+}
+
 /// Reads a frame from `*` to `#`.
 pub(super) fn read(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
     let text = std::str::from_utf8(frame)

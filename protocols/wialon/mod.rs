@@ -29,6 +29,8 @@
 //! login, then anything. A 2.0 login makes the CRC a duty for what follows; before it, or after a 1.1
 //! login, a CRC is checked where there is one.
 //!
+//! The command `custom` is M the other way round: a text to the driver. Trackers do not answer it.
+//!
 //! # Source
 //!
 //! Gurtam: "Wialon IPS" 1.1, 2.0 and 2.1; names of parameters as flespi maps them.
@@ -54,10 +56,10 @@ mod params;
 mod record;
 
 use crate::contract::{
-    Acks, Cause, Context, Cut, Decode, Fatal, IDENT_BYTES_MAX, Info, Login, Model, Probe, Reject,
-    Reply, Setting, Time, fields,
+    Acks, Cause, Command, CommandError, Context, Cut, Decode, Delivery, Fatal, IDENT_BYTES_MAX,
+    Info, Login, Model, Probe, Reject, Reply, Setting, Time, fields,
 };
-use crate::kit::framing;
+use crate::kit::{checksum, framing};
 use fault::Fault;
 use field::value;
 use packet::{Packet, give_up, without_crc};
@@ -66,6 +68,8 @@ const COMPRESSED: u8 = 0xff;
 const COMPRESSED_HEADER_BYTES: usize = 3;
 /// The longest line, and the longest line with a block behind it: a block fits into a record.
 const FRAME_BYTES_MAX: usize = 62 * 1024;
+/// The longest text to a driver.
+const COMMAND_BYTES_MAX: usize = 1024;
 
 const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
     Model {
@@ -92,6 +96,7 @@ impl Decode for Decoder {
         version: 3,
         acks: Acks::Frame,
         settings: &[Setting::Password],
+        commands: &["custom"],
         models: &[
             model(1, "Gurtam", "WiaTag"),
             model(2, "Gurtam", "Wialon IPS"),
@@ -149,6 +154,33 @@ impl Decode for Decoder {
             cx.identify(Login::of(ident))?;
         }
         self.packet(packet, cx)
+    }
+
+    fn encode(
+        &mut self,
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Delivery, CommandError> {
+        if command.name != "custom" {
+            return Err(CommandError::Unsupported);
+        }
+        let text = command.properties["payload"]
+            .as_str()
+            .filter(|text| (1..=COMMAND_BYTES_MAX).contains(&text.len()))
+            .filter(|text| {
+                !text
+                    .chars()
+                    .any(|c| c.is_control() || matches!(c, '#' | ';'))
+            })
+            .ok_or(CommandError::BadProperties)?;
+        let line = if self.checked {
+            let crc = checksum::crc16_ibm(format!("{text};").as_bytes());
+            format!("#M#{text};{crc:04X}\r\n")
+        } else {
+            format!("#M#{text}\r\n")
+        };
+        out.extend_from_slice(line.as_bytes());
+        Ok(Delivery::Unconfirmed)
     }
 
     fn probe(head: &[u8]) -> Probe {

@@ -2,7 +2,9 @@
 
 use super::IDENT;
 use super::harness::*;
+use super::hostile::{AT_S, FIRST, SECOND, gt06, ruptela, ruptela_ack, ruptela_gateway};
 use crate::account::Dimension;
+use crate::channel::bounds::Bounds;
 use crate::channel::events::Happened;
 use crate::ids::{Clock as _, DeviceId, minute_of};
 use crate::router::{Command, Outcome};
@@ -198,5 +200,93 @@ fn a_command_that_a_limit_has_no_room_for_waits_for_the_next_window() {
         tracker.expect(&codec12(5, "getver")).await;
         let told = gateway.told(|what| matches!(what, Happened::Blocked { .. }).then_some(()));
         assert_eq!(told.len(), 1);
+    });
+}
+
+/// An answer of GT06 to the command with this key.
+fn gt06_answer(key: u32, text: &str) -> Vec<u8> {
+    let mut content = vec![u8::try_from(text.len() + 4).unwrap()];
+    content.extend_from_slice(&key.to_be_bytes());
+    content.extend_from_slice(text.as_bytes());
+    content.extend_from_slice(&[0, 2]);
+    gt06(0x81, &content)
+}
+
+#[test]
+fn an_answer_with_another_key_is_no_answer() {
+    let gateway = Gateway::new();
+    let item = channel(GT06, "gt06");
+    gateway.deps.registry.put_channel(item).unwrap();
+    gateway.register(100, LEAF, "gt06", "356307042441001");
+    gateway.run(async |gateway| {
+        let mut tracker = gateway.connect(GT06);
+        tracker
+            .send(&gt06(1, &[3, 0x56, 0x30, 0x70, 0x42, 0x44, 0x10, 1]))
+            .await;
+        tracker.one_read().await;
+        let first = gateway.order("RELAY,1#", 1);
+        let asked = tracker.one_read().await;
+        // mark, length, kind, length, key
+        let key_of = |asked: &[u8]| u32::from_be_bytes(asked[5..9].try_into().unwrap());
+        let key = key_of(&asked);
+        tracker.send(&gt06_answer(key + 1, "not this one")).await;
+        let second = gateway.order("STATUS#", 1);
+        tracker.expect_silence().await;
+        assert_eq!(gateway.outcomes(), []);
+        tracker.send(&gt06_answer(key, "RELAY:ON")).await;
+        let asked = tracker.one_read().await;
+        assert_eq!(key_of(&asked), key + 1);
+        tracker.send(&gt06_answer(key + 1, "Battery:OK")).await;
+        let both = [
+            (first, answered("RELAY:ON")),
+            (second, answered("Battery:OK")),
+        ];
+        gateway
+            .until("answered", || gateway.outcomes() == both)
+            .await;
+    });
+}
+
+/// A text of a tracker of Ruptela.
+fn ruptela_text(imei: u64, text: &str) -> Vec<u8> {
+    let mut body = imei.to_be_bytes().to_vec();
+    body.push(7);
+    body.extend_from_slice(text.as_bytes());
+    let mut bytes = u16::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+    let crc = checksum::crc16_kermit(&body);
+    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn of_several_idents_on_a_connection_the_one_that_spoke_last_is_commanded_and_answers_for_itself() {
+    let gateway = ruptela_gateway(Bounds::default());
+    gateway.run(async |gateway| {
+        let mut bridge = gateway.connect(RUPTELA);
+        let both = [ruptela(FIRST, AT_S), ruptela(SECOND, AT_S)].concat();
+        bridge.send(&both).await;
+        bridge
+            .expect(&[ruptela_ack(1), ruptela_ack(1)].concat())
+            .await;
+        // what is written now would go to the second one
+        let id = gateway.order("getver", 1);
+        bridge.expect_silence().await;
+        bridge.send(&ruptela(FIRST, AT_S + 1)).await;
+        bridge.expect(&ruptela_ack(1)).await;
+        let asked = bridge.one_read().await;
+        assert!(
+            asked.windows(6).any(|part| part == b"getver"),
+            "{asked:02x?}"
+        );
+        bridge.send(&ruptela_text(SECOND, "not mine")).await;
+        bridge.send(&ruptela(SECOND, AT_S + 2)).await;
+        bridge.expect(&ruptela_ack(1)).await;
+        assert_eq!(gateway.outcomes(), []);
+        bridge.send(&ruptela_text(FIRST, "Ver:03")).await;
+        let answer = [(id, answered("Ver:03"))];
+        gateway
+            .until("answered", || gateway.outcomes() == answer)
+            .await;
     });
 }

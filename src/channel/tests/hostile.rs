@@ -11,7 +11,7 @@ use crate::registry::items::{ChannelItem, Takeover, UnknownPolicy};
 use protocols::kit::checksum;
 
 /// A frame of Ruptela with one record, which names its tracker: several share a connection.
-fn ruptela(imei: u64, at_s: u32) -> Vec<u8> {
+pub(super) fn ruptela(imei: u64, at_s: u32) -> Vec<u8> {
     let mut body = imei.to_be_bytes().to_vec();
     // records; none left in the tracker, one here
     body.extend_from_slice(&[1, 0, 1]);
@@ -31,18 +31,18 @@ fn ruptela(imei: u64, at_s: u32) -> Vec<u8> {
 }
 
 /// Ruptela's answer to records.
-fn ruptela_ack(taken: u8) -> Vec<u8> {
+pub(super) fn ruptela_ack(taken: u8) -> Vec<u8> {
     let mut bytes = vec![0, 2, 0x64, taken];
     let crc = checksum::crc16_kermit(&[0x64, taken]);
     bytes.extend_from_slice(&crc.to_be_bytes());
     bytes
 }
 
-const FIRST: u64 = 356_307_042_441_001;
-const SECOND: u64 = 356_307_042_441_002;
-const AT_S: u32 = 1_795_500_000;
+pub(super) const FIRST: u64 = 356_307_042_441_001;
+pub(super) const SECOND: u64 = 356_307_042_441_002;
+pub(super) const AT_S: u32 = 1_795_500_000;
 
-fn ruptela_gateway(bounds: Bounds) -> Gateway {
+pub(super) fn ruptela_gateway(bounds: Bounds) -> Gateway {
     let gateway = Gateway::with(bounds);
     let item = channel(RUPTELA, "ruptela");
     gateway.deps.registry.put_channel(item).unwrap();
@@ -426,7 +426,7 @@ fn a_device_registered_with_settings_comes_back_to_be_read_by_them() {
 }
 
 /// A frame of GT06, in its long form if it must be.
-fn gt06(kind: u8, content: &[u8]) -> Vec<u8> {
+pub(super) fn gt06(kind: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len() + 5;
     let (mark, mut body) = match u8::try_from(length) {
         Ok(length) => (0x78, vec![length]),
