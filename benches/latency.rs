@@ -277,8 +277,12 @@ impl Fleet {
         tokio::time::sleep(length).await;
         self.go.send_replace(false);
         let until = Instant::now() + PATIENCE;
-        while self.in_flight.load(Ordering::Relaxed) > 0 && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        loop {
+            // everybody hears of it, too
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if self.in_flight.load(Ordering::Relaxed) == 0 || Instant::now() > until {
+                break;
+            }
         }
         let failed = self.failed.lock().expect("no panic").take();
         match failed {
@@ -304,9 +308,9 @@ impl Fleet {
                 }
                 let mut due = Instant::now() + phase;
                 loop {
-                    tokio::time::sleep_until(due.into()).await;
-                    if !*go.borrow() {
-                        break;
+                    tokio::select! {
+                        () = tokio::time::sleep_until(due.into()) => {}
+                        _ = go.wait_for(|go| !*go) => break,
                     }
                     // a timer is late by up to a ms, which is nobody's but ours
                     let now = Instant::now();
