@@ -5,6 +5,7 @@ use super::gateway::{EVENTS_DIR, JOURNAL_DIR};
 use super::{Exit, Failure};
 use crate::journal::Ledger as _;
 use crate::journal::verify::{Finding, Verified, verify};
+use crate::raw::RAW_DIR;
 use crate::segment::OsFiles;
 use crate::store::{DirLock, Kind, LEDGER_DIR, REGISTRY_DIR, SledLedger, Store, StoreError};
 use clap::Args as ClapArgs;
@@ -13,7 +14,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 /// Reads everything in the data directory: segments entry by entry, their indexes, archives block by
-/// block, snapshots, the items, the counters. Prints every bad record with its file and place: exit 1 if there is one.
+/// block, snapshots, events, raw traffic, the items, the counters. Prints every bad record with its file and place: exit 1 if there is one.
 /// It changes nothing. A gateway or a compaction may run meanwhile: items and counters are then left out.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -36,7 +37,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut findings = Vec::new();
     let mut left_off = 0;
     let mut of_journal = Verified::default();
-    for (name, is_journal) in [(JOURNAL_DIR, true), (EVENTS_DIR, false)] {
+    for (name, is_journal) in [(JOURNAL_DIR, true), (EVENTS_DIR, false), (RAW_DIR, false)] {
         let path = dir.join(name);
         if !path.is_dir() {
             continue;

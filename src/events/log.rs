@@ -188,7 +188,8 @@ impl Events {
             segment_bytes: SEGMENT_BYTES,
             node,
         };
-        let (log, _) = SegmentLog::open(Arc::clone(&files), dir, options)?;
+        let (log, opened) = SegmentLog::open(Arc::clone(&files), dir, options)?;
+        opened.tell(dir);
         let catalog = log.catalog().clone();
         let (queue, queued) = sync_channel(QUEUED_MAX);
         let counts = Arc::new(Counts::default());

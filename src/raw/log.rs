@@ -134,7 +134,10 @@ impl RawTraffic {
             },
         );
         let log = match log {
-            Ok((log, _)) => log,
+            Ok((log, opened)) => {
+                opened.tell(dir);
+                log
+            }
             Err(error) => {
                 let why = error.to_string();
                 tracing::error!(error = %why, "no raw traffic is kept: move the folder away and start again");

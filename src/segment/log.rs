@@ -88,6 +88,20 @@ pub struct Opened {
     pub given_up: u64,
 }
 
+impl Opened {
+    /// Says it, of a log whose entries were promised to nobody.
+    pub fn tell(&self, dir: &Path) {
+        if self.cut_bytes > 0 {
+            tracing::warn!(
+                bytes = self.cut_bytes,
+                at = self.cut_at,
+                dir = %dir.display(),
+                "cut a torn tail; what was in it is lost"
+            );
+        }
+    }
+}
+
 /// One file of a log, shared with its readers.
 #[derive(Debug)]
 pub struct Segment {
