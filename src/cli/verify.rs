@@ -14,8 +14,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 /// Reads everything in the data directory: segments entry by entry, their indexes, archives block by
-/// block, snapshots, events, raw traffic, the items, the counters. Prints every bad record with its file and place: exit 1 if there is one.
-/// It changes nothing. A gateway or a compaction may run meanwhile: items and counters are then left out.
+/// block, snapshots, events, raw traffic, the items, the counters. Prints every bad record with its file
+/// and place: exit 1 if there is one. It changes nothing. A gateway or a compaction may run meanwhile:
+/// items and counters are then left out.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(flatten)]
