@@ -94,13 +94,14 @@ impl Shadow {
             let folder = dir.join(name);
             Tail::of_new(Arc::new(OsFiles), &folder).map_err(|error| failed(&folder, &error))
         };
+        let (journal, raw) = (tail(JOURNAL_DIR)?, tail(RAW_DIR)?);
         Ok(Self {
-            from_us: SystemClock::default().now_us(),
             redecoder,
             versions: Versions::new(),
-            // what is stored of a chunk comes behind it
-            journal: tail(JOURNAL_DIR)?,
-            raw: tail(RAW_DIR)?,
+            journal,
+            raw,
+            // behind both: of what came later nothing was stored before they looked
+            from_us: SystemClock::default().now_us(),
         })
     }
 
