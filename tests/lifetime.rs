@@ -189,7 +189,7 @@ fn a_backup_restores_to_what_it_was_and_only_new_bytes_are_copied_again() {
         "{text}"
     );
     let (output, text) = tollgate(&["audit"], &data);
-    assert!(output.status.success(), "{text}");
+    assert!(output.status.success(), "{text} {output:?}");
     assert_eq!(export(&data, "ndjson"), all);
     let csv = export(&data, "csv");
     assert_eq!(lines(&csv).len(), 451, "a header and a line each");

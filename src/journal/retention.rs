@@ -222,9 +222,13 @@ impl Shared {
     }
 }
 
-/// A whole file.
+/// A whole file, as far as there is one: a segment is cut to its length when it ends, which may be
+/// while it is read.
 pub(super) fn read_whole(files: &dyn Files, path: &Path) -> io::Result<Vec<u8>> {
     let file: Box<dyn FileOps> = files.open(path)?;
     let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
-    crate::segment::files::read_exact_at(file.as_ref(), 0, length)
+    let mut bytes = vec![0; length];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
 }

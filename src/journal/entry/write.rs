@@ -117,7 +117,7 @@ impl Drop for FrameWriter<'_> {
 /// The entries beside frames, ready to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note<'a> {
-    /// See [`EntryRef::Usage`].
+    /// See [`EntryRef::Usage`](super::EntryRef::Usage).
     Usage {
         /// When.
         at_us: i64,
@@ -126,7 +126,7 @@ pub enum Note<'a> {
         /// What.
         deltas: &'a Totals,
     },
-    /// See [`EntryRef::Connection`].
+    /// See [`EntryRef::Connection`](super::EntryRef::Connection).
     Connection {
         /// When.
         at_us: i64,
@@ -145,7 +145,7 @@ pub enum Note<'a> {
         /// What happened.
         was: ConnectionWas,
     },
-    /// See [`EntryRef::Part`].
+    /// See [`EntryRef::Part`](super::EntryRef::Part).
     Part {
         /// When.
         at_us: i64,
@@ -164,7 +164,7 @@ pub enum Note<'a> {
         /// Its bytes on the wire.
         bytes_in: u32,
     },
-    /// See [`EntryRef::Dropped`].
+    /// See [`EntryRef::Dropped`](super::EntryRef::Dropped).
     Dropped {
         /// When.
         at_us: i64,
@@ -187,7 +187,7 @@ pub enum Note<'a> {
         /// At which level.
         level: u8,
     },
-    /// See [`EntryRef::Blocked`].
+    /// See [`EntryRef::Blocked`](super::EntryRef::Blocked).
     Blocked {
         /// When.
         at_us: i64,
@@ -198,7 +198,7 @@ pub enum Note<'a> {
         /// Until when; 0: not any more.
         until_us: i64,
     },
-    /// See [`EntryRef::Cut`].
+    /// See [`EntryRef::Cut`](super::EntryRef::Cut).
     Cut {
         /// When.
         at_us: i64,
@@ -211,14 +211,14 @@ pub enum Note<'a> {
         /// Its epoch from here on.
         epoch: Epoch,
     },
-    /// See [`EntryRef::Lost`].
+    /// See [`EntryRef::Lost`](super::EntryRef::Lost).
     Lost {
         /// When.
         at_us: i64,
         /// Bytes given up.
         bytes: u64,
     },
-    /// See [`EntryRef::Deleted`].
+    /// See [`EntryRef::Deleted`](super::EntryRef::Deleted).
     Deleted {
         /// When.
         at_us: i64,
