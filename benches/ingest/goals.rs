@@ -391,8 +391,8 @@ fn settle(server: &Server) -> io::Result<()> {
     Ok(())
 }
 
-/// Memory of a server while connections come: per connection, by the second half of them. What the
-/// start has left in the allocator's hands is used up by the first.
+/// Memory of a server while connections come: per connection, the median of eight steps, and at the
+/// end. What the start has left in the allocator's hands is used up, or given back, in single ones.
 fn grow(server: &Server, fleet: &mut Fleet, count: usize) -> io::Result<(f64, f64)> {
     const STEPS: usize = 8;
     let step = count / STEPS;
@@ -402,18 +402,18 @@ fn grow(server: &Server, fleet: &mut Fleet, count: usize) -> io::Result<(f64, f6
         settle(server)?;
         points.push(server.memory_bytes()? as f64);
     }
-    let growth: Vec<String> = points
+    let growth: Vec<f64> = points
         .windows(2)
-        .map(|pair| format!("{:.0}", (pair[1] - pair[0]) / step as f64))
+        .map(|pair| (pair[1] - pair[0]) / step as f64)
         .collect();
+    let told: Vec<String> = growth.iter().map(|each| format!("{each:.0}")).collect();
     println!(
         "  {}: {:.1} MiB, bytes a connection by eighths of {count}: {}",
         server.name,
         points.last().copied().unwrap_or_default() / 1_048_576.0,
-        growth.join(" ")
+        told.join(" ")
     );
-    let (middle, last) = (points[STEPS / 2 - 1], points[STEPS - 1]);
-    Ok(((last - middle) / (step * STEPS / 2) as f64, last))
+    Ok((Figure::of(growth).median, points[STEPS - 1]))
 }
 
 fn memory(extent: Extent) -> io::Result<Measured> {
