@@ -97,13 +97,14 @@ TOML
         >>"$here/tollgate.toml"
     "$tollgate" serve --config "$here/tollgate.toml" 2>"$here/log" &
     pids+=($!)
-    until grep -q '^ready' "$here/log"; do
+    until grep -qs '^ready' "$here/log"; do
         kill -0 "${pids[-1]}" 2>/dev/null || { cat "$here/log" >&2; exit 1; }
         sleep 0.1
     done
 done
 of_gateways=("${pids[@]}")
 free_ready=$(free_mib)
+free_held=$free_ready gateways_mib=0 trackers_mib=0
 echo "ready: $gateways gateways use $(rss_mib "${of_gateways[@]}") MiB"
 
 # each tracker connects at once, sends one frame some time, and stays
@@ -117,11 +118,18 @@ for ((index = 0; index < gateways; index++)); do
     of_trackers+=($!)
     pids+=($!)
 done
-sleep $((seconds * 3 / 4))
-held=$(metric tollgate_connections{)
-free_held=$(free_mib)
-gateways_mib=$(rss_mib "${of_gateways[@]}")
-trackers_mib=$(rss_mib "${of_trackers[@]}")
+# looked at when all are there, or as many as there were at once
+held=0
+end=$((SECONDS + seconds - 3))
+while [ "$held" -lt "$trackers" ] && [ "$SECONDS" -lt "$end" ]; do
+    sleep 2
+    now=$(metric tollgate_connections{)
+    [ "$now" -gt "$held" ] || continue
+    held=$now
+    free_held=$(free_mib)
+    gateways_mib=$(rss_mib "${of_gateways[@]}")
+    trackers_mib=$(rss_mib "${of_trackers[@]}")
+done
 failed=0
 for pid in "${of_trackers[@]}"; do
     wait "$pid" || failed=$((failed + 1))
