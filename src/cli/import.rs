@@ -67,6 +67,8 @@ struct Row {
     enabled: Option<bool>,
     configuration: Map<String, Value>,
     metadata: Map<String, Value>,
+    /// Why it cannot be taken, whatever else it says.
+    fault: Option<String>,
 }
 
 /// A row that was not taken, and why.
@@ -123,7 +125,8 @@ fn tell(dry_run: bool, outcome: &Outcome) -> Result<(), Failure> {
     let mut error = std::io::stderr().lock();
     for refused in &outcome.refused {
         let Refused { line, ident, why } = refused;
-        if let Err(error) = writeln!(error, "line {line}: {ident}: {why}") {
+        let between = if ident.is_empty() { "" } else { ": " };
+        if let Err(error) = writeln!(error, "line {line}: {ident}{between}{why}") {
             return Err(Failure::output(&error));
         }
     }
@@ -234,7 +237,11 @@ async fn import(client: &Client, args: &Devices, rows: Vec<Row>) -> Result<Outco
             ident: row.ident.clone(),
             why,
         };
-        let kind = match type_of(&row, args.kind.as_deref()) {
+        let kind = match row.fault.take() {
+            Some(fault) => Err(fault),
+            None => type_of(&row, args.kind.as_deref()),
+        };
+        let kind = match kind {
             Ok(kind) => kind,
             Err(why) => {
                 outcome.refused.push(refuse(&row, why));
@@ -339,10 +346,11 @@ fn traccar(text: &str) -> Result<Vec<Row>, String> {
         let ident = match device.get("uniqueId") {
             Some(Value::String(ident)) => ident.clone(),
             Some(Value::Number(ident)) => ident.to_string(),
-            _ => return Err(format!("device {} has no uniqueId", place + 1)),
+            _ => String::new(),
         };
         let mut row = Row {
             line: place + 1,
+            fault: ident.is_empty().then(|| "it has no uniqueId".to_owned()),
             ident,
             name: text("name"),
             model: text("model"),
@@ -438,17 +446,16 @@ fn csv(text: &str) -> Result<Vec<Row>, String> {
         if values.len() == 1 && values[0].trim().is_empty() {
             continue;
         }
-        if values.len() != columns.len() {
-            return Err(format!(
-                "line {line} has {} values, the header {}",
-                values.len(),
-                columns.len()
-            ));
-        }
         let mut row = Row {
             line,
             ..Row::default()
         };
+        if values.len() != columns.len() {
+            let (has, needs) = (values.len(), columns.len());
+            row.fault = Some(format!("it has {has} values, the header {needs}"));
+            rows.push(row);
+            continue;
+        }
         for (column, value) in columns.iter().zip(values) {
             let value = value.trim();
             let some = || Some(value.to_owned()).filter(|value| !value.is_empty());
@@ -463,7 +470,10 @@ fn csv(text: &str) -> Result<Vec<Row>, String> {
                         "" => None,
                         "true" | "yes" | "1" => Some(true),
                         "false" | "no" | "0" => Some(false),
-                        _ => return Err(format!("line {line}: enabled is {value:?}")),
+                        _ => {
+                            row.fault = Some(format!("enabled is {value:?}: true or false"));
+                            None
+                        }
                     }
                 }
                 Column::Configuration(name) => {
@@ -551,13 +561,19 @@ mod tests {
             traccar[0].metadata["traccar"],
             json!({ "id": 7, "model": "FMB920" })
         );
-        for bad in [
-            "name\nx",
-            "ident,colour\n1,2",
-            "ident,name\n1",
-            "ident\n\"1",
-            "",
-        ] {
+        // a row that cannot be is told, and the others are taken
+        let faulty = super::csv("ident,enabled\n1\n2,maybe\n3,no\n").expect("a table");
+        let faults = faulty.iter().map(|row| row.fault.as_deref());
+        let expected = [
+            Some("it has 1 values, the header 2"),
+            Some("enabled is \"maybe\": true or false"),
+            None,
+        ];
+        assert!(faults.eq(expected), "{faulty:?}");
+        let faulty = super::traccar(r#"[{"name":"x"},{"uniqueId":7}]"#).expect("a list");
+        assert_eq!(faulty[0].fault.as_deref(), Some("it has no uniqueId"));
+        assert_eq!((faulty[1].ident.as_str(), &faulty[1].fault), ("7", &None));
+        for bad in ["name\nx", "ident,colour\n1,2", "ident\n\"1", ""] {
             assert!(super::csv(bad).is_err(), "{bad:?}");
         }
     }
