@@ -368,6 +368,10 @@ fn channel(state: &State, item: &ChannelItem, wants: &Wants) -> Map<String, Valu
             .map_or(0, |handle| handle.unknown().len())
             .into()
     });
+    sheet.more("messages_size", || {
+        let held = state.control.journal().held_of_channel(item.id);
+        held.map_or(Value::Null, |held| held.bytes.into())
+    });
     sheet.more("commands_size", || 0.into());
     sheet.more("commands_ttl", || 0.into());
     let now_us = state.control.clock().now_us();
@@ -441,6 +445,16 @@ fn device(state: &State, item: &DeviceItem, wants: &Wants) -> Map<String, Value>
     });
     sheet.more("commands_queue", || {
         super::commands::queue_of(state, item.id)
+    });
+    let held = || state.control.journal().held_of_device(item.id);
+    sheet.more("messages_size", || {
+        held().map_or(Value::Null, |held| held.bytes.into())
+    });
+    sheet.more("counters", || {
+        held().map_or(
+            Value::Null,
+            |held| json!({ "messages": held.messages, "messages_size": held.bytes }),
+        )
     });
     let registry = state.control.registry();
     let handle = registry.device(item.id);

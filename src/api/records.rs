@@ -13,9 +13,11 @@ use crate::control::BIN_KEPT_US;
 use crate::events::{Event, Origin, OriginKind, Query};
 use crate::ids::AccountId;
 use crate::journal::Period;
+use crate::journal::levels::{self, Levels};
 use crate::registry::types::{DeviceType, types_of};
 use protocols::{Acks, PROTOCOLS, Protocol, fields::DICTIONARY};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Log records of one answer.
@@ -224,8 +226,13 @@ pub(super) fn customer_logs(call: &Arc<Call>) -> Result<Answer, Error> {
     logs(call, Vec::new(), &|_, account| account == root)
 }
 
-/// One row of statistics.
-fn statistics_row(cid: AccountId, start_s: i64, totals: &Totals) -> Map<String, Value> {
+/// One row of statistics; what there was is left out where nobody knows it.
+fn statistics_row(
+    cid: AccountId,
+    start_s: i64,
+    totals: &Totals,
+    held: Option<&Levels>,
+) -> Map<String, Value> {
     let traffic = totals.bytes_in + totals.bytes_out + totals.usage_bytes;
     let mut row = Map::new();
     let mut put = |name: &str, value: u64| row.insert(name.to_owned(), value.into());
@@ -237,9 +244,32 @@ fn statistics_row(cid: AccountId, start_s: i64, totals: &Totals) -> Map<String, 
             put(name, value);
         }
     }
+    for (name, value) in levels::NAMES.iter().zip(held.into_iter().flatten()) {
+        put(name, *value);
+    }
     row.insert("cid".into(), cid.0.into());
     row.insert("timestamp".into(), start_s.into());
     row
+}
+
+/// Rows of what was used, and of what there was: a row for each time of which either says something.
+/// What there was holds until the next row of it.
+fn joined(
+    used: Vec<(i64, Totals)>,
+    held: Vec<(i64, Levels)>,
+    from_s: i64,
+) -> Vec<(i64, Totals, Option<Levels>)> {
+    let mut used: BTreeMap<i64, Totals> = used.into_iter().collect();
+    let held: BTreeMap<i64, Levels> = held.into_iter().collect();
+    for start_s in held.range(from_s..).map(|(start_s, _)| *start_s) {
+        used.entry(start_s).or_default();
+    }
+    used.into_iter()
+        .map(|(start_s, totals)| {
+            let now = held.range(..=start_s).next_back();
+            (start_s, totals, now.map(|(_, levels)| *levels))
+        })
+        .collect()
 }
 
 /// The period that answers best: asked for, by the interval, or by the length of the time.
@@ -287,17 +317,21 @@ pub(super) fn statistics(call: &Arc<Call>) -> Result<Answer, Error> {
         Some(kept_s) => from_s.max(now_us.div_euclid(US_PER_S).saturating_sub(kept_s)),
         None => from_s,
     };
-    let control = &call.state.control;
-    let rows = control
-        .journal()
-        .statistics(root, period, period.start_s(from_s), to_s.saturating_add(1))
-        .map_err(|error| {
-            tracing::error!(%error, "statistics cannot be read");
-            Error::unable("the statistics cannot be read now")
-        })?;
+    let from_s = period.start_s(from_s);
+    let to_s = to_s.saturating_add(1);
+    let journal = call.state.control.journal();
+    let unreadable = |error| {
+        tracing::error!(%error, "statistics cannot be read");
+        Error::unable("the statistics cannot be read now")
+    };
+    let used = journal.statistics(root, period, from_s, to_s);
+    let held = journal.levels(root, period, from_s, to_s);
+    let rows = joined(used.map_err(unreadable)?, held.map_err(unreadable)?, from_s);
     let mut rows: Vec<_> = rows
         .into_iter()
-        .filter_map(|(start_s, totals)| reading.row(statistics_row(root, start_s, &totals)))
+        .filter_map(|(start_s, totals, held)| {
+            reading.row(statistics_row(root, start_s, &totals, held.as_ref()))
+        })
         .collect();
     if reading.reverse {
         rows.reverse();

@@ -444,7 +444,7 @@ pub(super) fn rows() -> Map<String, Value> {
                 "enabled": boolean, "protocol_id": integer, "configuration": object,
                 "messages_ttl": integer, "isolated": boolean, "port": integer,
                 "protocols": { "type": "array" }, "allow": { "type": "array" }, "tls": nullable,
-                "connections_count": integer,
+                "connections_count": integer, "messages_size": { "type": ["integer", "null"] },
             }),
         )),
     );
@@ -456,6 +456,7 @@ pub(super) fn rows() -> Map<String, Value> {
                 "enabled": boolean, "device_type_id": integer, "protocol_id": integer,
                 "configuration": object, "messages_ttl": integer, "messages_rotate": integer,
                 "connected": boolean, "last_active": integer, "telemetry": nullable,
+                "messages_size": { "type": ["integer", "null"] }, "counters": nullable,
             }),
         )),
     );

@@ -132,6 +132,11 @@ impl Hidden {
         of_device.is_some_and(|all| all.iter().any(|one| one.hides(time_ms, sequence)))
     }
 
+    /// Is something of the device deleted?
+    pub(super) fn is_of(&self, device: DeviceId) -> bool {
+        self.0.get(&device).is_some_and(|all| !all.is_empty())
+    }
+
     /// Is this entry's part of a device erased?
     pub(super) fn erases(&self, device: DeviceId, sequence: u64) -> bool {
         let erases = |one: &Deletion| one.kind == DeletionKind::Erased && sequence <= one.up_to;

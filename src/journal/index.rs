@@ -19,6 +19,7 @@
 //! time in us), place of the entry 4, which message of the entry (of a channel: how many) 4.
 
 use super::entry::EntryRef;
+use super::sizes::Held;
 use crate::ids::{ChannelId, DeviceId};
 use crate::segment::files::{self, TEMPORARY, read_exact_at};
 use crate::segment::{FileOps, Files, Segment, SegmentEntries};
@@ -79,6 +80,13 @@ impl List {
             || self.sorted && self.postings.last().is_some_and(|last| *last <= posting);
         self.postings.push(posting);
         self.bytes += bytes as u64;
+    }
+
+    fn held(&self) -> Held {
+        Held {
+            messages: self.postings.len() as u64,
+            bytes: self.bytes,
+        }
     }
 
     fn sort(&mut self) {
@@ -177,10 +185,25 @@ impl MemoryIndex {
         })
     }
 
+    /// How much it has.
+    pub(super) fn held(&self, of: Of) -> Held {
+        let list = match of {
+            Of::Device(id) => self.devices.get(&id.0),
+            Of::Channel(id) => self.channels.get(&id.0),
+        };
+        list.map_or_else(Held::default, List::held)
+    }
+
+    /// The server's time of the newest message, unix us.
+    pub(super) fn newest_us(&self) -> Option<i64> {
+        let newest = |list: &List| Some(list.postings.last()?.key);
+        self.channels.values().filter_map(newest).max()
+    }
+
     /// Who has messages in it.
     pub(super) fn directory(&self) -> Directory {
-        let of = |lists: &Lists| -> Vec<(u64, u64)> {
-            let of_each = lists.iter().map(|(id, list)| (*id, list.bytes));
+        let of = |lists: &Lists| -> Vec<(u64, Held)> {
+            let of_each = lists.iter().map(|(id, list)| (*id, list.held()));
             let mut sorted: Vec<_> = of_each.collect();
             sorted.sort_unstable();
             sorted
@@ -255,6 +278,14 @@ impl MemoryIndex {
 }
 
 impl Row {
+    /// How much it says there is.
+    pub(super) fn held(&self) -> Held {
+        Held {
+            messages: self.count.into(),
+            bytes: self.bytes,
+        }
+    }
+
     fn encode(&self) -> [u8; ROW_BYTES] {
         let mut bytes = [0; ROW_BYTES];
         bytes[..8].copy_from_slice(&self.id.to_le_bytes());
@@ -289,10 +320,10 @@ impl Row {
 /// Who has messages in a segment.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// Devices and the bytes of their messages.
-    pub(super) devices: Vec<(u64, u64)>,
-    /// Channels and the bytes of their messages.
-    pub(super) channels: Vec<(u64, u64)>,
+    /// Devices and what it has of them.
+    pub(super) devices: Vec<(u64, Held)>,
+    /// Channels likewise.
+    pub(super) channels: Vec<(u64, Held)>,
     /// The server's time of the newest message, unix us.
     pub(super) newest_us: Option<i64>,
     /// That of the oldest.
@@ -353,9 +384,9 @@ impl Sidecar {
         for (nth, row) in (0..).zip(bytes.chunks_exact(ROW_BYTES)) {
             let row = Row::decode(row)?;
             if nth < self.devices {
-                found.devices.push((row.id, row.bytes));
+                found.devices.push((row.id, row.held()));
             } else {
-                found.channels.push((row.id, row.bytes));
+                found.channels.push((row.id, row.held()));
                 found.newest_us = found.newest_us.max(Some(row.last));
                 let oldest_us = found.oldest_us.unwrap_or(i64::MAX);
                 found.oldest_us = Some(oldest_us.min(row.first));

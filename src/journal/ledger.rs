@@ -3,6 +3,7 @@
 //! The journal is the truth; a checkpoint is only a shorter way to it. So it holds the watermark
 //! up to which it was folded, stored in the same transaction, and it is always behind the journal.
 
+use super::levels::{self, Levels, LevelsRow};
 use super::statistics::{Period, Row};
 use crate::account::Totals;
 use crate::ids::{AccountId, Position};
@@ -57,8 +58,26 @@ pub trait Ledger: Send {
         to_s: i64,
     ) -> Result<Vec<(i64, Totals)>, LedgerError>;
 
-    /// Forgets the rows of a period that began before `before_s`.
+    /// Forgets the rows of a period that began before `before_s`; of levels those that no row from
+    /// then on hangs on.
     fn forget_statistics(&mut self, period: Period, before_s: i64) -> Result<(), LedgerError>;
+
+    /// Makes rows of levels at least these, in one transaction that is durable when it returns. A
+    /// ledger that keeps none knows none.
+    fn store_levels(&mut self, _: &[LevelsRow]) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    /// The rows of levels of an account whose time is in `from_s..to_s`, oldest first.
+    fn levels(
+        &mut self,
+        _: AccountId,
+        _: Period,
+        _from_s: i64,
+        _to_s: i64,
+    ) -> Result<Vec<(i64, Levels)>, LedgerError> {
+        Ok(Vec::new())
+    }
 }
 
 /// A ledger in memory: for tests, and for reading a journal that nobody serves.
@@ -72,6 +91,7 @@ struct MemoryState {
     checkpoint: Option<Checkpoint>,
     accounts: BTreeMap<AccountId, Totals>,
     rows: BTreeMap<(Period, AccountId, i64), Totals>,
+    levels: BTreeMap<(Period, AccountId, i64), Levels>,
 }
 
 impl MemoryLedger {
@@ -132,9 +152,42 @@ impl Ledger for MemoryLedger {
     }
 
     fn forget_statistics(&mut self, period: Period, before_s: i64) -> Result<(), LedgerError> {
-        self.state()
+        let mut state = self.state();
+        state
             .rows
             .retain(|(of, _, start), _| *of != period || *start >= before_s);
+        let before_s = levels::frame_s(period, before_s);
+        state
+            .levels
+            .retain(|(of, _, start), _| *of != period || *start >= before_s);
         Ok(())
+    }
+
+    fn store_levels(&mut self, rows: &[LevelsRow]) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        for row in rows {
+            let key = (row.period, row.account, row.start_s);
+            let known = state.levels.entry(key).or_default();
+            *known = levels::most(*known, row.levels);
+        }
+        Ok(())
+    }
+
+    fn levels(
+        &mut self,
+        account: AccountId,
+        period: Period,
+        from_s: i64,
+        to_s: i64,
+    ) -> Result<Vec<(i64, Levels)>, LedgerError> {
+        if from_s >= to_s {
+            return Ok(Vec::new());
+        }
+        let range = (period, account, from_s)..(period, account, to_s);
+        let state = self.state();
+        let rows = state.levels.range(range);
+        Ok(rows
+            .map(|((_, _, start), levels)| (*start, *levels))
+            .collect())
     }
 }

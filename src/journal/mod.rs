@@ -46,6 +46,7 @@ mod erase;
 mod fold;
 mod index;
 mod ledger;
+pub mod levels;
 mod opening;
 mod options;
 mod overwrite;
@@ -55,6 +56,7 @@ mod recount;
 pub mod retention;
 pub mod rewrite;
 pub mod settle;
+pub mod sizes;
 pub mod statement;
 pub mod statistics;
 mod stats;
@@ -189,6 +191,8 @@ struct Shared {
     lifetimes: OnceLock<Arc<dyn Lifetimes>>,
     retaining: Mutex<()>,
     storage: Mutex<storage::Counted>,
+    sizes: arc_swap::ArcSwap<sizes::Sizes>,
+    levels: Mutex<levels::Seen>,
     storage_blocked: Mutex<std::collections::BTreeSet<(AccountId, Dimension)>>,
     keeper: Mutex<writer::KeeperState>,
     wake_keeper: Condvar,
@@ -335,6 +339,8 @@ impl Journal {
             lifetimes: OnceLock::new(),
             retaining: Mutex::new(()),
             storage: Mutex::default(),
+            sizes: arc_swap::ArcSwap::default(),
+            levels: Mutex::default(),
             storage_blocked: Mutex::default(),
             unsaved: Mutex::new(unsaved),
             ledger: Mutex::new(ledger),
@@ -572,6 +578,24 @@ impl Journal {
         Ok(unsaved
             .statistics
             .add_to(account, period, from_s, to_s, rows))
+    }
+
+    /// What an account and its branch had by `period`, of those rows that begin in `from_s..to_s`
+    /// and say something new, oldest first; the first may have begun before and holds at `from_s`.
+    pub fn levels(
+        &self,
+        account: AccountId,
+        period: Period,
+        from_s: i64,
+        to_s: i64,
+    ) -> Result<Vec<(i64, levels::Levels)>, StatisticsError> {
+        let mut ledger = lock(&self.inner.shared.ledger);
+        let mut rows = ledger
+            .levels(account, period, levels::frame_s(period, from_s), to_s)
+            .map_err(StatisticsError)?;
+        let before = rows.iter().rposition(|(start_s, _)| *start_s <= from_s);
+        rows.drain(..before.unwrap_or(0));
+        Ok(rows)
     }
 
     /// Makes everything durable that was appended, and a last checkpoint; no permits are given any

@@ -114,7 +114,7 @@ impl Shared {
     ) -> Result<Option<Counted>, AuditError> {
         let counted = self.count_once(lifetimes, now_us);
         let counted = counted.map_err(failed(&self.dir))?;
-        Ok(counted.map(|(counted, _)| counted))
+        Ok(counted.map(|counted| counted.accounts))
     }
 
     fn recount_storage(

@@ -17,6 +17,7 @@
 //! the next time.
 
 use super::audit::{self, AuditError};
+use super::sizes::Held;
 use super::{Shared, index, lock, stats};
 use crate::account::Totals;
 use crate::ids::{AccountId, ChannelId, DeviceId};
@@ -179,7 +180,7 @@ impl Shared {
             }
         };
         let newest_us = directory.newest_us.unwrap_or(i64::MIN);
-        let channel = |(id, _): &(u64, u64)| {
+        let channel = |(id, _): &(u64, Held)| {
             let kept = lifetimes.channel(ChannelId(*id));
             let kept = kept.filter(|_| lifetimes.purged_us(ChannelId(*id)) < newest_us);
             kept.map_or(0, |(_, ttl_s)| ttl_s.min(CHANNEL_TTL_S_MAX))

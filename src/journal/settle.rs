@@ -24,6 +24,7 @@
 
 use super::entry::EntryRef;
 use super::retention::Lifetimes;
+use super::sizes::Held;
 use super::{Shared, lock, stats};
 use crate::archive::{Origin, Stored, Written, class_of, day_of};
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId};
@@ -294,7 +295,7 @@ impl Shared {
         let directory = self.directory(oldest).ok()?;
         let newest_us = directory.newest_us.unwrap_or(i64::MIN);
         let now_us = self.clock.now_us();
-        let kept = |(id, _): &(u64, u64)| keeps(lifetimes, DeviceId(*id), newest_us, now_us);
+        let kept = |(id, _): &(u64, Held)| keeps(lifetimes, DeviceId(*id), newest_us, now_us);
         let due = day_of(newest_us) < day_of(now_us) || !directory.devices.iter().any(kept);
         due.then(|| std::sync::Arc::clone(oldest))
     }

@@ -13,12 +13,14 @@
 
 use super::deleted::{Deletion, DeletionKind};
 use super::retention::{CHANNEL_TTL_S_MAX, Lifetimes};
+use super::sizes::{Held, Sizes};
 use super::{Shared, index, lock};
 use crate::account::Dimension;
 use crate::ids::{AccountId, ChannelId, DeviceId};
 use crate::segment::Segment;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 /// How often storage is counted: it reads 48 bytes for each device of each segment, and a row for
 /// each device of each archive.
@@ -32,6 +34,13 @@ pub(super) type Units = BTreeMap<DeviceId, Vec<(u64, u64, u64)>>;
 /// What each account was counted to have, as it stands in the tree.
 pub(super) type Counted = BTreeMap<(AccountId, Dimension), u64>;
 
+/// What one count found.
+pub(super) struct Count {
+    pub(super) accounts: Counted,
+    units: Units,
+    sizes: Sizes,
+}
+
 impl Shared {
     /// Counts storage and brings the levels up to date; blocks and frees what they say. The keeper
     /// calls it.
@@ -40,29 +49,33 @@ impl Shared {
             return Ok(());
         };
         let now_us = self.clock.now_us();
-        let Some((mut now, units)) = self.count_once(lifetimes.as_ref(), now_us)? else {
+        let Some(mut counted) = self.count_once(lifetimes.as_ref(), now_us)? else {
             return Ok(());
         };
-        if self.rotate_devices(units, lifetimes.as_ref(), now_us)? {
+        if self.rotate_devices(counted.units, lifetimes.as_ref(), now_us)? {
             match self.count_once(lifetimes.as_ref(), now_us)? {
-                Some((again, _)) => now = again,
+                Some(again) => counted = again,
                 None => return Ok(()),
             }
+        } else {
+            counted.units = Units::new();
         }
-        self.bring_up(now);
+        self.sizes.store(Arc::new(counted.sizes));
+        self.bring_up(counted.accounts);
         self.block_storage(now_us);
         Ok(())
     }
 
-    /// What there is of each account, and where it is of the devices that may have so much only.
-    /// `None`: an archive was replaced meanwhile, the next count has what replaced it.
+    /// What there is of each account, device and channel, and where it is of the devices that may
+    /// have so much only. `None`: an archive was replaced meanwhile, the next count has what replaced it.
     pub(super) fn count_once(
         &self,
         lifetimes: &dyn Lifetimes,
         now_us: i64,
-    ) -> io::Result<Option<(Counted, Units)>> {
+    ) -> io::Result<Option<Count>> {
         let mut now: Counted = BTreeMap::new();
         let mut units = Units::new();
+        let mut sizes = Sizes::default();
         // the segments first: what goes from them meanwhile is in the archives by then
         let segments = self.catalog.segments();
         let view = self.archives.view();
@@ -80,6 +93,11 @@ impl Shared {
                 {
                     let to = now.entry((account, Dimension::DeviceStorage));
                     *to.or_default() += row.totals.bytes;
+                    let held = Held {
+                        messages: row.totals.messages,
+                        bytes: row.totals.bytes,
+                    };
+                    *sizes.devices.entry(row.device.0).or_default() += held;
                     if lifetimes.rotate(row.device) > 0 {
                         let (first, last) = row.totals.sequence;
                         let unit = (last, first, row.totals.bytes);
@@ -99,31 +117,51 @@ impl Shared {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
+            // what is still written to is looked up when it is asked for
+            let sealed = segment.is_sealed() && sizes.fresh == 0;
+            if !sealed && sizes.fresh == 0 {
+                sizes.fresh = segment.first();
+            }
             let newest_us = directory.newest_us.unwrap_or(i64::MIN);
             let kept = |ttl_s: u32| newest_us.saturating_add(i64::from(ttl_s) * 1_000_000) > now_us;
-            for (id, bytes) in &directory.devices {
+            for (id, held) in &directory.devices {
                 if segment.first() > view.settled
                     && !hidden.covers_up_to(DeviceId(*id), segment.next() - 1)
                     && let Some((account, ttl_s)) = lifetimes.device(DeviceId(*id))
                     && kept(ttl_s)
                 {
-                    *now.entry((account, Dimension::DeviceStorage)).or_default() += bytes;
+                    let to = now.entry((account, Dimension::DeviceStorage));
+                    *to.or_default() += held.bytes;
+                    if sealed {
+                        *sizes.devices.entry(*id).or_default() += *held;
+                    }
                     if lifetimes.rotate(DeviceId(*id)) > 0 {
-                        let unit = (segment.next() - 1, segment.first(), *bytes);
+                        let unit = (segment.next() - 1, segment.first(), held.bytes);
                         units.entry(DeviceId(*id)).or_default().push(unit);
                     }
                 }
             }
-            for (id, bytes) in &directory.channels {
+            for (id, held) in &directory.channels {
                 if let Some((account, ttl_s)) = lifetimes.channel(ChannelId(*id))
                     && lifetimes.purged_us(ChannelId(*id)) < newest_us
                     && kept(ttl_s.min(CHANNEL_TTL_S_MAX))
                 {
-                    *now.entry((account, Dimension::ChannelStorage)).or_default() += bytes;
+                    let to = now.entry((account, Dimension::ChannelStorage));
+                    *to.or_default() += held.bytes;
+                    if sealed {
+                        *sizes.channels.entry(*id).or_default() += *held;
+                    }
                 }
             }
         }
-        Ok(Some((now, units)))
+        if sizes.fresh == 0 {
+            sizes.fresh = segments.last().map_or(0, |last| last.next());
+        }
+        Ok(Some(Count {
+            accounts: now,
+            units,
+            sizes,
+        }))
     }
 
     /// Deletes the oldest of the devices that have more than they may; were there any?

@@ -463,7 +463,18 @@ fn what_archives_hold_is_counted_for_who_owns_it() {
         account.admitted(Dimension::DeviceStorage, 0)
     };
     let expected = |model: &Model| model.messages.len() as u64 * 7;
+    // of each device too, wherever its messages are
+    let told = |model: &Model| {
+        let now_us = clock.now_us();
+        (1..=5).all(|device| {
+            let messages = model.of_device(&kept, device, now_us).len() as u64;
+            let held = journal.held_of_device(DeviceId(device)).expect("a disk");
+            (held.messages, held.bytes) == (messages, messages * 7)
+        })
+    };
+    assert!(told(&model), "before anything is counted");
     until("counted from segments", || stored(3) == expected(&model));
+    assert!(told(&model));
     clock.advance_us(DAY_US);
     write(&journal, &clock, &mut model, &mut dice);
     settled(&journal);
@@ -472,6 +483,7 @@ fn what_archives_hold_is_counted_for_who_owns_it() {
         journal.catalog().segments().len() <= 2
     });
     until("counted from archives", || stored(1) == expected(&model));
+    until("of each device", || told(&model));
     kept.of(1).store(60, Ordering::Relaxed);
     model
         .messages
@@ -479,6 +491,7 @@ fn what_archives_hold_is_counted_for_who_owns_it() {
     until("a lowered ttl counts at once", || {
         stored(3) == expected(&model)
     });
+    until("of its device", || told(&model));
 }
 
 #[test]
@@ -572,7 +585,11 @@ fn what_is_deleted_is_gone_for_readers_at_once_and_from_the_disk_soon() {
             .read_device(DeviceId(device), Range::default())
             .count()
     };
-    assert_eq!(read(2), 0);
+    let held = |device| {
+        let held = journal.held_of_device(DeviceId(device)).expect("a disk");
+        usize::try_from(held.messages).expect("few")
+    };
+    assert_eq!((read(2), held(2)), (0, 0));
     assert!(read(3) > 50);
     let in_buffer = journal.read_channel(CHANNEL, Range::default());
     let of_it = in_buffer
@@ -590,4 +607,7 @@ fn what_is_deleted_is_gone_for_readers_at_once_and_from_the_disk_soon() {
     write(&journal, &clock, &mut model, &mut dice);
     until("it is done", || journal.deletions().is_empty());
     assert!(read(2) > 0);
+    until("sizes follow", || {
+        (2..=3).all(|device| held(device) == read(device))
+    });
 }

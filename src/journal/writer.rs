@@ -362,6 +362,9 @@ impl Shared {
             {
                 tracing::error!(%error, "the checkpoint failed; it is tried again");
             }
+            if with_statistics && self.failure.get().is_none() && self.lifetimes.get().is_some() {
+                self.keep_levels();
+            }
             if closing {
                 return;
             }
@@ -418,6 +421,16 @@ impl Shared {
     }
 
     /// Forgets the rows that are older than their period is kept.
+    /// What there is now goes into the statistics.
+    fn keep_levels(&self) {
+        let mut levels = lock(&self.levels);
+        levels.look(&self.tree, self.clock.now_us().div_euclid(1_000_000));
+        let mut ledger = lock(&self.ledger);
+        if let Err(error) = levels.save(&self.tree, ledger.as_mut()) {
+            tracing::warn!(%error, "storage and items did not go into the statistics");
+        }
+    }
+
     fn forget_statistics(&self) {
         let now_s = self.clock.now_us().div_euclid(1_000_000);
         for period in Period::ALL {

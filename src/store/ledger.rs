@@ -9,6 +9,7 @@
 //! | `0` | head: version, watermark, time, watermark of the statistics, blocks |
 //! | `1`, shard (8 bytes) | pack: the counters of the accounts `128 * shard ..` |
 //! | `2`, period, shard (8 bytes), start (8 bytes, order-preserving) | pack: their rows |
+//! | `3`, the same | pack: the most that they had in that time, in the order of [`levels::NAMES`] |
 //!
 //! A pack is a version byte and then, for each account that has any number: its place in the
 //! shard, how many numbers follow, and those, little endian, in the order of
@@ -19,6 +20,7 @@ use super::LEDGER_DIR;
 use super::database::{Abort, Database, StoreError};
 use crate::account::Totals;
 use crate::ids::{AccountId, Position};
+use crate::journal::levels::{self, Levels, LevelsRow};
 use crate::journal::{BlockedUntil, Checkpoint, Ledger, LedgerError, Period};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -36,6 +38,7 @@ const FORGOTTEN_PER_FLUSH: usize = 10_000;
 const HEAD: &[u8] = &[0];
 const COUNTERS: u8 = 1;
 const STATISTICS: u8 = 2;
+const LEVELS: u8 = 3;
 
 /// The numbers of up to 128 accounts.
 type Pack = BTreeMap<u8, Totals>;
@@ -137,15 +140,57 @@ impl SledLedger {
         Ok(rows)
     }
 
-    fn forget(&self, period: Period, before_s: i64) -> Result<(), StoreError> {
+    fn write_levels(&self, rows: &[LevelsRow]) -> Result<(), StoreError> {
+        let mut packs: BTreeMap<Vec<u8>, BTreeMap<u8, Levels>> = BTreeMap::new();
+        for row in rows {
+            let (shard, place) = place(row.account);
+            let key = row_key(LEVELS, row.period, shard, row.start_s);
+            packs.entry(key).or_default().insert(place, row.levels);
+        }
+        self.db.transaction(|tree| {
+            for (key, more) in &packs {
+                let mut pack = match tree.get(key)? {
+                    None => BTreeMap::new(),
+                    Some(bytes) => read_levels(&bytes).map_err(Abort::give_up)?,
+                };
+                for (place, levels) in more {
+                    let known = pack.entry(*place).or_default();
+                    *known = levels::most(*known, *levels);
+                }
+                tree.insert(key.as_slice(), write_levels(&pack))?;
+            }
+            Ok(())
+        })?;
+        self.db.durable()
+    }
+
+    /// The rows of levels of an account whose time is in `from_s..to_s`, oldest first.
+    fn level_rows(
+        &self,
+        id: AccountId,
+        period: Period,
+        from_s: i64,
+        to_s: i64,
+    ) -> Result<Vec<(i64, Levels)>, StoreError> {
+        let (shard, place) = place(id);
+        let key = |start_s| row_key(LEVELS, period, shard, start_s);
+        let mut rows = Vec::new();
+        for row in self.db.range(key(from_s), key(to_s.max(from_s))) {
+            let (key, pack) = row?;
+            if let Some(levels) = read_levels(&pack)?.get(&place) {
+                rows.push((start_of(tail(&key)?), *levels));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn forget(&self, of: u8, period: Period, before_s: i64) -> Result<(), StoreError> {
         let mut shard = 0;
         let mut forgotten = 0;
         // The next shard that has rows of the period, and of it what is too old.
         while let Some(row) = {
-            let from = statistics_key(period, shard, i64::MIN);
-            self.db
-                .range(from, vec![STATISTICS, period.number() + 1])
-                .next()
+            let from = row_key(of, period, shard, i64::MIN);
+            self.db.range(from, vec![of, period.number() + 1]).next()
         } {
             let found = row?.0;
             shard = found
@@ -153,8 +198,8 @@ impl SledLedger {
                 .and_then(|shard| shard.try_into().ok())
                 .map(u64::from_be_bytes)
                 .ok_or_else(bad_key)?;
-            let from = statistics_key(period, shard, i64::MIN);
-            for old in self.db.range(from, statistics_key(period, shard, before_s)) {
+            let from = row_key(of, period, shard, i64::MIN);
+            for old in self.db.range(from, row_key(of, period, shard, before_s)) {
                 self.db.forget(&old?.0)?;
                 forgotten += 1;
                 if forgotten % FORGOTTEN_PER_FLUSH == 0 {
@@ -190,7 +235,22 @@ impl Ledger for SledLedger {
     }
 
     fn forget_statistics(&mut self, period: Period, before_s: i64) -> Result<(), LedgerError> {
-        Ok(self.forget(period, before_s)?)
+        self.forget(STATISTICS, period, before_s)?;
+        Ok(self.forget(LEVELS, period, levels::frame_s(period, before_s))?)
+    }
+
+    fn store_levels(&mut self, rows: &[LevelsRow]) -> Result<(), LedgerError> {
+        Ok(self.write_levels(rows)?)
+    }
+
+    fn levels(
+        &mut self,
+        account: AccountId,
+        period: Period,
+        from_s: i64,
+        to_s: i64,
+    ) -> Result<Vec<(i64, Levels)>, LedgerError> {
+        Ok(self.level_rows(account, period, from_s, to_s)?)
     }
 }
 
@@ -210,7 +270,12 @@ fn counters_key(shard: u64) -> [u8; 9] {
 }
 
 fn statistics_key(period: Period, shard: u64, start_s: i64) -> Vec<u8> {
-    let mut key = vec![STATISTICS, period.number()];
+    row_key(STATISTICS, period, shard, start_s)
+}
+
+/// The key of rows of statistics or of levels.
+fn row_key(of: u8, period: Period, shard: u64, start_s: i64) -> Vec<u8> {
+    let mut key = vec![of, period.number()];
     key.extend_from_slice(&shard.to_be_bytes());
     key.extend_from_slice(&(start_s.cast_unsigned() ^ 1 << 63).to_be_bytes());
     key
@@ -234,14 +299,13 @@ fn bad_key() -> StoreError {
 fn write_pack(pack: &Pack) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     for (place, totals) in pack {
-        write_numbers(&mut bytes, *place, totals);
+        write_numbers(&mut bytes, *place, &totals.to_array());
     }
     bytes
 }
 
 /// What a pack has of an account; nothing, if all its numbers are zero.
-fn write_numbers(bytes: &mut Vec<u8>, place: u8, totals: &Totals) {
-    let numbers = totals.to_array();
+fn write_numbers(bytes: &mut Vec<u8>, place: u8, numbers: &[u64]) {
     let used = numbers.iter().rposition(|number| *number != 0);
     let used = used.map_or(0, |last| last + 1);
     if used > 0 {
@@ -271,7 +335,7 @@ fn changed_pack(
             replaced = place == up_to;
             // of an account that is named twice the last counts
             if changed.peek().is_none_or(|(after, _)| after != id) {
-                write_numbers(bytes, place, totals);
+                write_numbers(bytes, place, &totals.to_array());
             }
         }
         replaced
@@ -306,6 +370,30 @@ fn read_pack(bytes: &[u8]) -> Result<Pack, StoreError> {
             *to = u64::from_le_bytes(*from);
         }
         pack.insert(entry[0], Totals::from_array(numbers));
+        rest = after;
+    }
+    Ok(pack)
+}
+
+fn write_levels(pack: &BTreeMap<u8, Levels>) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    for (place, levels) in pack {
+        write_numbers(&mut bytes, *place, levels);
+    }
+    bytes
+}
+
+/// Levels of a build that had fewer: the rest is zero.
+fn read_levels(bytes: &[u8]) -> Result<BTreeMap<u8, Levels>, StoreError> {
+    let mut rest = versioned(bytes, "a pack")?;
+    let mut pack = BTreeMap::new();
+    while !rest.is_empty() {
+        let (entry, after) = split_entry(rest)?;
+        let mut levels = Levels::default();
+        for (to, from) in levels.iter_mut().zip(entry[2..].as_chunks().0) {
+            *to = u64::from_le_bytes(*from);
+        }
+        pack.insert(entry[0], levels);
         rest = after;
     }
     Ok(pack)
@@ -478,6 +566,64 @@ mod tests {
             assert_eq!(read_pack(&now).unwrap(), model);
             bytes = Some(now);
         }
+    }
+
+    #[test]
+    fn levels_are_the_most_that_was_stored_and_the_same_on_disk_and_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut memory = MemoryLedger::default();
+        let mut ledger = SledLedger::open(dir.path()).unwrap();
+        let row = |period, start_s, account, storage| {
+            let mut levels = Levels::default();
+            levels[0] = storage;
+            levels[levels.len() - 1] = 10 - storage;
+            LevelsRow {
+                period,
+                start_s,
+                account: AccountId(account),
+                levels,
+            }
+        };
+        for rows in [
+            vec![
+                row(Period::Minute, 7260, 1, 4),
+                row(Period::Minute, 7260, 2, 1),
+                row(Period::Hour, 7200, 1, 3),
+            ],
+            vec![
+                row(Period::Minute, 7260, 1, 2),
+                row(Period::Minute, 60, 300, 5),
+            ],
+        ] {
+            ledger.store_levels(&rows).unwrap();
+            memory.store_levels(&rows).unwrap();
+        }
+        drop(ledger);
+        let mut ledger = SledLedger::open(dir.path()).unwrap();
+        let mut most = Levels::default();
+        (most[0], most[most.len() - 1]) = (4, 8);
+        let mut same = |account, period| {
+            let account = AccountId(account);
+            let rows = ledger.levels(account, period, i64::MIN, i64::MAX).unwrap();
+            let known = memory.levels(account, period, i64::MIN, i64::MAX).unwrap();
+            assert_eq!(rows, known);
+            rows
+        };
+        assert_eq!(same(1, Period::Minute), [(7260, most)]);
+        assert_eq!(same(2, Period::Minute).len(), 1);
+        assert_eq!(same(300, Period::Minute).len(), 1);
+        assert_eq!(same(1, Period::Hour).len(), 1);
+        assert_eq!(same(1, Period::Day), []);
+        // the row that holds at a time may have begun with the hour of it
+        ledger.forget_statistics(Period::Minute, 7300).unwrap();
+        memory.forget_statistics(Period::Minute, 7300).unwrap();
+        let left = |ledger: &mut dyn Ledger, account| {
+            let account = AccountId(account);
+            let rows = ledger.levels(account, Period::Minute, i64::MIN, i64::MAX);
+            rows.unwrap().len()
+        };
+        assert_eq!([1, 300].map(|id| left(&mut ledger, id)), [1, 0]);
+        assert_eq!([1, 300].map(|id| left(&mut memory, id)), [1, 0]);
     }
 
     #[test]
