@@ -161,9 +161,9 @@ impl Error {
             WriteError::Refused(Refused::Port { .. }) | WriteError::Port { .. } => {
                 field("port", error)
             }
-            WriteError::Refused(Refused::Limit { refusal, .. }) => {
+            WriteError::Refused(Refused::Limit { what, refusal }) => {
                 let mut refused = Self::refused(StatusCode::FORBIDDEN, refusal, viewer);
-                refused.reason = format!("{error}: {}", refused.reason);
+                refused.reason = format!("no room for another {what}: {}", refused.reason);
                 Self { id, ..refused }
             }
             WriteError::FileOwned => Self {

@@ -96,8 +96,10 @@ async fn answer(state: Arc<State>, door: Door, request: Request) -> Response {
         .map(|ConnectInfo(peer)| *peer);
     let near =
         door == Door::Local || peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-    if request.method() == Method::GET {
+    let heads = request.method() == Method::HEAD;
+    if request.method() == Method::GET || heads {
         match request.uri().path() {
+            // whoever watches may ask for the head only
             "/health/live" => return text(StatusCode::OK, "text/plain", "live\n".into()),
             "/health/ready" => {
                 return match (state.ready)() {
@@ -109,6 +111,7 @@ async fn answer(state: Arc<State>, door: Door, request: Request) -> Response {
                     ),
                 };
             }
+            _ if heads => {}
             "/metrics" => {
                 return match scrape::page(&state, near, peer, request.headers()).await {
                     Ok(page) => text(StatusCode::OK, "text/plain; version=0.0.4", page),

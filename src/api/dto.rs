@@ -75,20 +75,27 @@ impl Wants {
     }
 }
 
-/// Copies `path` of `from` into `to`, with the objects on the way.
+/// Copies `path` of `from` into `to`, with the objects on the way. A name may have dots in it: the
+/// shortest that leads on counts, as in expressions.
 fn take(from: &Value, path: &str, to: &mut Value) {
     if let Some(value) = from.get(path) {
         to[path] = value.clone();
         return;
     }
-    if let Some((head, tail)) = path.split_once('.')
-        && let Some(inner) = from.get(head)
-        && inner.is_object()
-    {
-        if !to.get(head).is_some_and(Value::is_object) {
-            to[head] = Value::Object(Map::new());
+    for (at, _) in path.match_indices('.') {
+        let (Some(head), Some(tail)) = (path.get(..at), path.get(at + 1..)) else {
+            continue;
+        };
+        let Some(inner) = from.get(head) else {
+            continue;
+        };
+        if inner.is_object() && super::expression::look_up(inner, tail).is_some() {
+            if !to.get(head).is_some_and(Value::is_object) {
+                to[head] = Value::Object(Map::new());
+            }
+            take(inner, tail, &mut to[head]);
+            return;
         }
-        take(inner, tail, &mut to[head]);
     }
 }
 

@@ -77,6 +77,8 @@ pub(super) fn list_connections(call: &Arc<Call>, kind: Kind) -> Result<Answer, E
     let (mut rows, errors) = connections(call, kind)?;
     if let Some(names) = &call.query.fields {
         for row in &mut rows {
+            // what a connection's id is called where others stand beside it
+            row["connection_id"] = row["id"].clone();
             *row = only(row, names);
         }
     }

@@ -245,6 +245,13 @@ async fn what_cannot_be_is_refused_by_name_and_nothing_is_made() {
             400,
             Some("port"),
         ),
+        // another program's, on the operator's machine
+        (
+            "POST /gw/channels",
+            json!([{ "protocol_id": 1, "port": 22 }]),
+            400,
+            Some("port"),
+        ),
         (
             "POST /gw/channels",
             json!([{ "protocol_id": 1, "unknown": "eat" }]),

@@ -24,6 +24,16 @@ async fn nothing_but_health_is_open_without_a_token() {
             .await;
         assert_eq!(reply.status, StatusCode::OK, "{path}");
     }
+    for (path, status) in [
+        ("/health/live", StatusCode::OK),
+        ("/health/ready", StatusCode::OK),
+        ("/metrics", StatusCode::UNAUTHORIZED),
+        ("/gw/devices/all", StatusCode::UNAUTHORIZED),
+    ] {
+        let call = format!("HEAD {path}");
+        let reply = gateway.call(Some("wrong"), 0, &call, Value::Null).await;
+        assert_eq!(reply.status, status, "{call}");
+    }
     // the peer of these tests is far away
     for path in [
         "/metrics",

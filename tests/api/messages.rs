@@ -429,6 +429,19 @@ async fn a_position_in_telemetry_is_one_value_with_the_time_of_its_latitude() {
     let speed = json!({ "ts": NOON_S - 4, "value": 30 });
     assert_eq!(all["position.speed"], speed);
     assert_eq!(all["timestamp"]["ts"], NOON_S - 4);
+    // names with dots lead on in selectors and in `fields`
+    for (selector, count) in [("> 20", 1), ("> 30", 0)] {
+        let call = format!(
+            "GET /gw/devices/{{telemetry.position.speed.value {selector}}}\
+             ?fields=telemetry.position.speed.value,telemetry.none.such"
+        );
+        let found = gateway.operator(0, &call, Value::Null).await;
+        assert_eq!(found.rows().len(), count, "{call}");
+        if count > 0 {
+            let speed = json!({ "position.speed": { "value": 30 } });
+            assert_eq!(found.row(), &json!({ "telemetry": speed }));
+        }
+    }
     assert_eq!(
         read("position.*,device.name")
             .await
