@@ -102,10 +102,12 @@ impl Param {
             if index > 0 {
                 out.push('.');
             }
-            if segment == "N" {
-                write!(out, "{instance}").expect("a String takes everything");
-            } else {
+            if segment != "N" {
                 out.push_str(segment);
+            } else if let Some(digit) = char::from_digit(instance.into(), 10) {
+                out.push(digit);
+            } else {
+                write!(out, "{instance}").expect("a String takes everything");
             }
         }
     }

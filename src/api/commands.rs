@@ -156,7 +156,7 @@ fn error_of(refused: &CommandRefused, device: DeviceId) -> Error {
 }
 
 /// Leaves the commands of the body with all chosen devices.
-fn leave(call: &Call, stored: bool) -> Result<(Vec<Command>, Vec<Error>), Error> {
+fn leave(call: &Arc<Call>, stored: bool) -> Result<(Vec<Command>, Vec<Error>), Error> {
     let chosen = call.choose(Kind::Device, 0)?;
     if chosen.ids.is_empty() && !chosen.errors.is_empty() {
         // whoever reaches no device hears nothing else

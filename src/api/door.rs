@@ -256,8 +256,8 @@ async fn done(
     let mut waiting: Option<Instant> = None;
     let mut call = Arc::new(call);
     loop {
-        // before the call looks, so that nothing falls between
-        let mut watermark = state.control.journal().subscribe();
+        // before the call looks, so that nothing falls between; what is quick does not wait
+        let watermark = (!quick).then(|| state.control.journal().subscribe());
         let shared = Arc::clone(&call);
         let made = if quick {
             Ok(Made::by(route, &shared))
@@ -272,7 +272,7 @@ async fn done(
                 "internal error",
             ));
         };
-        let Some(wait_ms) = made.wait_ms else {
+        let (Some(wait_ms), Some(mut watermark)) = (made.wait_ms, watermark) else {
             return sent(state, &call, made);
         };
         let until = *waiting.get_or_insert(deadline + Duration::from_millis(wait_ms));

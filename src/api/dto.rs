@@ -5,7 +5,6 @@
 //! `fields` asks for and nobody has is left out, because clients ask for what only flespi has.
 
 use super::State;
-use super::answer::write;
 use crate::account::{Account, Dimension};
 use crate::ids::minute_of;
 use crate::registry::items::{
@@ -13,7 +12,7 @@ use crate::registry::items::{
     TokenItem,
 };
 use crate::registry::types::DeviceType;
-use crate::registry::{DeviceHandle, Item, ItemId};
+use crate::registry::{Item, ItemId};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -474,149 +473,13 @@ fn device(state: &State, item: &DeviceItem, wants: &Wants) -> Map<String, Value>
                 .map_or(0, |ms| ms / 1000)
                 .into()
         });
-        sheet.more("telemetry", || telemetry(handle));
+        sheet.more("telemetry", || super::telemetry::telemetry_object(handle));
     }
     let now_us = state.control.clock().now_us();
     let over = || state.control.is_over(ItemId::Device(item.id));
     sheet.blocked(registry.tree().account(item.cid).as_ref(), now_us, over);
     sheet.stamp(&item.stamp);
     sheet.end()
-}
-
-/// A parameter's newest value.
-struct Parameter {
-    name: String,
-    /// When, in seconds.
-    ts: Value,
-    value: Value,
-}
-
-/// The position as one value.
-const POSITION: &str = "position";
-/// What it is made of, each a parameter of its own.
-const POSITION_PARTS: [&str; 8] = [
-    "latitude",
-    "longitude",
-    "altitude",
-    "direction",
-    "speed",
-    "hdop",
-    "satellites",
-    "valid",
-];
-
-/// The parameters that `wanted` names; `None` when nothing has come.
-fn parameters(handle: &DeviceHandle, wanted: &dyn Fn(&str) -> bool) -> Option<Vec<Parameter>> {
-    let mut found: Vec<Parameter> = Vec::new();
-    let mut newest = None;
-    let position = wanted(POSITION);
-    let needed = |name: &str| wanted(name) || position && name.starts_with("position.");
-    let telemetry = handle.telemetry();
-    for (_, record) in telemetry.records() {
-        let at_ms = record.timestamp_ms();
-        let ts = if at_ms % 1000 == 0 {
-            json!(at_ms / 1000)
-        } else {
-            json!(at_ms as f64 / 1000.0)
-        };
-        newest.get_or_insert_with(|| ts.clone());
-        let older = found.len();
-        let mut add = |name: String, value: Value| {
-            let ts = ts.clone();
-            match found.iter().position(|known| known.name == name) {
-                None => found.push(Parameter { name, ts, value }),
-                // twice in one record: the last counts
-                Some(at) if at >= older => found[at].value = value,
-                Some(_) => {}
-            }
-        };
-        if needed("timestamp") {
-            add("timestamp".to_owned(), ts.clone());
-        }
-        for (key, datum) in record.fields() {
-            let name = protocols::key_name(key);
-            if needed(&name) {
-                add(name, protocols::json_of(datum));
-            }
-        }
-    }
-    drop(telemetry);
-    let newest = newest?;
-    if position {
-        let part = |name: &str| {
-            let is_it = |known: &&Parameter| known.name.strip_prefix("position.") == Some(name);
-            found.iter().find(is_it)
-        };
-        let ts = part("latitude").map(|latitude| latitude.ts.clone());
-        let values = POSITION_PARTS
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), part(name)?.value.clone())));
-        let value = Value::Object(values.collect());
-        found.retain(|known| wanted(&known.name));
-        if let Some(ts) = ts {
-            set(&mut found, POSITION, ts, value);
-        }
-    }
-    let state = handle.state.load();
-    for (name, value) in [
-        ("ident", json!(handle.ident.as_str())),
-        ("device.id", json!(handle.id)),
-        ("device.name", json!(state.item.name)),
-        ("device.type.id", json!(state.item.device_type_id)),
-        ("protocol.id", json!(handle.protocol)),
-    ] {
-        if wanted(name) {
-            set(&mut found, name, newest.clone(), value);
-        }
-    }
-    Some(found)
-}
-
-/// Puts a parameter in the place of the one of that name, or behind the last.
-fn set(found: &mut Vec<Parameter>, name: &str, ts: Value, value: Value) {
-    let name = name.to_owned();
-    let parameter = Parameter { name, ts, value };
-    match found.iter_mut().find(|known| known.name == parameter.name) {
-        Some(known) => *known = parameter,
-        None => found.push(parameter),
-    }
-}
-
-/// The newest value of each parameter, each with its own time; `null` when nothing has come.
-fn telemetry(handle: &DeviceHandle) -> Value {
-    let Some(found) = parameters(handle, &|_| true) else {
-        return Value::Null;
-    };
-    let object = found.into_iter().map(|Parameter { name, ts, value }| {
-        let shown = json!({ "ts": ts, "value": value });
-        (name, shown)
-    });
-    Value::Object(object.collect())
-}
-
-/// The same of the parameters that `wanted` names, written.
-pub(super) fn write_telemetry(
-    out: &mut Vec<u8>,
-    handle: &DeviceHandle,
-    wanted: &dyn Fn(&str) -> bool,
-) {
-    let Some(found) = parameters(handle, wanted) else {
-        out.extend_from_slice(b"null");
-        return;
-    };
-    out.push(b'{');
-    for (nth, Parameter { name, ts, value }) in found.iter().enumerate() {
-        if nth > 0 {
-            out.push(b',');
-        }
-        write(out, name);
-        out.extend_from_slice(b":{\"ts\":");
-        write(out, ts);
-        out.extend_from_slice(b",\"value\":");
-        write(out, value);
-        out.push(b'}');
-    }
-    out.push(b'}');
 }
 
 fn token(state: &State, item: &TokenItem, wants: &Wants) -> Map<String, Value> {

@@ -35,23 +35,46 @@ impl Kind {
         }
     }
 
-    /// Every id of the kind, ascending.
-    fn all(self, state: &State) -> Vec<u64> {
+    /// Every id of the kind, ascending; devices, of which there may be very many, piece by piece.
+    fn all(self, state: &Arc<State>) -> Ids {
+        /// Devices of one look.
+        const PIECE: usize = 256;
         let registry = state.control.registry();
-        match self {
+        let ids: Vec<u64> = match self {
             Self::Account => registry.accounts().iter().map(|item| item.id.0).collect(),
             Self::Limit => registry.limits().iter().map(|item| item.id.0).collect(),
             Self::Token => registry.tokens().iter().map(|item| item.id.0).collect(),
             Self::Channel => registry.channels().iter().map(|item| item.id.0).collect(),
-            Self::Device => registry.devices().iter().map(|item| item.id.0).collect(),
-        }
+            Self::Device => {
+                let state = Arc::clone(state);
+                let mut after = DeviceId(0);
+                let pieces = std::iter::from_fn(move || {
+                    let piece = state.control.registry().device_ids(after, PIECE);
+                    after = *piece.last()?;
+                    Some(piece)
+                });
+                return Box::new(pieces.flatten().map(|id| id.0));
+            }
+        };
+        Box::new(ids.into_iter())
     }
 }
+
+/// Ids, found while they are asked for.
+pub(super) type Ids = Box<dyn Iterator<Item = u64> + Send>;
 
 /// What a selector chose.
 pub(super) struct Chosen {
     pub(super) ids: Vec<u64>,
     pub(super) errors: Vec<Error>,
+}
+
+/// What a selector chooses while the answer is sent.
+pub(super) struct Choosing {
+    pub(super) ids: Ids,
+    pub(super) errors: Vec<Error>,
+    /// There is at least one item, or all that fit were asked for, of which there may be none.
+    pub(super) good: bool,
 }
 
 impl Call {
@@ -81,10 +104,20 @@ impl Call {
     }
 
     /// The items of a kind that the selector at `index` of the path means.
-    pub(super) fn choose(&self, kind: Kind, index: usize) -> Result<Chosen, Error> {
+    pub(super) fn choose(self: &Arc<Self>, kind: Kind, index: usize) -> Result<Chosen, Error> {
+        let choosing = self.choosing(kind, index)?;
+        Ok(Chosen {
+            ids: choosing.ids.collect(),
+            errors: choosing.errors,
+        })
+    }
+
+    /// The same for answers that are made while they are sent: the first is there before the last
+    /// is found.
+    pub(super) fn choosing(self: &Arc<Self>, kind: Kind, index: usize) -> Result<Choosing, Error> {
         let selector = self.selector(index)?;
         let mut errors = Vec::new();
-        let ids = match &selector {
+        let (ids, any): (Ids, bool) = match &selector {
             Selector::Ids { ids, .. } => {
                 let mut seen = Vec::with_capacity(ids.len());
                 let mut known = HashSet::with_capacity(ids.len());
@@ -95,32 +128,37 @@ impl Call {
                         seen.push(id);
                     }
                 }
-                seen
+                if !selector.is_plain() {
+                    seen.retain(|&id| self.fits(kind, id, &selector));
+                }
+                let any = !seen.is_empty();
+                (Box::new(seen.into_iter()), any)
             }
             Selector::All { .. } | Selector::Where(_) => {
-                let mut all = kind.all(&self.state);
-                all.retain(|&id| self.sees(kind.id(id)).is_some());
-                all
+                let call = Arc::clone(self);
+                let found = kind.all(&self.state).filter(move |&id| {
+                    call.sees(kind.id(id)).is_some()
+                        && (selector.is_plain() || call.fits(kind, id, &selector))
+                });
+                (Box::new(found), true)
             }
         };
-        let ids = if selector.is_plain() {
-            ids
-        } else {
-            let fits = |&id: &u64| {
-                self.state
-                    .control
-                    .registry()
-                    .item(kind.id(id))
-                    .is_some_and(|item| {
-                        selector.fits_with(&|name| {
-                            let sheet = dto::show(&self.state, &item, &Wants::one(name));
-                            super::expression::look_up(&Value::Object(sheet), name).cloned()
-                        })
-                    })
-            };
-            ids.into_iter().filter(fits).collect()
-        };
-        Ok(Chosen { ids, errors })
+        Ok(Choosing {
+            good: any || errors.is_empty(),
+            ids,
+            errors,
+        })
+    }
+
+    /// Does an item fit what a selector says beside ids?
+    fn fits(&self, kind: Kind, id: u64, selector: &Selector) -> bool {
+        let item = self.state.control.registry().item(kind.id(id));
+        item.is_some_and(|item| {
+            selector.fits_with(&|name| {
+                let sheet = dto::show(&self.state, &item, &Wants::one(name));
+                super::expression::look_up(&Value::Object(sheet), name).cloned()
+            })
+        })
     }
 
     /// The fields that the call wants to see.
@@ -153,28 +191,28 @@ impl Call {
 
 /// GET of items.
 pub(super) fn list(call: &Arc<Call>, kind: Kind) -> Result<Answer, Error> {
-    let chosen = call.choose(kind, 0)?;
-    let good = !chosen.ids.is_empty() || chosen.errors.is_empty();
-    let total = chosen.ids.len();
+    let choosing = call.choosing(kind, 0)?;
     let paged = call.query.limit.is_some() || call.query.offset > 0;
-    let limit = call.query.limit.unwrap_or(usize::MAX);
-    let mut ids = chosen.ids;
+    let mut ids = choosing.ids;
+    let mut total = 0;
     if paged {
-        ids = ids
-            .into_iter()
-            .skip(call.query.offset)
-            .take(limit)
-            .collect();
+        // the answer says how many there are
+        let all: Vec<u64> = ids.collect();
+        total = all.len();
+        let limit = call.query.limit.unwrap_or(usize::MAX);
+        ids = Box::new(all.into_iter().skip(call.query.offset).take(limit));
     }
     let wants = call.wants();
     let (mut single, mut revision) = (None, None);
-    if let [one] = ids.as_slice() {
+    let mut begun: Vec<u64> = ids.by_ref().take(2).collect();
+    if let [one] = begun.as_slice() {
         let seen = dto::look(&call.state, kind.id(*one), &wants);
         (revision, single) = seen.unzip();
-        ids.clear();
+        begun.clear();
     }
+    let ids = begun.into_iter().chain(ids);
     let shared = Arc::clone(call);
-    let rows = ids.into_iter().filter_map(move |id| {
+    let rows = ids.filter_map(move |id| {
         // what was deleted meanwhile is left out
         let (_, sheet) = dto::look(&shared.state, kind.id(id), &wants)?;
         Some(sheet)
@@ -182,8 +220,8 @@ pub(super) fn list(call: &Arc<Call>, kind: Kind) -> Result<Answer, Error> {
     let rows = single.take().into_iter().chain(rows);
     let rows = rows.map(|sheet| Ok(Value::Object(sheet)));
     let mut answer = Answer::rows(rows).tagged(revision);
-    answer.good = good;
-    answer.errors = chosen.errors;
+    answer.good = choosing.good;
+    answer.errors = choosing.errors;
     if paged {
         answer = answer.with(
             "pagination",

@@ -6,13 +6,14 @@ use super::dto;
 use super::expression::fits_pattern;
 use super::items::Kind;
 use super::selector::Selector;
+use super::telemetry::{Wanted, write_telemetry};
 use crate::ids::{ChannelId, DeviceId};
 use crate::router::{CloseCode, Facts};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The connections that a call means, with the device that each row is about.
-fn connections(call: &Call, kind: Kind) -> Result<(Vec<Value>, Vec<Error>), Error> {
+fn connections(call: &Arc<Call>, kind: Kind) -> Result<(Vec<Value>, Vec<Error>), Error> {
     let chosen = call.choose(kind, 0)?;
     let text = call.text(1);
     let selector = Selector::parse(text).map_err(|e| Error::selector(text, e.to_string()))?;
@@ -173,25 +174,25 @@ pub(super) fn names_it(selector: &str, name: &str) -> bool {
     })
 }
 
+/// A row of telemetry is seldom longer.
+const ROW_BYTES: usize = 2048;
+
 /// GET of telemetry: all of it, or the parameters that the path names.
 pub(super) fn telemetry(call: &Arc<Call>) -> Result<Answer, Error> {
-    let chosen = call.choose(Kind::Device, 0)?;
-    let good = !chosen.ids.is_empty() || chosen.errors.is_empty();
-    let selector = match call.text(1) {
-        "" => "all".to_owned(),
-        text => text.to_owned(),
-    };
+    let choosing = call.choosing(Kind::Device, 0)?;
+    let wanted = Wanted::of(call.text(1));
     let shared = Arc::clone(call);
-    let rows = chosen.ids.into_iter().filter_map(move |id| {
+    let rows = choosing.ids.filter_map(move |id| {
         let handle = shared.state.control.registry().device(DeviceId(id))?;
-        let mut row = format!("{{\"id\":{id},\"telemetry\":").into_bytes();
-        dto::write_telemetry(&mut row, &handle, &|name| names_it(&selector, name));
+        let mut row = Vec::with_capacity(ROW_BYTES);
+        row.extend_from_slice(format!("{{\"id\":{id},\"telemetry\":").as_bytes());
+        write_telemetry(&mut row, &handle, &wanted);
         row.push(b'}');
         Some(Ok(Row::Json(row)))
     });
     let mut answer = Answer::rows(rows);
-    answer.good = good;
-    answer.errors = chosen.errors;
+    answer.good = choosing.good;
+    answer.errors = choosing.errors;
     Ok(answer)
 }
 

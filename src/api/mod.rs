@@ -34,6 +34,7 @@ mod schema;
 mod scrape;
 pub mod selector;
 mod statements;
+mod telemetry;
 mod upkeep;
 
 pub use upkeep::upkeep;

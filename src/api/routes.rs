@@ -8,7 +8,7 @@ use super::edit::Mode;
 use super::items::{self, Kind};
 use super::{commands, doctor, live, messages, packets, records, register, statements};
 use axum::http::Method;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What a route calls.
 pub(super) type Handler = fn(&Arc<Call>) -> Result<Answer, Error>;
@@ -163,13 +163,19 @@ pub(super) enum Found {
     Nothing,
 }
 
+/// The paths of all routes in segments.
+static PARTS: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
+    let parts = |route: &Route| route.path.split('/').collect();
+    ROUTES.iter().map(parts).collect()
+});
+
 /// Looks a path up; `segments` are decoded.
 pub(super) fn find(method: &Method, segments: &[String]) -> Found {
     let mut methods = Vec::new();
-    for route in ROUTES {
-        if is_of(route.path, segments) {
+    for (route, parts) in ROUTES.iter().zip(PARTS.iter()) {
+        if is_of(parts, segments) {
             if route.method == *method {
-                let parts = route.path.split('/').zip(segments);
+                let parts = parts.iter().zip(segments);
                 let selectors = parts.filter(|(part, _)| part.starts_with('{'));
                 return Found::Route(route, selectors.map(|(_, given)| given.clone()).collect());
             }
@@ -183,11 +189,8 @@ pub(super) fn find(method: &Method, segments: &[String]) -> Found {
     }
 }
 
-fn is_of(pattern: &str, segments: &[String]) -> bool {
-    let mut left = segments.iter();
-    let begins = pattern.split('/').all(|part| {
-        let segment = left.next();
-        segment.is_some_and(|segment| part.starts_with('{') || part == segment)
-    });
-    begins && left.next().is_none()
+fn is_of(parts: &[&str], segments: &[String]) -> bool {
+    let mut pairs = parts.iter().zip(segments);
+    parts.len() == segments.len()
+        && pairs.all(|(part, segment)| part.starts_with('{') || part == segment)
 }

@@ -65,7 +65,8 @@ use identity::{Places, serves};
 use items::{AccountItem, LimitItem, TokenItem};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, RwLock};
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
 
 type Holders = SmallVec<[Arc<DeviceHandle>; 1]>;
 
@@ -92,6 +93,8 @@ pub struct Registry {
     tree: Arc<Tree>,
     channels: ArcSwap<ChannelTable>,
     devices: DashMap<DeviceId, Arc<DeviceHandle>, RandomState>,
+    /// Their ids in order, so that a list begins at once however long it is.
+    device_ids: RwLock<BTreeSet<DeviceId>>,
     idents: DashMap<(u16, Ident), Holders, RandomState>,
     listed: RwLock<Listed>,
     budget: Arc<Budget>,
@@ -104,6 +107,7 @@ impl Registry {
             tree,
             channels: ArcSwap::default(),
             devices: DashMap::default(),
+            device_ids: RwLock::default(),
             idents: DashMap::default(),
             listed: RwLock::default(),
             budget: Arc::default(),
@@ -176,6 +180,18 @@ impl Registry {
             .collect();
         all.sort_unstable_by_key(|device| device.id);
         all
+    }
+
+    /// The next ids of devices behind `after`, at most `most`, ascending: a list is read in pieces,
+    /// and what is made or deleted between two is in it or not, but nothing comes twice or out of
+    /// order. One that is deleted right now may be among them.
+    pub fn device_ids(&self, after: DeviceId, most: usize) -> Vec<DeviceId> {
+        let ids = self
+            .device_ids
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        ids.range(behind).take(most).copied().collect()
     }
 
     /// The device that `ident` names on this channel. From memory only, for a login.

@@ -5,6 +5,7 @@ use super::items::{AccountItem, ChannelItem, DeviceItem, LimitItem, TokenItem, T
 use super::{ChannelHandle, ChannelState, ChannelTable, DeviceHandle, Registry, Telemetry};
 use crate::account::{Account, Dimension, Rules, TreeError};
 use crate::ids::{AccountId, ChannelId, DeviceId, LimitId, TokenId};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
 /// Why an item that is said to be durable cannot be: the store and the memory do not agree.
@@ -253,6 +254,7 @@ impl Registry {
     /// A deleted device.
     pub fn remove_device(&self, id: DeviceId) -> Option<Arc<DeviceHandle>> {
         let (_, handle) = self.devices.remove(&id)?;
+        self.order().remove(&id);
         self.unlist(&handle);
         Some(handle)
     }
@@ -269,7 +271,14 @@ impl Registry {
             self.write().shared.insert(key);
         }
         self.devices.insert(handle.id, Arc::clone(&handle));
+        self.order().insert(handle.id);
         handle
+    }
+
+    fn order(&self) -> RwLockWriteGuard<'_, BTreeSet<DeviceId>> {
+        self.device_ids
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unlist(&self, handle: &Arc<DeviceHandle>) {
