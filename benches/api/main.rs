@@ -12,6 +12,9 @@
 #![expect(clippy::print_stdout, reason = "a bench speaks to a person")]
 
 mod client;
+#[path = "../../tests/api/counted.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod counted;
 #[path = "../../tests/api/harness.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod harness;

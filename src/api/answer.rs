@@ -3,6 +3,7 @@
 //! Rows are made one after another while the answer is sent, so that a list of a hundred thousand
 //! devices never exists as a whole.
 
+use super::forms::{CUT_OFF, Format, Writer};
 use crate::account::{Account, Refusal, Seen};
 use crate::control::WriteError;
 use crate::registry::Refused;
@@ -279,6 +280,8 @@ pub(super) struct Answer {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// There is at least one row, or an empty list is what was asked for.
     pub(super) good: bool,
+    /// Written as this instead of the envelope, unless there is an error.
+    pub(super) form: Option<Writer>,
     /// Nothing yet: ask again when something is durable, within this many ms.
     pub(super) wait_ms: Option<u64>,
 }
@@ -294,6 +297,7 @@ impl Answer {
             beside: Vec::new(),
             headers: Vec::new(),
             good: true,
+            form: None,
             wait_ms: None,
         }
     }
@@ -347,11 +351,15 @@ impl From<Error> for Answer {
     }
 }
 
+/// A short answer fits into it.
+const ROOM: usize = 2048;
+
 /// Writes an envelope piece by piece.
 pub(super) struct Envelope {
     rows: Box<dyn Iterator<Item = Result<Row, Error>> + Send>,
     errors: Vec<Error>,
     beside: Vec<(&'static str, Value)>,
+    form: Option<Writer>,
     begun: bool,
     ended: bool,
 }
@@ -362,9 +370,15 @@ impl Envelope {
             rows: answer.rows,
             errors: answer.errors,
             beside: answer.beside,
+            form: answer.form,
             begun: false,
             ended: false,
         }
+    }
+
+    /// What it is instead of JSON.
+    pub(super) fn format(&self) -> Option<Format> {
+        self.form.as_ref().map(Writer::format)
     }
 
     /// The next piece of about `bytes`; `None` behind the last one.
@@ -372,7 +386,10 @@ impl Envelope {
         if self.ended {
             return None;
         }
-        let mut out = Vec::new();
+        if let Some(form) = self.form.take() {
+            return Some(self.piece_of(form, bytes));
+        }
+        let mut out = Vec::with_capacity(ROOM.min(bytes));
         if !self.begun {
             out.extend_from_slice(b"{\"result\":[");
         }
@@ -398,6 +415,31 @@ impl Envelope {
             }
         }
         Some(out)
+    }
+
+    /// The next piece of a form. What cannot be read ends it.
+    fn piece_of(&mut self, mut form: Writer, bytes: usize) -> Vec<u8> {
+        let mut out = String::new();
+        if !self.begun {
+            form.head(&mut out);
+        }
+        self.begun = true;
+        while out.len() < bytes && !self.ended {
+            match self.rows.next() {
+                Some(Ok(Row::Value(Value::Object(row)))) => form.row(&row, &mut out),
+                Some(Ok(_)) => {}
+                Some(Err(_)) => {
+                    out.push_str(CUT_OFF);
+                    self.ended = true;
+                }
+                None => {
+                    form.tail(&mut out);
+                    self.ended = true;
+                }
+            }
+        }
+        self.form = Some(form);
+        out.into_bytes()
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {

@@ -3,6 +3,8 @@
 use super::State;
 use super::access::Caller;
 use super::answer::Error;
+use super::forms::Format;
+use super::routes::Route;
 use super::selector::Selector;
 use crate::ids::Revision;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -49,6 +51,10 @@ pub(super) struct Query {
     pub(super) offset: usize,
     pub(super) dry_run: bool,
     pub(super) data: Option<String>,
+    /// What messages are written as; `None`: the envelope.
+    pub(super) format: Option<Format>,
+    /// `format` stands there, be it `json`.
+    says_format: bool,
 }
 
 impl Query {
@@ -78,11 +84,61 @@ impl Query {
                     }
                 }
                 "data" => query.data = Some(value),
+                "format" => {
+                    query.says_format = true;
+                    query.format = Format::ALL
+                        .into_iter()
+                        .find(|format| format.name() == value);
+                    if query.format.is_none() && value != "json" {
+                        let reason = "must be json, ndjson, csv or gpx";
+                        return Err(Error::field("format", reason));
+                    }
+                }
                 _ => return Err(Error::field(name.as_str(), "parameter is not allowed")),
             }
         }
         Ok(query)
     }
+
+    /// Is a field asked for that is not in memory?
+    pub(super) fn asks_the_disk(&self) -> bool {
+        let of_disk = |name: &String| {
+            name == "*" || name == "messages_size" || name.split('.').next() == Some("counters")
+        };
+        self.fields.iter().flatten().any(of_disk)
+    }
+
+    /// Whether the route knows forms, and what `Accept` says where `format` says nothing.
+    pub(super) fn settle_format(
+        &mut self,
+        route: &Route,
+        headers: &HeaderMap,
+    ) -> Result<(), Error> {
+        match (route.has_forms(), self.says_format) {
+            (false, true) => Err(Error::field("format", "parameter is not allowed")),
+            (true, false) => {
+                self.format = accepted(headers);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first media type of `Accept` that messages come in decides; without one it is JSON.
+fn accepted(headers: &HeaderMap) -> Option<Format> {
+    let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
+    let known = |of: &str| -> Option<Option<Format>> {
+        let kind = of.split(';').next().unwrap_or_default().trim();
+        match kind.to_ascii_lowercase().as_str() {
+            "application/json" | "application/*" | "*/*" => Some(None),
+            "application/x-ndjson" | "application/ndjson" => Some(Some(Format::Ndjson)),
+            "text/csv" => Some(Some(Format::Csv)),
+            "application/gpx+xml" => Some(Some(Format::Gpx)),
+            _ => None,
+        }
+    };
+    accept.split(',').find_map(known).flatten()
 }
 
 /// The names of `a,b.c`; none of them: as if it were not there.

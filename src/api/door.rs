@@ -9,6 +9,7 @@ use super::access::{self, Caller, Right};
 use super::answer::{Allow, Answer, Envelope, Error, REFUSAL, code};
 use super::call::{self, Call, Query};
 use super::charge;
+use super::forms::Format;
 use super::openapi;
 use super::routes::{self, Found, Route};
 use super::scrape;
@@ -251,7 +252,7 @@ async fn done(
         Ok(data) => call.data = data,
         Err(error) => return failed(error),
     }
-    let quick = route.is_quick(&call.selectors);
+    let quick = route.is_quick(&call.selectors) && !call.query.asks_the_disk();
     let deadline = Instant::now();
     let mut waiting: Option<Instant> = None;
     let mut call = Arc::new(call);
@@ -333,7 +334,8 @@ fn enter(
     };
     caller.may(route.right, method)?;
     access::act_for(state, &mut caller, headers)?;
-    let query = Query::read(uri)?;
+    let mut query = Query::read(uri)?;
+    query.settle_format(route, headers)?;
     let may_delete_messages = caller.may(route.right, &Method::DELETE).is_ok();
     let secrets = [Method::PUT, Method::PATCH]
         .iter()
@@ -407,11 +409,8 @@ pub(super) fn failed(error: Error) -> Response {
     let answer = Answer::from(error);
     let (status, headers) = head_of(&answer);
     let mut envelope = Envelope::new(answer);
-    whole(
-        status,
-        headers,
-        envelope.piece(usize::MAX).unwrap_or_default(),
-    )
+    let body = envelope.piece(usize::MAX).unwrap_or_default();
+    dressed(status, headers, None, Body::from(body))
 }
 
 fn head_of(answer: &Answer) -> (StatusCode, HeaderMap) {
@@ -439,11 +438,13 @@ fn head_of(answer: &Answer) -> (StatusCode, HeaderMap) {
     (status, headers)
 }
 
-fn whole(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
+/// A response of these parts; without a form it is JSON.
+fn dressed(status: StatusCode, headers: HeaderMap, format: Option<Format>, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    let kind = HeaderValue::from_static("application/json");
+    let kind = format.map_or("application/json", Format::content_type);
+    let kind = HeaderValue::from_static(kind);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
@@ -492,8 +493,9 @@ fn sent(state: &Arc<State>, call: &Call, made: Made) -> Response {
         rest,
         ..
     } = made;
+    let format = rest.format();
     let Some(second) = second else {
-        return whole(status, headers, first);
+        return dressed(status, headers, format, Body::from(first));
     };
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
     let mut envelope = rest;
@@ -516,12 +518,7 @@ fn sent(state: &Arc<State>, call: &Call, made: Made) -> Response {
             });
         }
     });
-    let mut response = Response::new(Body::new(Pieces(pieces)));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    dressed(status, headers, format, Body::new(Pieces(pieces)))
 }
 
 /// A body that is made while it is sent.

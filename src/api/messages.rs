@@ -8,7 +8,8 @@ use super::State;
 use super::answer::{Answer, Error, Rows};
 use super::call::{Call, fields_of};
 use super::expression::Expression;
-use super::items::Kind;
+use super::forms::{Columns, Format, Writer};
+use super::items::{Ids, Kind};
 use super::live::only;
 use crate::ids::{ChannelId, DeviceId};
 use crate::journal::{DeviceNames, Range, StoredMessage};
@@ -323,12 +324,25 @@ fn range_of(reading: &Reading) -> Range {
 /// GET of devices' messages: device by device, each by its own time.
 pub(super) fn of_devices(call: &Arc<Call>) -> Result<Answer, Error> {
     let reading = Reading::of(&call.options()?, &mut |_, _| Ok(false))?;
-    let chosen = call.choose(Kind::Device, 0)?;
-    let good = !chosen.ids.is_empty() || chosen.errors.is_empty();
-    let range = range_of(&reading);
+    if call.query.format == Some(Format::Gpx) && reading.fields.is_some() {
+        return Err(Error::field("fields", "a track has its own fields"));
+    }
+    let choosing = call.choosing(Kind::Device, 0)?;
+    let rows = device_rows(call, choosing.ids, &reading);
+    let mut answer = Answer::rows(reading.ended(rows));
+    answer.good = choosing.good;
+    answer.errors = choosing.errors;
+    formed(call, answer, &reading, &|call| {
+        let ids = call.choosing(Kind::Device, 0)?.ids;
+        Ok(reading.ended(device_rows(call, ids, &reading)))
+    })
+}
+
+fn device_rows(call: &Arc<Call>, ids: Ids, reading: &Reading) -> Rows {
+    let range = range_of(reading);
     let shared = Arc::clone(call);
     let filter = reading.clone();
-    let rows = chosen.ids.into_iter().flat_map(move |id| {
+    Box::new(ids.flat_map(move |id| {
         let control = &shared.state.control;
         let ttl_s = control
             .registry()
@@ -345,10 +359,39 @@ pub(super) fn of_devices(call: &Arc<Call>) -> Result<Answer, Error> {
                 Ok(message) => filter.row(object_of(&state, &message)).map(Ok),
                 Err(error) => Some(Err(unreadable(&error))),
             })
-    });
-    let mut answer = Answer::rows(reading.ended(Box::new(rows)));
-    answer.good = good;
-    answer.errors = chosen.errors;
+    }))
+}
+
+/// The answer in the form that the call asked for. A form has no place for errors: with one it is
+/// refused as a whole. Which columns a table has is known when its rows (`again`) were seen once.
+fn formed(
+    call: &Arc<Call>,
+    mut answer: Answer,
+    reading: &Reading,
+    again: &dyn Fn(&Arc<Call>) -> Result<Rows, Error>,
+) -> Result<Answer, Error> {
+    let Some(format) = call.query.format else {
+        return Ok(answer);
+    };
+    if !answer.errors.is_empty() {
+        return Ok(Answer::errors(answer.errors));
+    }
+    let names = reading.fields.as_ref();
+    let names = names.filter(|names| !names.iter().any(|name| name.contains('*')));
+    let columns = match (format, names) {
+        (Format::Csv, Some(names)) => Columns::of(names.iter().cloned()),
+        (Format::Csv, None) => {
+            let mut columns = Columns::default();
+            for row in again(call)? {
+                if let Value::Object(row) = row? {
+                    columns.see(&row);
+                }
+            }
+            columns
+        }
+        _ => Columns::default(),
+    };
+    answer.form = Some(Writer::new(format, columns));
     Ok(answer)
 }
 
@@ -393,18 +436,35 @@ impl Queue {
 pub(super) fn of_channels(call: &Arc<Call>) -> Result<Answer, Error> {
     let mut queue = Queue::default();
     let reading = Reading::of(&call.options()?, &mut |name, value| queue.take(name, value))?;
-    let chosen = call.choose(Kind::Channel, 0)?;
+    if call.query.format == Some(Format::Gpx) {
+        return Err(Error::field("format", "tracks are of devices"));
+    }
     if queue.is_asked_for() {
+        if call.query.format.is_some() {
+            return Err(Error::field("format", "a queue is JSON: it has a next_key"));
+        }
+        let chosen = call.choose(Kind::Channel, 0)?;
         return match (chosen.ids.as_slice(), chosen.errors.is_empty()) {
             ([channel], true) => taken(call, ChannelId(*channel), queue, &reading),
             (_, false) => Ok(Answer::errors(chosen.errors)),
             _ => Err(Error::selector(call.text(0), "a queue is of one channel")),
         };
     }
-    let good = !chosen.ids.is_empty() || chosen.errors.is_empty();
+    let choosing = call.choosing(Kind::Channel, 0)?;
+    let rows = channel_rows(call, choosing.ids, &reading);
+    let mut answer = Answer::rows(reading.ended(rows));
+    answer.good = choosing.good;
+    answer.errors = choosing.errors;
+    formed(call, answer, &reading, &|call| {
+        let ids = call.choosing(Kind::Channel, 0)?.ids;
+        Ok(reading.ended(channel_rows(call, ids, &reading)))
+    })
+}
+
+fn channel_rows(call: &Arc<Call>, ids: Ids, reading: &Reading) -> Rows {
     let shared = Arc::clone(call);
     let filter = reading.clone();
-    let rows = chosen.ids.into_iter().flat_map(move |id| {
+    Box::new(ids.flat_map(move |id| {
         let range = Range {
             from: filter.from_us.max(kept_from(&shared.state, ChannelId(id))),
             to: filter.to_us,
@@ -422,11 +482,7 @@ pub(super) fn of_channels(call: &Arc<Call>) -> Result<Answer, Error> {
                 Ok(message) => filter.row(object_of(&state, &message)).map(Ok),
                 Err(error) => Some(Err(unreadable(&error))),
             })
-    });
-    let mut answer = Answer::rows(reading.ended(Box::new(rows)));
-    answer.good = good;
-    answer.errors = chosen.errors;
-    Ok(answer)
+    }))
 }
 
 /// The first server time that is still in a channel's buffer.

@@ -22,6 +22,7 @@ mod door;
 mod dto;
 mod edit;
 pub mod expression;
+pub mod forms;
 mod items;
 mod live;
 mod messages;

@@ -1,6 +1,7 @@
 //! The description of the API for machines (OpenAPI 3.1) and for people, made of the table of
 //! routes: what is not in the table is not there, and what is there is described.
 
+use super::forms::Format;
 use super::routes::{ROUTES, Route};
 use super::schema;
 use axum::http::Method;
@@ -76,6 +77,7 @@ fn operation(route: &Route) -> Value {
         ("dry_run", !reads),
         ("limit", reads),
         ("offset", reads),
+        ("format", route.has_forms()),
         ("if_match", !reads && route.method != Method::POST),
     ] {
         if takes {
@@ -90,6 +92,18 @@ fn operation(route: &Route) -> Value {
         }));
     }
     let row = schema::row(route);
+    let mut content = json!({ "application/json": { "schema": {
+        "allOf": [
+            { "$ref": "#/components/schemas/Envelope" },
+            { "properties": { "result": {
+                "items": { "$ref": format!("#/components/schemas/{row}") },
+            } } },
+        ],
+    } } });
+    for format in Format::ALL.into_iter().filter(|_| route.has_forms()) {
+        let kind = format.content_type().split(';').next().unwrap_or_default();
+        content[kind] = json!({});
+    }
     let mut responses = Map::new();
     responses.insert(
         "200".into(),
@@ -101,14 +115,7 @@ fn operation(route: &Route) -> Value {
                     "schema": { "type": "string" },
                 },
             },
-            "content": { "application/json": { "schema": {
-                "allOf": [
-                    { "$ref": "#/components/schemas/Envelope" },
-                    { "properties": { "result": {
-                        "items": { "$ref": format!("#/components/schemas/{row}") },
-                    } } },
-                ],
-            } } },
+            "content": content,
         }),
     );
     for (status, _, writes_only) in STATUSES {
@@ -249,6 +256,8 @@ fn components() -> Value {
                 json!({ "enum": ["true", "false", "1", "0", ""] })),
             "limit": query("limit", "So many rows at most.", number()),
             "offset": query("offset", "Rows to pass over.", number()),
+            "format": query("format", "What messages are written as; `Accept` says it too.",
+                json!({ "enum": ["json", "ndjson", "csv", "gpx"] })),
         },
         "responses": responses,
         "schemas": schemas,

@@ -43,6 +43,17 @@ impl Route {
     }
 }
 
+impl Route {
+    /// Do its rows come as lines, tables and tracks too?
+    pub(super) fn has_forms(&self) -> bool {
+        const MESSAGES: [&str; 2] = [
+            "gw/channels/{channels}/messages",
+            "gw/devices/{devices}/messages",
+        ];
+        self.method == Method::GET && MESSAGES.contains(&self.path)
+    }
+}
+
 const fn route(
     method: Method,
     path: &'static str,

@@ -7,6 +7,7 @@ use super::client::{Client, write_out};
 use super::data::DataArgs;
 use super::messages::seconds;
 use super::{Exit, Failure, runtime};
+use crate::api::forms::{self, CUT_OFF, Columns, Writer};
 use crate::ids::DeviceId;
 use crate::journal::{DeviceNames, Journal, Range};
 use crate::registry::Registry;
@@ -17,8 +18,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
-/// Columns of a CSV; parameters beyond it are left out, and the last line says how many.
-const COLUMNS_MAX: usize = 2048;
 /// A piece of an export is handed on when it is so long.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -116,9 +115,6 @@ async fn write(client: &Client, args: &Args, asked: &Asked) -> Result<(), Failur
     Ok(())
 }
 
-/// What stands at the end of an export that could not go on.
-const CUT_OFF: &str = "\n# cut off: a message could not be read\n";
-
 /// Gives the export to `sink` piece by piece; `false` from it: nobody reads on.
 pub(crate) fn export(
     journal: &Journal,
@@ -173,73 +169,39 @@ fn export_all(
     to: &mut Piece<'_>,
 ) -> io::Result<()> {
     let devices = devices_of(registry, asked);
-    let mut columns = BTreeSet::new();
-    let mut left_off = BTreeSet::new();
-    match asked.format {
+    let mut columns = Columns::default();
+    let format = match asked.format {
+        Format::Ndjson => forms::Format::Ndjson,
         Format::Csv => {
             // which columns there are is known when everything was seen once
             for device in &devices {
-                each(journal, registry, *device, asked, &mut |object| {
-                    for key in object.keys() {
-                        if columns.len() < COLUMNS_MAX || columns.contains(key) {
-                            columns.insert(key.clone());
-                        } else if left_off.len() < COLUMNS_MAX {
-                            left_off.insert(key.clone());
-                        }
-                    }
+                each(journal, registry, *device, asked, &mut |row| {
+                    columns.see(&row);
                     true
                 })?;
             }
-            let header: Vec<String> = columns.iter().map(|name| cell(name)).collect();
-            to.text = format!("{}\r\n", header.join(","));
+            forms::Format::Csv
         }
-        Format::Gpx => to.text.push_str(GPX_HEAD),
-        Format::Ndjson => {}
+        Format::Gpx => forms::Format::Gpx,
+    };
+    if columns.left_off() > 0 {
+        tracing::warn!(
+            columns = columns.left_off(),
+            "an export has more columns than a CSV gets"
+        );
     }
+    let mut writer = Writer::new(format, columns);
+    writer.head(&mut to.text);
     for device in &devices {
-        if asked.format == Format::Gpx {
-            let name = registry.device(*device).map_or_else(
-                || device.to_string(),
-                |device| device.state.load().item.name.clone(),
-            );
-            to.text.push_str("<trk><name>");
-            to.text.push_str(&xml(&name));
-            to.text.push_str("</name><trkseg>\n");
-        }
-        each(journal, registry, *device, asked, &mut |object| {
-            match asked.format {
-                Format::Ndjson => {
-                    to.text += &Value::Object(object).to_string();
-                    to.text.push('\n');
-                }
-                Format::Csv => {
-                    let cells: Vec<String> = columns
-                        .iter()
-                        .map(|name| object.get(name).map_or_else(String::new, value_cell))
-                        .collect();
-                    to.text += &cells.join(",");
-                    to.text.push_str("\r\n");
-                }
-                Format::Gpx => point(&object, &mut to.text),
-            }
+        each(journal, registry, *device, asked, &mut |row| {
+            writer.row(&row, &mut to.text);
             if to.text.len() >= PIECE_BYTES {
                 to.hand_on();
             }
             !to.left
         })?;
-        if asked.format == Format::Gpx {
-            to.text.push_str("</trkseg></trk>\n");
-        }
     }
-    if asked.format == Format::Gpx {
-        to.text.push_str("</gpx>\n");
-    }
-    if !left_off.is_empty() {
-        tracing::warn!(
-            columns = left_off.len(),
-            "an export has more columns than a CSV gets"
-        );
-    }
+    writer.tail(&mut to.text);
     Ok(())
 }
 
@@ -269,97 +231,4 @@ fn each(
         }
     }
     Ok(())
-}
-
-/// A cell of a CSV (RFC 4180); what a spreadsheet would take for a formula gets a quote.
-fn cell(text: &str) -> String {
-    let guarded = match text.as_bytes().first() {
-        Some(b'=' | b'@' | b'+' | b'-') if text.parse::<f64>().is_err() => format!("'{text}"),
-        _ => text.to_owned(),
-    };
-    if guarded.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", guarded.replace('"', "\"\""))
-    } else {
-        guarded
-    }
-}
-
-fn value_cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => cell(text),
-        other => cell(&other.to_string()),
-    }
-}
-
-const GPX_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-    <gpx version=\"1.1\" creator=\"tollgate\" xmlns=\"http://www.topografix.com/GPX/1/1\">\n";
-
-/// A point of a track, if the message has a place.
-fn point(object: &Map<String, Value>, text: &mut String) {
-    let number = |name: &str| object.get(name).and_then(Value::as_f64);
-    let (Some(latitude), Some(longitude)) =
-        (number("position.latitude"), number("position.longitude"))
-    else {
-        return;
-    };
-    let time = number("timestamp")
-        .and_then(|seconds| jiff::Timestamp::from_millisecond(ms(seconds)).ok())
-        .map_or_else(String::new, |time| format!("<time>{time}</time>"));
-    let height = number("position.altitude")
-        .map_or_else(String::new, |height| format!("<ele>{height}</ele>"));
-    let place = format!("<trkpt lat=\"{latitude}\" lon=\"{longitude}\">");
-    for part in [&place, &height, &time, "</trkpt>\n"] {
-        text.push_str(part);
-    }
-}
-
-fn xml(text: &str) -> String {
-    text.chars()
-        .filter(|&at| at >= ' ' || at == '\t')
-        .fold(String::new(), |mut out, at| {
-            match at {
-                '<' => out.push_str("&lt;"),
-                '>' => out.push_str("&gt;"),
-                '&' => out.push_str("&amp;"),
-                at => out.push(at),
-            }
-            out
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_and_names_are_quoted_so_that_no_value_breaks_out() {
-        assert_eq!(cell("a"), "a");
-        assert_eq!(cell("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(cell("=1+1"), "'=1+1");
-        assert_eq!(cell("-1.5"), "-1.5");
-        assert_eq!(value_cell(&json!([1, 2])), "\"[1,2]\"");
-        assert_eq!(xml("<a & b>\u{1}"), "&lt;a &amp; b&gt;");
-    }
-
-    #[test]
-    fn a_point_needs_a_place_and_may_have_height_and_time() {
-        let mut text = String::new();
-        let Value::Object(nowhere) = json!({"timestamp": 1}) else {
-            unreachable!("an object");
-        };
-        point(&nowhere, &mut text);
-        assert_eq!(text, "");
-        let Value::Object(there) = json!({
-            "timestamp": 1_764_000_000.5, "position.latitude": 54.7, "position.longitude": 25.3,
-            "position.altitude": 120,
-        }) else {
-            unreachable!("an object");
-        };
-        point(&there, &mut text);
-        assert_eq!(
-            text,
-            "<trkpt lat=\"54.7\" lon=\"25.3\"><ele>120</ele><time>2025-11-24T16:00:00.5Z</time></trkpt>\n"
-        );
-    }
 }

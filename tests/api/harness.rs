@@ -1,6 +1,7 @@
 //! A gateway's items behind the real routers: real store, journal and events in a temporary folder,
 //! a clock that the test moves. Only the listeners are a double, because no tracker comes.
 
+use crate::counted::Counted;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -56,6 +57,8 @@ pub(crate) struct Gateway {
     pub(crate) local: axum::Router,
     pub(crate) state: Arc<State>,
     pub(crate) dir: tempfile::TempDir,
+    /// The files of journal and events.
+    pub(crate) files: Counted,
 }
 
 /// An answer.
@@ -123,23 +126,25 @@ impl Gateway {
     fn open_with(dir: tempfile::TempDir, move_interval: Duration) -> Self {
         let clock = Arc::new(ManualClock::new(NOON_US));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+        let files = Counted::default();
         let tree = Arc::new(Tree::new());
         let registry = Arc::new(Registry::new(Arc::clone(&tree)));
         let journal = Journal::open(
             &dir.path().join("journal"),
             journal::Options {
                 segment_bytes: 1 << 20,
+                statistics_flush: Duration::from_millis(100),
                 ..journal::Options::default()
             },
             tree,
             Box::new(MemoryLedger::default()),
             Arc::clone(&shared),
-            Arc::new(OsFiles),
+            Arc::new(files.clone()),
             &mut |_, _| {},
         )
         .expect("a journal");
         let events = Events::open(
-            Arc::new(OsFiles),
+            Arc::new(files.clone()),
             &dir.path().join("events"),
             0,
             Arc::clone(&shared),
@@ -197,6 +202,7 @@ impl Gateway {
             raw,
             metrics,
             dir,
+            files,
         }
     }
 

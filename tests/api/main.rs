@@ -2,7 +2,9 @@
 
 mod calls;
 mod commands;
+mod counted;
 mod doors;
+mod forms;
 mod fuzz;
 mod harness;
 mod limits;
