@@ -25,6 +25,14 @@ mod frames;
 #[expect(dead_code, reason = "the bench of frames counts CPU and memory, too")]
 mod server;
 
+/// What the servers' side wants to know of trackers.
+mod trackers {
+    /// The ident of tracker number `index`.
+    pub(crate) fn ident(index: usize) -> String {
+        format!("35{index:013}")
+    }
+}
+
 use clap::Parser;
 use frames::frame;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -43,6 +51,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
+use trackers::ident;
 
 /// Between two records of a tracker.
 const EVERY: Duration = Duration::from_secs(1);
@@ -144,8 +153,8 @@ fn measure(args: &Args) -> io::Result<()> {
     let (mut without, mut with) = (Latencies::default(), Latencies::default());
     let slice = Duration::from_millis(args.slice_ms);
     runtime.block_on(async {
-        let fleet = Fleet::connect(tollgate.address, args.trackers).await?;
-        let held = Held::start(tollgate.address, args.held.unwrap_or(0));
+        let fleet = Fleet::connect(tollgate.address(), args.trackers).await?;
+        let held = Held::start(tollgate.address(), args.held.unwrap_or(0));
         // a first slice that does not count: everything is touched once
         fleet.slice(slice).await?;
         for round in 0..args.rounds {
@@ -374,10 +383,6 @@ async fn call_in_vain(to: SocketAddr, index: usize) -> io::Result<Infallible> {
     }
 }
 
-fn ident(index: usize) -> String {
-    format!("35{index:013}")
-}
-
 fn held_ident(index: usize) -> String {
     format!("36{index:013}")
 }
@@ -447,9 +452,9 @@ fn start_tollgate(dir: &Path, args: &Args) -> io::Result<Server> {
         .args(["serve", "--config"])
         .arg(&config)
         .env("TOLLGATE_LOG", "error");
-    Server::start(
-        "tollgate",
-        command,
-        "channel 1 teltonika (teltonika) listens on ",
-    )
+    let address = |line: &str| {
+        let (_, address) = line.split_once("channel 1 teltonika (teltonika) listens on ")?;
+        address.trim().parse().ok()
+    };
+    Server::start("tollgate", command, address, 1, None)
 }

@@ -78,8 +78,9 @@ impl Server {
         Self::start(name, command, address, setup.channels.len(), Some(data))
     }
 
-    /// Starts `command`, on whose standard error `address` finds where it listens.
-    fn start(
+    /// Starts `command`, on whose standard error `address` finds `count` times where it listens; with it
+    /// goes its folder, if that is given.
+    pub(crate) fn start(
         name: &'static str,
         mut command: Command,
         address: impl Fn(&str) -> Option<SocketAddr>,
