@@ -15,11 +15,15 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// sled's page cache; real memory is about twice this.
 const CACHE_BYTES: u64 = 64 << 20;
 /// How often sled writes out what nobody asked it to, which also runs its garbage collection.
 const FLUSH_EVERY_MS: u64 = 500;
+/// How long a lock is waited for: what had it may be about to go (a killed process that the disk still
+/// keeps, a child between fork and exec, sled's own threads behind a close).
+const LOCK_WAIT: Duration = Duration::from_millis(500);
 
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -121,13 +125,12 @@ impl Database {
     /// disk when this returns.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |error| refine(path, error);
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(path)
             .mode(sled::Mode::LowSpace)
             .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(Some(FLUSH_EVERY_MS))
-            .open()
-            .map_err(failed)?;
+            .flush_every_ms(Some(FLUSH_EVERY_MS));
+        let db = patiently(|| config.open().map_err(failed))?;
         db.flush().map_err(failed)?;
         for (name, folder) in [("conf", false), ("db", false), ("blobs", true), ("", true)] {
             sync(&path.join(name), folder)?;
@@ -203,6 +206,21 @@ impl Database {
         self.db
             .size_on_disk()
             .map_err(|error| refine(&self.path, error))
+    }
+}
+
+/// Opens, and waits [`LOCK_WAIT`] for who has it at present.
+pub(super) fn patiently<T>(
+    mut open: impl FnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let end = Instant::now() + LOCK_WAIT;
+    loop {
+        match open() {
+            Err(StoreError::InUse { .. }) if Instant::now() < end => {
+                std::thread::sleep(LOCK_WAIT / 50);
+            }
+            done => return done,
+        }
     }
 }
 
