@@ -31,7 +31,7 @@
 //! | [`segment`] | append-only files of checked entries: rotation, opening after a crash, a file trait for faults |
 //! | [`store`] | the items at rest and the journal's checkpoints: the only room that names sled |
 //!
-//! Effects point inward: a room with I/O may import a pure one, never back. `tests/tidy.rs` holds
+//! Effects point inward: a room with I/O may import a pure one, never back. `tests/tidy` holds
 //! the table of who may import whom.
 
 pub mod account;
