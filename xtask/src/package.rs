@@ -12,9 +12,7 @@ const DATA_DIR: &str = "/var/lib/tollgate";
 pub(crate) fn make(root: &Path) -> Result<()> {
     let dir = root.join("target/package");
     let tollgate = root.join("target/release/tollgate");
-    run(Command::new("cargo")
-        .args(["build", "--release", "--locked"])
-        .current_dir(root))?;
+    run(cargo(root).args(["build", "--release", "--locked"]))?;
     if dir.exists() {
         std::fs::remove_dir_all(&dir).context("target/package")?;
     }
@@ -30,10 +28,9 @@ pub(crate) fn make(root: &Path) -> Result<()> {
     }
     let config = output(Command::new(&tollgate).args(["config", "default"]))?;
     std::fs::write(dir.join("tollgate.toml"), with_data_dir(&config)?).context("tollgate.toml")?;
-    let made = Command::new("cargo")
+    let made = cargo(root)
         .args(["deb", "--no-build", "--output"])
         .arg(&dir)
-        .current_dir(root)
         .status()
         .context("cargo deb")?;
     if !made.success() {
@@ -63,6 +60,22 @@ fn with_data_dir(config: &str) -> Result<String> {
         "the default configuration has {set} lines of data_dir"
     );
     Ok(text)
+}
+
+/// Cargo without what the cargo that runs this chore has said of the chore's own package: a build
+/// script that asks for it (ring's does) would run anew, and all that is built on it with it.
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(root);
+    for (name, _) in std::env::vars_os() {
+        let of_package = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if of_package {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 fn run(command: &mut Command) -> Result<()> {
