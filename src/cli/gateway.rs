@@ -534,7 +534,7 @@ impl Newest<'_> {
             }
             let mut recent = device.recent();
             recent.fragment_bytes = 0;
-            device.remember(recent, &keys, position);
+            device.remember(recent, &keys);
         }
     }
 }

@@ -80,7 +80,7 @@ impl Control {
         }
         drop(telemetry);
         // behind telemetry: a snapshot waits for the window
-        device.remember(window, &keys, position);
+        device.remember(window, &keys);
         if self.router.is_followed() {
             self.router.appended(ChannelId::NONE, device.id, position);
         }
@@ -136,7 +136,7 @@ impl Written {
         for (bytes, key) in records {
             if let Some(key) = *key {
                 let told = (key.timestamp_ms, key.content_hash);
-                if window.find(key).is_some() || !seen.insert(told) {
+                if window.holds(key) || !seen.insert(told) {
                     writer.duplicate();
                     done.duplicates += 1;
                     continue;

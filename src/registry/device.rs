@@ -5,7 +5,7 @@ use super::items::DeviceItem;
 use super::recent::{Budget, Recent, RecordKey};
 use super::telemetry::Telemetry;
 use crate::account::Account;
-use crate::ids::{ConnectionId, DeviceId, Epoch, Ident, Position};
+use crate::ids::{ConnectionId, DeviceId, Epoch, Ident};
 use arc_swap::{ArcSwap, Guard};
 use protocols::Settings;
 use std::fmt;
@@ -165,15 +165,10 @@ impl DeviceHandle {
         }
     }
 
-    /// Remembers the records of a frame stored at `position`, lets the window go, and gives up
-    /// other devices' windows if all together are too much.
-    pub fn remember(
-        self: &Arc<Self>,
-        mut recent: MutexGuard<'_, Recent>,
-        keys: &[RecordKey],
-        position: Position,
-    ) {
-        let overdrawn = self.budget.remember(self, &mut recent, keys, position);
+    /// Remembers the records of a frame, lets the window go, and gives up other devices' windows if all
+    /// together are too much.
+    pub fn remember(self: &Arc<Self>, mut recent: MutexGuard<'_, Recent>, keys: &[RecordKey]) {
+        let overdrawn = self.budget.remember(self, &mut recent, keys);
         drop(recent);
         self.budget.settle(&overdrawn);
     }

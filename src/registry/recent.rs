@@ -1,13 +1,13 @@
 //! What a device sent lately, so that a record that is sent twice is stored once.
 //!
-//! Per device: the records of its last frame and up to [`RECORDS_BEFORE_MAX`] before them, each
-//! with the journal position where it is stored (a retransmission's ack waits for that one).
+//! Per device: the records that it sent last together, and up to [`RECORDS_BEFORE_MAX`] before them, in
+//! eight bytes each. Where they are stored is not remembered: a frame that says them again is an entry
+//! too, behind theirs, and its ack waits for that one.
 //! All devices together share one [`Budget`]. When it is used up, the windows of the devices that
 //! have not sent for the longest go; "for the longest" is told by a clock hand over the devices,
 //! which costs the way of a frame nothing but a flag. Outside the window a record is stored again.
 
 use super::device::DeviceHandle;
-use crate::ids::Position;
 use protocols::{Record, Time};
 use std::cmp::Ordering as CmpOrdering;
 use std::collections::VecDeque;
@@ -16,8 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// So many records before those of the last frame are remembered.
 pub const RECORDS_BEFORE_MAX: usize = 64;
-/// A window that has so many places grows by as many.
-const PLACES_GROWN: usize = 16;
+/// With frames of at most so many records a window has [`PLACES_FEW`] places.
+const RECORDS_FEW: usize = 16;
+const PLACES_FEW: usize = 64;
+/// Else it has so many, or as many as one read has brought: behind a burst a second one finds room.
+const PLACES_MANY: usize = 128;
 /// What all devices' windows may hold together.
 pub const RECENT_BYTES_MAX: usize = 64 << 20;
 
@@ -43,10 +46,18 @@ impl RecordKey {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    key: RecordKey,
-    position: Position,
+/// A key in eight bytes. Of equal contents those of different times differ; of different ones two of a
+/// window are the same once in 2^57.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen(u64);
+
+impl Seen {
+    fn of(key: RecordKey) -> Self {
+        // odd, so no two times come to the same
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let time = key.timestamp_ms.cast_unsigned();
+        Self(key.content_hash ^ time.wrapping_mul(SPREAD))
+    }
 }
 
 /// The window of one device. Without records it owns no memory.
@@ -64,28 +75,26 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Where this record is stored already, if it is remembered.
-    pub fn find(&self, key: RecordKey) -> Option<Position> {
+    /// Is this record remembered, and so stored already?
+    pub fn holds(&self, key: RecordKey) -> bool {
         // nearly every record is later than all before it
-        if self
+        let earlier = self
             .latest_ms
-            .is_none_or(|latest| key.timestamp_ms > latest)
-        {
-            return None;
-        }
-        self.seen
-            .iter()
-            .rev()
-            .find(|seen| seen.key == key)
-            .map(|seen| seen.position)
+            .is_some_and(|latest| key.timestamp_ms <= latest);
+        earlier && self.seen.iter().rev().any(|seen| *seen == Seen::of(key))
     }
 
     /// Remembers the records of one frame; what is further back than the bound is forgotten.
-    pub(super) fn push(&mut self, keys: &[RecordKey], position: Position) {
-        let kept = self.seen.len().min(RECORDS_BEFORE_MAX);
+    pub(super) fn push(&mut self, keys: &[RecordKey]) {
+        let most = match keys.len() {
+            ..=RECORDS_FEW => PLACES_FEW,
+            count => count.max(PLACES_MANY),
+        };
+        let before = RECORDS_BEFORE_MAX.min(most - keys.len());
+        let kept = self.seen.len().min(before);
         self.seen.drain(..self.seen.len() - kept);
-        if self.seen.capacity() > 2 * (kept + keys.len()).max(RECORDS_BEFORE_MAX) {
-            self.seen.shrink_to(kept + keys.len());
+        if self.seen.capacity() > 2 * most {
+            self.seen.shrink_to(most);
         }
         self.latest_ms = keys
             .iter()
@@ -94,15 +103,10 @@ impl Recent {
             .max(self.latest_ms);
         let length = self.seen.len() + keys.len();
         if length > self.seen.capacity() {
-            // doubling would pass the bound by half, and nearly every device stands at the bound
-            let places = match length {
-                ..PLACES_GROWN => length.next_power_of_two(),
-                _ => length.next_multiple_of(PLACES_GROWN),
-            };
+            let places = length.next_power_of_two().min(most);
             self.seen.reserve_exact(places - self.seen.len());
         }
-        let keys = keys.iter().map(|&key| Seen { key, position });
-        self.seen.extend(keys);
+        self.seen.extend(keys.iter().copied().map(Seen::of));
         self.used = true;
     }
 
@@ -156,13 +160,12 @@ impl Budget {
         device: &Arc<DeviceHandle>,
         recent: &mut Recent,
         keys: &[RecordKey],
-        position: Position,
     ) -> Overdrawn {
         if keys.is_empty() {
             return Overdrawn(false);
         }
         let before = recent.bytes();
-        recent.push(keys, position);
+        recent.push(keys);
         let after = recent.bytes();
         if !recent.queued {
             recent.queued = true;

@@ -105,7 +105,7 @@ impl Core {
                     .and_then(|_| RecordKey::of(&Record::read(bytes)?));
                 if let (Some(key), Some(window)) = (key, window) {
                     let told = (*login, key.timestamp_ms, key.content_hash);
-                    let again = window.find(key).is_some() || !scratch.seen.insert(told);
+                    let again = window.holds(key) || !scratch.seen.insert(told);
                     if again {
                         writer.duplicate();
                         duplicates += 1;

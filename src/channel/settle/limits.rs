@@ -161,10 +161,9 @@ impl Core {
                 // what is stored already is not thrown away
                 let record = walk.output.bytes.get(range.clone()).and_then(Record::read);
                 let key = record.as_ref().and_then(RecordKey::of);
-                let known = key
-                    .zip(window.as_ref())
-                    .and_then(|(key, window)| window.find(key));
-                *login == payer.login && known.is_none()
+                let both = key.zip(window.as_ref());
+                let known = both.is_some_and(|(key, window)| window.holds(key));
+                *login == payer.login && !known
             };
             let messages = events.into_iter().flatten().filter(is_new).count();
             let (bytes_in, bytes_out) = std::mem::take(&mut left);

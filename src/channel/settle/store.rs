@@ -219,8 +219,7 @@ impl Core {
                     .iter()
                     .filter(|(login, _)| *login == payer.login);
                 scratch.of_device.extend(of_payer.map(|(_, key)| *key));
-                // the last one's place stands for all: an ack never waits for less
-                device.remember(window, &scratch.of_device, last);
+                device.remember(window, &scratch.of_device);
             }
         }
         self.tell_followers(walk, range, payers, behind, scratch);
