@@ -299,10 +299,12 @@ impl State {
     }
 }
 
+/// Every connection has one: numbers are as small as their bounds allow.
 struct Driven<D> {
     decoder: D,
     state: State,
-    scanned: usize,
+    /// So much of the frame that has begun was looked at. A frame is far below 4 GiB.
+    scanned: u32,
     rejects_in_a_row: u32,
 }
 
@@ -334,6 +336,10 @@ impl<D: Decode> Driven<D> {
             records: 0,
             overflow: false,
         }
+    }
+
+    fn scanned_of(&self, rest: &[u8]) -> usize {
+        usize::try_from(self.scanned).map_or(0, |scanned| scanned.min(rest.len()))
     }
 
     /// Reads one frame; a rejection takes back what the frame had said.
@@ -397,7 +403,7 @@ impl<D: Decode> Session for Driven<D> {
                     consumed,
                 )
             };
-            let cut = match self.decoder.cut(rest, self.scanned.min(rest.len()), eof) {
+            let cut = match self.decoder.cut(rest, self.scanned_of(rest), eof) {
                 Ok(cut) => cut,
                 Err(fatal) => {
                     return Fed {
@@ -411,7 +417,7 @@ impl<D: Decode> Session for Driven<D> {
                 Cut::Need(need) => {
                     let need = need.max(rest.len() + 1);
                     let fatal = (need > D::INFO.frame_bytes_max).then(too_long);
-                    self.scanned = rest.len();
+                    self.scanned = u32::try_from(rest.len()).unwrap_or(0);
                     return Fed {
                         consumed,
                         need,

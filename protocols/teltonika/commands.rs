@@ -59,7 +59,7 @@ impl Picture {
 /// A picture's announcement or part; false if it is neither, or of another picture.
 fn camera(
     payload: &[u8],
-    picture: &mut Option<Picture>,
+    picture: &mut Option<Box<Picture>>,
     cx: &mut Context<'_>,
 ) -> Result<bool, Reject> {
     let mut body = Cursor::new(payload);
@@ -77,7 +77,7 @@ fn camera(
             if let Some(request) = new.next_part() {
                 cx.reply(Reply::admitted(request));
             }
-            *picture = Some(new);
+            *picture = Some(Box::new(new));
         }
         (2, Some(waiting)) if waiting.id == id && waiting.bytes.len() == number => {
             let length = body.u16().map_or(0, usize::from);
@@ -117,7 +117,7 @@ pub(super) fn read(
     codec: u8,
     count: u8,
     inner: &[u8],
-    picture: &mut Option<Picture>,
+    picture: &mut Option<Box<Picture>>,
     cx: &mut Context<'_>,
 ) -> Result<(), Reject> {
     let mut messages = Vec::new();

@@ -179,7 +179,7 @@ const fn model(number: u16, name: &'static str) -> Model {
 /// The session state: a camera's picture on its way.
 #[derive(Default)]
 pub(crate) struct Decoder {
-    picture: Option<commands::Picture>,
+    picture: Option<Box<commands::Picture>>,
 }
 
 impl Decode for Decoder {
@@ -281,7 +281,7 @@ fn login(imei: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
 
 fn data(
     frame: &[u8],
-    picture: &mut Option<commands::Picture>,
+    picture: &mut Option<Box<commands::Picture>>,
     cx: &mut Context<'_>,
 ) -> Result<(), Reject> {
     let short = Reject::new("data", "cut short", frame.len());

@@ -52,7 +52,7 @@ impl Core {
 
     /// Can a command be sent as soon as the tracker is owed nothing?
     pub(super) fn command_is_due(&mut self) -> bool {
-        if !self.command_due || self.commanding.is_some() {
+        if !self.command_due || self.commanding().is_some() {
             return false;
         }
         let worker = std::rc::Rc::clone(&self.worker);
@@ -70,7 +70,7 @@ impl Core {
 
     /// Does one wait for the tracker to be owed nothing else?
     pub(super) fn command_waits_for_replies(&self) -> bool {
-        self.command_due && self.commanding.is_none() && !self.replies.is_empty()
+        self.command_due && self.commanding().is_none() && !self.replies.is_empty()
     }
 
     /// Takes the next command and hands its bytes to the queue of replies, or ends it if it cannot be
@@ -110,7 +110,7 @@ impl Core {
         };
         if let Err(at_ms) = self.pay_for(&account, bytes.len()) {
             commands.put_back(device, command.id);
-            self.commanding = Some(Box::new(Commanding::NotBefore { at_ms }));
+            self.aside().commanding = Some(Box::new(Commanding::NotBefore { at_ms }));
             return false;
         }
         self.replies.push(Reply::open(bytes), 0);
@@ -126,7 +126,7 @@ impl Core {
                 self.ended(&who, ended);
             }
             Delivery::Answered(key) => {
-                self.commanding = Some(Box::new(Commanding::Sent {
+                self.aside().commanding = Some(Box::new(Commanding::Sent {
                     device,
                     id: command.id,
                     key,
@@ -177,7 +177,7 @@ impl Core {
     pub(super) fn hear_command_reply(&mut self, walk: &Walk, span: &Span) {
         let Some(Commanding::Sent {
             device, id, key, ..
-        }) = self.commanding.as_deref()
+        }) = self.commanding()
         else {
             return;
         };
@@ -200,7 +200,7 @@ impl Core {
         let commands = worker.deps().router.commands();
         let ended = commands.finish(device, id, Outcome::Answered(response), self.now_us);
         self.ended(&who, ended);
-        self.commanding = None;
+        self.aside().commanding = None;
         self.command_due = true;
     }
 
@@ -208,8 +208,7 @@ impl Core {
     pub(super) fn look_at_command(&mut self) {
         let now_ms = self.now_ms();
         if self
-            .commanding
-            .as_ref()
+            .commanding()
             .is_some_and(|commanding| now_ms >= commanding.until_ms())
         {
             self.leave_command();
@@ -219,8 +218,11 @@ impl Core {
 
     /// Gives up waiting for an answer: the command waits for another try, or has ended.
     pub(super) fn leave_command(&mut self) {
-        let Some(Commanding::Sent { device, id, .. }) = self.commanding.take().map(|boxed| *boxed)
-        else {
+        let commanding = self
+            .aside
+            .as_mut()
+            .and_then(|aside| aside.commanding.take());
+        let Some(Commanding::Sent { device, id, .. }) = commanding.map(|boxed| *boxed) else {
             return;
         };
         let worker = std::rc::Rc::clone(&self.worker);

@@ -36,10 +36,58 @@ struct Waiting {
     mark: u64,
 }
 
+/// Mostly it is none or one; and an idle connection owns no buffer.
+#[derive(Debug, Default)]
+struct Queue(Option<Box<Queued>>);
+
+#[derive(Debug)]
+enum Queued {
+    One(Waiting),
+    /// Never empty.
+    Several(VecDeque<Waiting>),
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        match self.0.as_deref() {
+            None => 0,
+            Some(Queued::One(_)) => 1,
+            Some(Queued::Several(queue)) => queue.len(),
+        }
+    }
+
+    fn front(&self) -> Option<&Waiting> {
+        match self.0.as_deref()? {
+            Queued::One(only) => Some(only),
+            Queued::Several(queue) => queue.front(),
+        }
+    }
+
+    fn push_back(&mut self, waiting: Waiting) {
+        match self.0.as_deref_mut() {
+            None => self.0 = Some(Box::new(Queued::One(waiting))),
+            Some(Queued::Several(queue)) => queue.push_back(waiting),
+            Some(queued) => {
+                let before = std::mem::replace(queued, Queued::Several(VecDeque::new()));
+                if let (Queued::Several(queue), Queued::One(first)) = (queued, before) {
+                    queue.extend([first, waiting]);
+                }
+            }
+        }
+    }
+
+    fn pop_front(&mut self) {
+        match self.0.as_deref_mut() {
+            Some(Queued::Several(queue)) if queue.len() > 1 => drop(queue.pop_front()),
+            _ => self.0 = None,
+        }
+    }
+}
+
 /// The replies of one connection.
 #[derive(Debug)]
 pub struct Replies {
-    queue: VecDeque<Waiting>,
+    queue: Queue,
     span: Option<Cause>,
     last: Position,
     cumulative: bool,
@@ -68,7 +116,7 @@ impl Replies {
     /// An empty queue for a protocol with such acks.
     pub fn new(acks: Acks) -> Self {
         Self {
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             span: None,
             last: Position::ZERO,
             cumulative: acks == Acks::Cumulative,
@@ -118,10 +166,6 @@ impl Replies {
             }
             return Verdict::Refused(cause);
         }
-        if self.queue.capacity() == 0 {
-            // mostly it is the only one
-            self.queue.reserve_exact(1);
-        }
         let acks = reply.gate == Gate::Stored;
         let failed = if acks {
             reply.refusal(Cause::Store).cloned()
@@ -156,8 +200,6 @@ impl Replies {
             }
             self.queue.pop_front();
         }
-        // an idle connection owns no buffer
-        self.queue = VecDeque::new();
     }
 
     /// The position that the head waits for, if there is a head.
@@ -167,7 +209,7 @@ impl Replies {
 
     /// Does nothing wait?
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.0.is_none()
     }
 
     /// Is there no room for what another read may bring?
@@ -320,7 +362,7 @@ mod tests {
         };
         replies.release(now, &mut out, |mark| marks.push(mark));
         assert_eq!((&out[..], &marks[..]), (&b"12"[..], &[2][..]));
-        assert_eq!(replies.queue.capacity(), 0);
+        assert!(replies.queue.0.is_none(), "an idle connection owns none");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::registry::items::ChannelItem;
 use crate::router::CloseCode;
 
 use super::bounds::{ACCEPT_PAUSE, KEEPALIVE_PROBES, LISTEN_BACKLOG};
-use super::connection::{Connection, Place};
+use super::connection::{Connection, Here, Place};
 use super::events::{ConnectionEvent, Happened};
 use super::proxy;
 use super::tls::{Terms, TlsError, TlsWire};
@@ -175,6 +175,8 @@ pub(super) async fn accept(
     let (shortest, longest) = ACCEPT_PAUSE;
     let mut pause = shortest;
     let mut allowed = Allowed::default();
+    // made for the first connection: a channel that nobody calls counts nothing
+    let mut here = None;
     loop {
         let accepted = listener.accept().await;
         if is_closed(&channel) {
@@ -183,8 +185,8 @@ pub(super) async fn accept(
         match accepted {
             Ok((stream, peer)) if is_proxy(&worker, peer) => {
                 pause = shortest;
-                let (worker, channel) = (Rc::clone(&worker), Arc::clone(&channel));
-                let introduced = introduce(worker, channel, stream, peer, tls.clone());
+                let here = here.get_or_insert_with(|| Here::new(&worker, &channel));
+                let introduced = introduce(Rc::clone(here), stream, peer, tls.clone());
                 tokio::task::spawn_local(introduced);
             }
             Ok((_, peer)) if !allowed.holds(&channel, peer.ip()) => {
@@ -193,7 +195,8 @@ pub(super) async fn accept(
             Ok((stream, peer)) => {
                 pause = shortest;
                 if let Some(place) = take_place(&worker) {
-                    admit(&worker, &channel, stream, peer, place, tls.as_deref());
+                    let here = here.get_or_insert_with(|| Here::new(&worker, &channel));
+                    admit(here, stream, peer, place, tls.as_deref());
                 }
             }
             Err(error) => {
@@ -221,13 +224,15 @@ fn is_proxy(worker: &Worker, peer: SocketAddr) -> bool {
 
 /// Lets a proxy say who has called it, and takes that one in.
 async fn introduce(
-    worker: Rc<Worker>,
-    channel: Arc<ChannelHandle>,
+    here: Rc<Here>,
     mut stream: TcpStream,
     proxy: SocketAddr,
     tls: Option<Arc<Terms>>,
 ) {
-    let Some(place) = take_place(&worker) else {
+    let Here {
+        worker, channel, ..
+    } = &*here;
+    let Some(place) = take_place(worker) else {
         return;
     };
     let peer = match proxy::read_header(&mut stream).await {
@@ -238,10 +243,10 @@ async fn introduce(
             return;
         }
     };
-    if Allowed::default().holds(&channel, peer.ip()) {
-        admit(&worker, &channel, stream, peer, place, tls.as_deref());
+    if Allowed::default().holds(channel, peer.ip()) {
+        admit(&here, stream, peer, place, tls.as_deref());
     } else {
-        refuse_source(&worker, &channel, peer);
+        refuse_source(worker, channel, peer);
     }
 }
 
@@ -276,7 +281,7 @@ fn take_place(worker: &Worker) -> Option<Place> {
     let room = &worker.room;
     // counted first and given back by the guard: so two workers cannot both take the last place
     let open = room.connections.fetch_add(1, Ordering::Relaxed) + 1;
-    let place = Place(Arc::clone(room));
+    let place = Place::of(room);
     if open > room.deps.bounds.connections_max {
         worker.count(&names::CONNECTIONS_REFUSED, "global", "");
         return None;
@@ -285,14 +290,12 @@ fn take_place(worker: &Worker) -> Option<Place> {
 }
 
 /// Takes an accepted socket in, within the bounds.
-fn admit(
-    worker: &Rc<Worker>,
-    channel: &Arc<ChannelHandle>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Place,
-    tls: Option<&Terms>,
-) {
+fn admit(here: &Rc<Here>, stream: TcpStream, peer: SocketAddr, place: Place, tls: Option<&Terms>) {
+    let Here {
+        worker,
+        channel,
+        tally,
+    } = &**here;
     let room = &worker.room;
     let bounds = &room.deps.bounds;
     let of_channel = usize::try_from(channel.connections()).unwrap_or(usize::MAX);
@@ -302,14 +305,14 @@ fn admit(
         match room.sources.enter(peer, bounds.unidentified_per_source_max) {
             None => "source",
             Some(source) => {
-                let (of, channel) = (Rc::clone(worker), Arc::clone(channel));
+                let here = Rc::clone(here);
                 if let Some(terms) = tls {
-                    let tally = worker.tally(channel.id);
-                    let stream = TlsWire::new(Rc::clone(worker), tally, stream, terms);
-                    let connection = Connection::new(of, channel, stream, peer, place, source);
+                    let (worker, tally) = (Rc::clone(worker), Rc::clone(tally));
+                    let stream = TlsWire::new(worker, tally, stream, terms);
+                    let connection = Connection::new(here, stream, peer, place, source);
                     tokio::task::spawn_local(connection);
                 } else {
-                    let connection = Connection::new(of, channel, stream, peer, place, source);
+                    let connection = Connection::new(here, stream, peer, place, source);
                     tokio::task::spawn_local(connection);
                 }
                 return;

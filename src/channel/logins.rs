@@ -11,10 +11,10 @@ use std::sync::Arc;
 use protocols::{Cause, Info, Lookup, Setting, Settings};
 use smallvec::SmallVec;
 
-use crate::account::{Account, Held};
+use crate::account::{Account, Dimension, Refusal};
 use crate::ids::{DeviceId, Epoch, Ident};
 use crate::registry::{ChannelHandle, DeviceHandle, DeviceState, Registry};
-use crate::router::CloseCode;
+use crate::router::{CloseCode, Device};
 
 use super::events::Who;
 
@@ -24,37 +24,66 @@ pub(super) enum Standing {
     Outside,
     /// No device has it, and the channel keeps what it sends: the channel's owner pays.
     Guest(Account),
-    /// The device is on this connection.
-    Admitted {
-        /// Whose it was when it was admitted, and who pays.
-        account: Account,
-        /// How often it had changed its account then.
-        epoch: Epoch,
-        /// How often it had changed at all when this was last found to hold.
-        seen: Cell<u32>,
-        /// Its place among the account's connections.
-        _held: Held,
-    },
+    /// The device is on this connection. It has a place among the connections of the account whose it
+    /// was when it was admitted, and who pays.
+    Admitted(Seat),
+}
+
+/// A place among an account's connections; given back when dropped.
+pub(super) struct Seat(Account);
+
+impl Seat {
+    pub(super) fn take(account: &Account) -> Result<Self, Refusal> {
+        let held = account.acquire(Dimension::ChannelConnections, 1)?;
+        // what this guard says in one word
+        held.keep();
+        Ok(Self(account.clone()))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.release(Dimension::ChannelConnections, 1);
+    }
+}
+
+impl Device for DeviceHandle {
+    fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    fn ident(&self) -> &Ident {
+        &self.ident
+    }
+}
+
+/// What few logins have.
+#[derive(Default)]
+struct Seldom {
+    /// The secret it showed last.
+    shown: Option<Box<str>>,
+    /// Bytes of fragments kept since its last message, where there is no device to hang them on.
+    fragment_bytes: u32,
 }
 
 /// One login.
 pub(super) struct Known {
     pub(super) ident: Ident,
-    /// The secret it showed last.
-    shown: Option<Box<str>>,
+    seldom: Option<Box<Seldom>>,
     pub(super) device: Option<Arc<DeviceHandle>>,
     pub(super) standing: Standing,
+    /// How often the device had changed its account when it was admitted.
+    epoch: Epoch,
+    /// How often the device had changed at all when its admission was last found to hold.
+    seen: Cell<u32>,
+    /// Its raw traffic was kept then.
+    keeps: Cell<bool>,
     /// The decoder had a device's settings when it last named itself.
     pub(super) given: bool,
     /// It has been told its refusal: on one connection it may be told again with every frame.
     pub(super) answered: bool,
     /// It wanted a device that another connection keeps, and that was counted.
     pub(super) contended: bool,
-    /// Bytes of fragments kept since its last message, where there is no device to hang them on.
-    pub(super) fragment_bytes: u32,
-    /// Whether its device's raw traffic is kept, and how often the device had changed when that was
-    /// asked last.
-    packets: Cell<Option<(u32, bool)>>,
 }
 
 /// How an admitted login stands with what holds now.
@@ -68,26 +97,49 @@ pub(super) enum Still {
 }
 
 impl Known {
+    fn new(ident: &Ident) -> Self {
+        Self {
+            ident: ident.clone(),
+            seldom: None,
+            device: None,
+            standing: Standing::Outside,
+            epoch: Epoch::default(),
+            seen: Cell::new(0),
+            keeps: Cell::new(false),
+            given: false,
+            answered: false,
+            contended: false,
+        }
+    }
+
     pub(super) fn is_admitted(&self) -> bool {
-        matches!(self.standing, Standing::Admitted { .. })
+        matches!(self.standing, Standing::Admitted(_))
+    }
+
+    /// It is admitted as the device was when it had changed so often.
+    pub(super) fn admit(&mut self, seat: Seat, state: &DeviceState, changes: u32) {
+        self.standing = Standing::Admitted(seat);
+        self.epoch = state.epoch;
+        self.seen.set(changes);
+        self.keeps.set(state.item.keep_packets);
     }
 
     pub(super) fn still(&self) -> Still {
-        let (Standing::Admitted { epoch, seen, .. }, Some(device)) = (&self.standing, &self.device)
-        else {
+        let (Standing::Admitted(_), Some(device)) = (&self.standing, &self.device) else {
             return Still::Open;
         };
         let changes = device.state.changes();
-        if changes == seen.get() {
+        if changes == self.seen.get() {
             return Still::Good;
         }
         let state = device.state.load();
-        if state.gone || state.epoch != *epoch {
+        if state.gone || state.epoch != self.epoch {
             Still::Changed(CloseCode::DeviceChanged)
         } else if !state.enabled {
             Still::Changed(CloseCode::DeviceDisabled)
         } else {
-            seen.set(changes);
+            self.seen.set(changes);
+            self.keeps.set(state.item.keep_packets);
             Still::Good
         }
     }
@@ -96,29 +148,27 @@ impl Known {
     pub(super) fn account(&self) -> Option<&Account> {
         match &self.standing {
             Standing::Outside => None,
-            Standing::Guest(account) | Standing::Admitted { account, .. } => Some(account),
+            Standing::Guest(account) | Standing::Admitted(Seat(account)) => Some(account),
         }
     }
 
     pub(super) fn device_id(&self) -> DeviceId {
         match (&self.standing, &self.device) {
-            (Standing::Admitted { .. }, Some(device)) => device.id,
+            (Standing::Admitted(_), Some(device)) => device.id,
             _ => DeviceId::NONE,
         }
     }
 
-    /// See [`Standing::Admitted`].
+    /// How often its device had changed when its admission was last found to hold.
     pub(super) fn seen(&self) -> u32 {
-        match &self.standing {
-            Standing::Admitted { seen, .. } => seen.get(),
-            _ => 0,
-        }
+        self.seen.get()
     }
 
     pub(super) fn epoch(&self) -> Epoch {
-        match &self.standing {
-            Standing::Admitted { epoch, .. } => *epoch,
-            _ => Epoch::default(),
+        if self.is_admitted() {
+            self.epoch
+        } else {
+            Epoch::default()
         }
     }
 
@@ -128,14 +178,21 @@ impl Known {
         let Some(device) = &self.device else {
             return false;
         };
-        let changes = device.state.changes();
-        match self.packets.get() {
-            Some((seen, keeps)) if seen == changes => keeps,
-            _ => {
-                let keeps = device.state.load().item.keep_packets;
-                self.packets.set(Some((changes, keeps)));
-                keeps
-            }
+        if self.is_admitted() && device.state.changes() == self.seen.get() {
+            self.keeps.get()
+        } else {
+            device.state.load().item.keep_packets
+        }
+    }
+
+    pub(super) fn fragment_bytes(&self) -> u32 {
+        let seldom = self.seldom.as_ref();
+        seldom.map_or(0, |seldom| seldom.fragment_bytes)
+    }
+
+    pub(super) fn set_fragment_bytes(&mut self, bytes: u32) {
+        if bytes != self.fragment_bytes() {
+            self.seldom.get_or_insert_default().fragment_bytes = bytes;
         }
     }
 
@@ -160,7 +217,6 @@ impl Known {
             .is_none_or(|device| device.state.load().gone);
         if stale || !self.is_admitted() {
             self.device = registry.resolve(channel, protocol, &self.ident);
-            self.packets.set(None);
         }
         self.device.as_ref()
     }
@@ -183,7 +239,9 @@ impl Known {
         let Some(password) = &state.settings.password else {
             return Ok(());
         };
-        let shown = self.shown.as_deref().unwrap_or_default();
+        let seldom = self.seldom.as_ref();
+        let shown = seldom.and_then(|seldom| seldom.shown.as_deref());
+        let shown = shown.unwrap_or_default();
         // takes the same time wherever they differ
         let differ = password.len() != shown.len()
             || password
@@ -223,26 +281,15 @@ impl Lookup for Resolver<'_> {
         secret: Option<&str>,
     ) -> Option<Arc<Settings>> {
         let index = usize::from(login);
-        let stranger = || Known {
-            ident: ident.clone(),
-            shown: None,
-            device: None,
-            standing: Standing::Outside,
-            given: false,
-            answered: false,
-            contended: false,
-            fragment_bytes: 0,
-            packets: Cell::new(None),
-        };
         match self.logins.get_mut(index) {
-            None => self.logins.push(stranger()),
+            None => self.logins.push(Known::new(ident)),
             // the frame that gave the number away before was rejected: nobody has heard of it
-            Some(known) if known.ident != *ident => *known = stranger(),
+            Some(known) if known.ident != *ident => *known = Known::new(ident),
             Some(_) => {}
         }
         let known = self.logins.get_mut(index)?;
         if let Some(secret) = secret {
-            known.shown = Some(secret.into());
+            known.seldom.get_or_insert_default().shown = Some(secret.into());
         }
         let device = known
             .resolve(self.registry, self.channel, self.protocol)

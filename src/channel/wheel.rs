@@ -14,9 +14,12 @@ const SLOTS: u16 = 1024;
 /// Deadlines of tokens.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    slots: Vec<Vec<(i64, T)>>,
+    /// Ticks count from its making: four bytes of them are thirteen years.
+    slots: Vec<Vec<(u32, T)>>,
+    /// Its making, in ticks since 1970.
+    begun: i64,
     /// The last tick that was turned to.
-    now: i64,
+    now: u32,
     armed: usize,
 }
 
@@ -25,9 +28,15 @@ impl<T> Wheel<T> {
     pub fn new(now_ms: i64) -> Self {
         Self {
             slots: (0..SLOTS).map(|_| Vec::new()).collect(),
-            now: now_ms.div_euclid(TICK_MS),
+            begun: now_ms.div_euclid(TICK_MS),
+            now: 0,
             armed: 0,
         }
+    }
+
+    fn tick(&self, at_ms: i64) -> u32 {
+        let since = at_ms.div_euclid(TICK_MS).saturating_sub(self.begun);
+        u32::try_from(since.max(0)).unwrap_or(u32::MAX)
     }
 
     /// How many deadlines it holds.
@@ -43,10 +52,7 @@ impl<T> Wheel<T> {
     /// Names `token` once `at_ms` has come.
     pub fn arm(&mut self, at_ms: i64, token: T) {
         // rounded up, so never early; never in the past, so never missed
-        let tick = at_ms
-            .div_euclid(TICK_MS)
-            .saturating_add(1)
-            .max(self.now.saturating_add(1));
+        let tick = self.tick(at_ms).max(self.now).saturating_add(1);
         let slot = Self::slot(tick);
         if let Some(slot) = self.slots.get_mut(slot) {
             slot.push((tick, token));
@@ -54,18 +60,18 @@ impl<T> Wheel<T> {
         }
     }
 
-    fn slot(tick: i64) -> usize {
-        usize::try_from(tick.rem_euclid(i64::from(SLOTS))).unwrap_or(0)
+    fn slot(tick: u32) -> usize {
+        (tick % u32::from(SLOTS)) as usize
     }
 
     /// Turns it to `now_ms` and moves every token that is due to the end of `due`.
     pub fn turn(&mut self, now_ms: i64, due: &mut Vec<T>) {
-        let to = now_ms.div_euclid(TICK_MS);
+        let to = self.tick(now_ms);
         if to <= self.now {
             return;
         }
         // a jump of more than a turn looks at every slot once
-        let first = (self.now + 1).max(to.saturating_sub(i64::from(SLOTS) - 1));
+        let first = (self.now + 1).max(to.saturating_sub(u32::from(SLOTS) - 1));
         for tick in first..=to {
             let Some(slot) = self.slots.get_mut(Self::slot(tick)) else {
                 continue;

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -134,12 +135,11 @@ impl Room {
 pub(super) struct Token {
     /// Small, because every connection has it.
     index: u32,
-    generation: u32,
+    generation: NonZeroU32,
 }
 
-#[derive(Default)]
 struct Slot {
-    generation: u32,
+    generation: NonZeroU32,
     waker: Option<Waker>,
 }
 
@@ -154,12 +154,16 @@ pub(super) struct Tasks {
 impl Tasks {
     fn insert(&mut self, waker: &Waker) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
+            self.slots.push(Slot {
+                generation: NonZeroU32::MIN,
+                waker: None,
+            });
             // more connections than that no process has
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
         self.live += 1;
-        let generation = self.slots.get_mut(index as usize).map_or(0, |slot| {
+        let slot = self.slots.get_mut(index as usize);
+        let generation = slot.map_or(NonZeroU32::MIN, |slot| {
             slot.waker = Some(waker.clone());
             slot.generation
         });
@@ -174,7 +178,8 @@ impl Tasks {
 
     fn remove(&mut self, token: Token) {
         if let Some(slot) = self.slot(token) {
-            slot.generation = slot.generation.wrapping_add(1);
+            let next = slot.generation.checked_add(1);
+            slot.generation = next.unwrap_or(NonZeroU32::MIN);
             slot.waker = None;
             self.live -= 1;
             self.free.push(token.index);

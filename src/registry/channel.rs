@@ -112,25 +112,19 @@ impl ChannelHandle {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Counts a connection for as long as the guard lives.
-    pub fn connected(self: &Arc<Self>) -> Connected {
+    /// Counts a connection, until it is [`ChannelHandle::closed`].
+    pub fn opened(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Connected(Arc::clone(self))
+    }
+
+    /// A connection that was counted is over.
+    pub fn closed(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl fmt::Debug for ChannelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ChannelHandle({})", self.id)
-    }
-}
-
-/// Counts one connection of a channel until it is dropped.
-#[derive(Debug)]
-pub struct Connected(Arc<ChannelHandle>);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -39,7 +39,7 @@ mod unknown;
 mod validate;
 mod write;
 
-pub use channel::{ChannelHandle, ChannelState, Connected};
+pub use channel::{ChannelHandle, ChannelState};
 pub use check::{DOUBLES_LISTED_MAX, Effect, Published, Refused, Rerouted};
 pub use device::{DeviceHandle, DeviceState, Watched};
 pub use load::LoadError;

@@ -25,7 +25,7 @@ pub use follow::{
     FOLLOW_QUEUE_MAX, FOLLOWERS_MAX, Followed, Subscription, TooManyFollowers, Topic,
 };
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -77,21 +77,33 @@ pub struct Orders {
     pub command: bool,
 }
 
+/// A device as far as the router has to know it: every connection carries one, so its name is not
+/// kept a second time.
+pub trait Device: Send + Sync {
+    /// Which one.
+    fn id(&self) -> DeviceId;
+    /// Under which name it is carried.
+    fn ident(&self) -> &Ident;
+}
+
 #[derive(Default)]
 struct Mailbox {
     waker: Option<Waker>,
-    orders: Orders,
-    carries: SmallVec<[Carried; 1]>,
-    parked: bool,
+    /// Few connections ever get one.
+    orders: Option<Box<Orders>>,
+    /// With the account whose it was when it was admitted.
+    carries: SmallVec<[(Arc<dyn Device>, AccountId); 1]>,
 }
 
+/// Every connection has one: its size is held by a test.
 struct Shared {
     id: ConnectionId,
     channel: ChannelId,
-    peer: SocketAddr,
+    peer: (IpAddr, u16),
     established_us: i64,
     /// There is something in the mailbox.
     mail: AtomicBool,
+    parked: AtomicBool,
     mailbox: Mutex<Mailbox>,
 }
 
@@ -103,7 +115,7 @@ impl Shared {
     fn order(&self, order: impl FnOnce(&mut Orders)) {
         let waker = {
             let mut mailbox = self.mailbox();
-            order(&mut mailbox.orders);
+            order(mailbox.orders.get_or_insert_default());
             self.mail.store(true, Ordering::Release);
             mailbox.waker.clone()
         };
@@ -112,15 +124,28 @@ impl Shared {
         }
     }
 
+    fn peer(&self) -> SocketAddr {
+        let (address, port) = self.peer;
+        SocketAddr::new(address, port)
+    }
+
+    fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::SeqCst)
+    }
+
     fn facts(&self) -> Facts {
-        let mailbox = self.mailbox();
+        let carried = |(device, account): &(Arc<dyn Device>, AccountId)| Carried {
+            ident: device.ident().clone(),
+            device: device.id(),
+            account: *account,
+        };
         Facts {
             id: self.id,
             channel: self.channel,
-            peer: self.peer,
+            peer: self.peer(),
             established_us: self.established_us,
-            carries: mailbox.carries.clone(),
-            parked: mailbox.parked,
+            carries: self.mailbox().carries.iter().map(carried).collect(),
+            parked: self.is_parked(),
         }
     }
 }
@@ -140,9 +165,9 @@ impl Router {
         Arc::new(Self::default())
     }
 
-    /// Enters a connection. It is taken out when the handle is dropped.
+    /// Enters a connection, until [`Router::leave`].
     pub fn enter(
-        self: &Arc<Self>,
+        &self,
         id: ConnectionId,
         channel: ChannelId,
         peer: SocketAddr,
@@ -151,15 +176,30 @@ impl Router {
         let shared = Arc::new(Shared {
             id,
             channel,
-            peer,
+            peer: (peer.ip(), peer.port()),
             established_us,
             mail: AtomicBool::new(false),
+            parked: AtomicBool::new(false),
             mailbox: Mutex::default(),
         });
         self.live.insert(id, Arc::clone(&shared));
-        ConnectionHandle {
-            shared,
-            router: Arc::clone(self),
+        ConnectionHandle { shared }
+    }
+
+    /// The connection's task is over.
+    pub fn leave(&self, handle: &ConnectionHandle) {
+        self.set_parked(handle, false);
+        self.live.remove(&handle.id());
+        handle.shared.mailbox().waker = None;
+    }
+
+    /// Says whether it is parked. Does not count twice.
+    pub fn set_parked(&self, handle: &ConnectionHandle, parked: bool) {
+        let was = handle.shared.parked.swap(parked, Ordering::SeqCst);
+        match (was, parked) {
+            (false, true) => _ = self.parked.fetch_add(1, Ordering::SeqCst),
+            (true, false) => _ = self.parked.fetch_sub(1, Ordering::Relaxed),
+            _ => {}
         }
     }
 
@@ -240,7 +280,7 @@ impl Router {
     pub fn close_device(&self, device: DeviceId, code: CloseCode) -> usize {
         let carries = |shared: &Arc<Shared>| {
             let mailbox = shared.mailbox();
-            mailbox.carries.iter().any(|c| c.device == device)
+            mailbox.carries.iter().any(|(of, _)| of.id() == device)
         };
         let found: Vec<_> = self.all().into_iter().filter(carries).collect();
         for shared in &found {
@@ -272,7 +312,7 @@ impl Router {
             return;
         }
         for shared in self.all() {
-            if shared.mailbox().parked {
+            if shared.is_parked() {
                 shared.order(|orders| orders.retry = true);
             }
         }
@@ -298,10 +338,10 @@ impl Router {
     }
 }
 
-/// The connection task's own entry: its mailbox and what others may know of it.
+/// The connection task's own entry: its mailbox and what others may know of it. The task takes it out
+/// with [`Router::leave`]: the router is its worker's, and is not kept once more with each connection.
 pub struct ConnectionHandle {
     shared: Arc<Shared>,
-    router: Arc<Router>,
 }
 
 impl ConnectionHandle {
@@ -312,7 +352,7 @@ impl ConnectionHandle {
 
     /// Its peer.
     pub fn peer(&self) -> SocketAddr {
-        self.shared.peer
+        self.shared.peer()
     }
 
     /// Since when it lives, unix us.
@@ -336,37 +376,21 @@ impl ConnectionHandle {
         }
         let mut mailbox = self.shared.mailbox();
         self.shared.mail.store(false, Ordering::Release);
-        Some(std::mem::take(&mut mailbox.orders))
+        mailbox.orders.take().map(|orders| *orders)
     }
 
-    /// A device was admitted on it.
-    pub fn carry(&self, carried: Carried) {
+    /// A device of this account was admitted on it.
+    pub fn carry(&self, device: Arc<dyn Device>, account: AccountId) {
         let mut mailbox = self.shared.mailbox();
-        mailbox.carries.retain(|c| c.ident != carried.ident);
-        mailbox.carries.push(carried);
+        let carries = &mut mailbox.carries;
+        carries.retain(|(other, _)| other.ident() != device.ident());
+        carries.push((device, account));
     }
 
     /// It carries the device no more.
     pub fn drop_device(&self, device: DeviceId) {
-        self.shared.mailbox().carries.retain(|c| c.device != device);
-    }
-
-    /// Says whether it is parked. Does not count twice.
-    pub fn set_parked(&self, parked: bool) {
-        let was = std::mem::replace(&mut self.shared.mailbox().parked, parked);
-        match (was, parked) {
-            (false, true) => _ = self.router.parked.fetch_add(1, Ordering::SeqCst),
-            (true, false) => _ = self.router.parked.fetch_sub(1, Ordering::Relaxed),
-            _ => {}
-        }
-    }
-}
-
-impl Drop for ConnectionHandle {
-    fn drop(&mut self) {
-        self.set_parked(false);
-        self.router.live.remove(&self.shared.id);
-        self.shared.mailbox().waker = None;
+        let mut mailbox = self.shared.mailbox();
+        mailbox.carries.retain(|(other, _)| other.id() != device);
     }
 }
 
@@ -374,15 +398,31 @@ impl Drop for ConnectionHandle {
 mod tests {
     use super::*;
 
-    fn enter(router: &Arc<Router>, id: u64, channel: u64, device: u64) -> ConnectionHandle {
+    fn enter(router: &Router, id: u64, channel: u64, device: u64) -> ConnectionHandle {
         let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
         let handle = router.enter(ConnectionId(id), ChannelId(channel), peer, 0);
-        handle.carry(Carried {
-            ident: Ident::new(&format!("ident-{device}")).expect("an ident"),
-            device: DeviceId(device),
-            account: AccountId(1),
-        });
+        let ident = Ident::new(&format!("ident-{device}")).expect("an ident");
+        handle.carry(Arc::new(Tracker(DeviceId(device), ident)), AccountId(1));
         handle
+    }
+
+    struct Tracker(DeviceId, Ident);
+
+    impl Device for Tracker {
+        fn id(&self) -> DeviceId {
+            self.0
+        }
+
+        fn ident(&self) -> &Ident {
+            &self.1
+        }
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        // with the counts of its `Arc`: every connection has one
+        let bytes = size_of::<Shared>() + 2 * size_of::<usize>();
+        assert!(bytes <= 128, "{bytes}");
     }
 
     #[test]
@@ -405,7 +445,8 @@ mod tests {
             [(DeviceId(102), CloseCode::DeviceChanged)]
         );
         assert!(!router.close(ConnectionId(9), CloseCode::ByUser));
-        drop((a, b));
+        router.leave(&a);
+        router.leave(&b);
         assert_eq!(router.count(), 1);
         let ids: Vec<_> = router.connections(|_| true).iter().map(|f| f.id).collect();
         assert_eq!(ids, [ConnectionId(3)]);
@@ -422,13 +463,13 @@ mod tests {
             a.orders().expect("mail").close,
             Some(CloseCode::IdentCollision)
         );
-        b.set_parked(true);
-        b.set_parked(true);
+        router.set_parked(&b, true);
+        router.set_parked(&b, true);
         assert_eq!(router.parked_count(), 1);
         router.wake_parked();
         assert_eq!(a.orders(), None);
         assert!(b.orders().expect("mail").retry);
-        drop(b);
+        router.leave(&b);
         assert_eq!(router.parked_count(), 0);
     }
 }

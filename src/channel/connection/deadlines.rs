@@ -11,8 +11,9 @@ use crate::channel::wheel::TICK_MS;
 use crate::router::CloseCode;
 
 impl Core {
-    pub(super) fn is_identified(&self) -> bool {
-        self.stranger.is_none()
+    pub(in crate::channel) fn is_identified(&self) -> bool {
+        let aside = self.aside.as_ref();
+        aside.is_none_or(|aside| aside.stranger.is_none())
     }
 
     /// When it must have identified itself.
@@ -23,16 +24,17 @@ impl Core {
 
     /// When the frame that has begun must be whole.
     fn frame_until_ms(&self) -> Option<i64> {
-        let came = i64::try_from(self.held.len()).unwrap_or(i64::MAX);
+        let begun = self.begun.as_ref()?;
+        let came = i64::try_from(begun.bytes.len()).unwrap_or(i64::MAX);
         let for_its_bytes = came.saturating_mul(1_000) / FRAME_BYTES_PER_S_MIN;
-        (came > 0).then(|| self.begun_ms + self.worker.deps().bounds.frame_ms + for_its_bytes)
+        Some(begun.since_ms + self.worker.deps().bounds.frame_ms + for_its_bytes)
     }
 
     /// Is its socket not read at present?
     fn is_unread(&self) -> bool {
         self.pending.is_some()
             || self.replies.is_full()
-            || !self.unsent.is_empty()
+            || self.has_unsent()
             || self.worker.mark().failed
             || self.command_waits_for_replies()
     }
@@ -43,7 +45,7 @@ impl Core {
     }
 
     pub(super) fn look_at_deadlines(&mut self) {
-        if self.ending.is_some() {
+        if self.is_ending() {
             return;
         }
         let now_ms = self.now_ms();
@@ -55,9 +57,11 @@ impl Core {
             overdue = (now_ms >= parking.until_ms).then_some(*parking);
             parked = true;
         }
-        if self.is_unread() {
+        if self.is_unread()
+            && let Some(begun) = &mut self.begun
+        {
             // it cannot go on with its frame
-            self.begun_ms = now_ms;
+            begun.since_ms = now_ms;
         }
         if let Some(parking) = overdue.filter(|parking| !parking.tell) {
             self.end_at_once(parking.code);
@@ -96,8 +100,8 @@ impl Core {
         let mut walk = self.borrow_walk();
         if let (Some(session), Some(protocol)) = (&mut self.session, self.protocol) {
             let mut resolver = Resolver {
-                registry: &self.worker.room.deps.registry,
-                channel: &self.channel,
+                registry: &self.here.worker.room.deps.registry,
+                channel: &self.here.channel,
                 protocol: protocol.number,
                 logins: &mut self.logins,
             };
@@ -113,10 +117,10 @@ impl Core {
 
     /// The earliest of its deadlines, unix ms.
     fn next_deadline_ms(&self) -> i64 {
-        if let Some(ending) = &self.ending {
+        if let Some(ending) = self.ending() {
             return ending.until_ms;
         }
-        if let Some(leaving) = &self.leaving {
+        if let Some(leaving) = self.leaving() {
             return (leaving.until_ms - TICK_MS).max(self.now_ms() + 1);
         }
         let mut next = self.last_read_ms + self.worker.deps().bounds.idle_ms;
@@ -139,7 +143,7 @@ impl Core {
         {
             next = next.min(at);
         }
-        if let Some(commanding) = &self.commanding {
+        if let Some(commanding) = self.commanding() {
             next = next.min(commanding.until_ms());
         }
         next.max(self.now_ms() + 1)

@@ -2,12 +2,13 @@
 //! written down of it.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use protocols::Acks;
 use tokio::io::ReadBuf;
 
-use super::{Connection, Core, Wire};
+use super::{Connection, Core, Here, Wire};
 use crate::channel::bounds::{
     LAST_READS_MAX, LAST_READS_MS, LINGER_MS, READ_BYTES_MAX, SWALLOW_MS,
 };
@@ -43,8 +44,9 @@ impl<S: Wire> Connection<S> {
     pub(super) fn end(&mut self, cx: &mut Context<'_>) -> Poll<CloseCode> {
         let core = &mut self.core;
         let now_ms = core.now_ms();
-        let owes = !core.replies.is_empty() || !core.unsent.is_empty();
-        let Some(ending) = &mut core.ending else {
+        let owes = !core.replies.is_empty() || core.has_unsent();
+        let aside = core.aside.as_mut();
+        let Some(ending) = aside.and_then(|aside| aside.ending.as_mut()) else {
             return Poll::Ready(CloseCode::Unexpected);
         };
         let code = ending.code;
@@ -93,7 +95,7 @@ impl<S: Wire> Connection<S> {
     /// A read of a connection that was replaced, or its end; the next one has a turn of its own.
     pub(super) fn read_last(&mut self, cx: &mut Context<'_>) -> Poll<CloseCode> {
         let now_ms = self.core.now_ms();
-        let Some(leaving) = &mut self.core.leaving else {
+        let Some(leaving) = self.core.leaving_mut() else {
             return Poll::Pending;
         };
         let code = leaving.code;
@@ -104,7 +106,7 @@ impl<S: Wire> Connection<S> {
         match self.read(cx, READ_BYTES_MAX) {
             // the runtime has not heard of it yet
             Poll::Pending if self.stream.has_unread() => {
-                if let Some(leaving) = &mut self.core.leaving {
+                if let Some(leaving) = self.core.leaving_mut() {
                     leaving.reads_left += 1;
                 }
             }
@@ -149,23 +151,23 @@ impl Core {
             .iter()
             .any(|known| known.is_admitted() && !carries(known));
         if code == CloseCode::IdentCollision
-            && self.ending.is_none()
+            && !self.is_ending()
             && !others
             && self.logins.iter().any(carries)
             && self.sends_nothing_again()
         {
-            self.leaving = Some(Box::new(Leaving {
+            self.aside().leaving = Some(Leaving {
                 code,
                 reads_left: LAST_READS_MAX,
                 until_ms: self.now_ms() + LAST_READS_MS,
-            }));
+            });
             return;
         }
         let commanded = |commanding: &Commanding| match commanding {
             Commanding::Sent { device: of, .. } => *of == device,
             Commanding::NotBefore { .. } => false,
         };
-        if self.commanding.as_deref().is_some_and(commanded) {
+        if self.commanding().is_some_and(commanded) {
             self.leave_command();
         }
         if let Some(known) = self.logins.iter_mut().find(|known| carries(known)) {
@@ -184,7 +186,7 @@ impl Core {
 
     /// Would what it has not read yet be lost with it? Not asked twice: the second time it ends.
     fn sends_nothing_again(&self) -> bool {
-        self.leaving.is_none()
+        self.leaving().is_none()
             && self
                 .protocol
                 .is_some_and(|protocol| protocol.info.acks == Acks::None)
@@ -192,7 +194,7 @@ impl Core {
 
     /// A connection that was replaced does not wait for what may take long. Says whether it ends.
     pub(super) fn leaves_what_waits(&mut self) -> bool {
-        let Some(leaving) = &self.leaving else {
+        let Some(leaving) = self.leaving() else {
             return false;
         };
         let (late, code) = (self.is_late(leaving), leaving.code);
@@ -206,7 +208,7 @@ impl Core {
     /// A connection that was replaced does not read on until its replies have left. It ends if it has
     /// had its reads, or if its peer does not take them in its time. Says whether it ends.
     pub(super) fn leaves_what_is_stuck(&mut self) -> bool {
-        let Some(leaving) = &self.leaving else {
+        let Some(leaving) = self.leaving() else {
             return false;
         };
         let code = leaving.code;
@@ -224,13 +226,13 @@ impl Core {
 
     /// Ends without waiting for anything.
     pub(in crate::channel) fn end_at_once(&mut self, code: CloseCode) {
-        if self.ending.as_ref().is_none_or(|ending| !ending.at_once) {
-            self.ending = Some(Box::new(Ending {
+        if self.ending().is_none_or(|ending| !ending.at_once) {
+            self.aside().ending = Some(Ending {
                 code,
                 until_ms: self.now_ms(),
                 at_once: true,
                 shut: false,
-            }));
+            });
         }
     }
 
@@ -241,20 +243,32 @@ impl Core {
 
     /// A connection that was replaced waits for nothing.
     pub(super) fn end_by(&mut self, code: CloseCode, until_ms: i64) {
-        if let Some(leaving) = &self.leaving {
+        if let Some(leaving) = self.leaving() {
             self.end_at_once(leaving.code);
-        } else if self.ending.is_none() {
-            self.ending = Some(Box::new(Ending {
+        } else if !self.is_ending() {
+            self.aside().ending = Some(Ending {
                 code,
                 until_ms,
                 at_once: false,
                 shut: false,
-            }));
+            });
         }
     }
 
     pub(in crate::channel) fn is_ending(&self) -> bool {
-        self.ending.is_some()
+        self.ending().is_some()
+    }
+
+    pub(super) fn ending(&self) -> Option<&Ending> {
+        self.aside.as_ref()?.ending.as_ref()
+    }
+
+    pub(super) fn leaving(&self) -> Option<&Leaving> {
+        self.aside.as_ref()?.leaving.as_ref()
+    }
+
+    fn leaving_mut(&mut self) -> Option<&mut Leaving> {
+        self.aside.as_mut()?.leaving.as_mut()
     }
 
     /// The device that was admitted last, or at least named.
@@ -301,15 +315,17 @@ impl Core {
             },
         });
         self.worker.count_close(code);
-        let aside = self.aside.take().unwrap_or_default();
+        let aside = self.aside.as_deref_mut();
+        let (duplicates, lost) =
+            aside.map_or((0, None), |aside| (aside.duplicates, aside.lost.take()));
         self.tell(Happened::Closed {
             who,
             code,
             messages: self.messages,
             received: self.received,
             sent: self.sent,
-            duplicates: aside.duplicates,
-            lost: aside.lost,
+            duplicates,
+            lost,
             duration_us,
         });
         if let Some(token) = self.token.take() {
@@ -326,5 +342,12 @@ impl Drop for Core {
         } else {
             CloseCode::Restart
         });
+        let Here {
+            worker, channel, ..
+        } = &*self.here;
+        let room = &worker.room;
+        room.deps.router.leave(&self.handle);
+        room.connections.fetch_sub(1, Ordering::Relaxed);
+        channel.closed();
     }
 }

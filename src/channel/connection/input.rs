@@ -3,7 +3,7 @@
 
 use protocols::{Env, Fatal, Probe};
 
-use super::Core;
+use super::{Begun, Core};
 use crate::channel::bounds::{FRAMES_PER_READ_MAX, PROBE_BYTES_MAX};
 use crate::channel::frames;
 use crate::channel::gate::Replies;
@@ -14,6 +14,14 @@ use crate::router::CloseCode;
 
 /// A quarter of the memory of a frame that has begun is used, unless it is less than four times this.
 const HELD_BYTES_KEPT: usize = 1024;
+
+/// What became of bytes that were decoded.
+struct Digested {
+    /// So many of them are done with.
+    consumed: usize,
+    /// The rest is of no use before it is this long.
+    need: usize,
+}
 
 impl Core {
     /// Bytes came, or the end of them.
@@ -30,40 +38,56 @@ impl Core {
         if read.is_empty() {
             self.ended_by_tracker(Ended::ByTracker);
             self.after.get_or_insert(CloseCode::ByTracker);
-            if !self.held.is_empty() {
-                self.digest_held(true);
-            }
+            self.digest_begun(true);
             return;
         }
         self.received += read.len() as u64;
         self.tally.received.add(read.len() as u64);
         self.worker.has_read(read.len());
-        if self.held.is_empty() {
-            self.begun_ms = self.last_read_ms;
-            let consumed = self.digest(read, false);
-            self.held = read.get(consumed..).unwrap_or_default().to_vec();
-        } else {
-            self.held.extend_from_slice(read);
-            if self.held.len() >= self.need {
-                self.digest_held(false);
+        if let Some(begun) = &mut self.begun {
+            begun.bytes.extend_from_slice(read);
+            if begun.is_due() {
+                self.digest_begun(false);
             }
+            return;
+        }
+        let since_ms = self.last_read_ms;
+        let Digested { consumed, need } = self.digest(read, false);
+        let left = read.get(consumed..).filter(|left| !left.is_empty());
+        self.begun = left.map(|left| {
+            Box::new(Begun {
+                bytes: left.to_vec(),
+                need,
+                since_ms,
+            })
+        });
+    }
+
+    /// Decodes what was kept because a frame was incomplete.
+    pub(super) fn digest_begun(&mut self, eof: bool) {
+        let Some(mut begun) = self.begun.take() else {
+            return;
+        };
+        let Digested { consumed, need } = self.digest(&begun.bytes, eof);
+        if consumed > 0 {
+            begun.since_ms = self.now_ms();
+        }
+        if consumed < begun.bytes.len() {
+            let bytes = &mut begun.bytes;
+            bytes.drain(..consumed);
+            // of a burst that was waited out a frame's beginning may be left
+            if bytes.capacity() / 4 > bytes.len().max(HELD_BYTES_KEPT) {
+                bytes.shrink_to_fit();
+            }
+            begun.need = need;
+            self.begun = Some(begun);
         }
     }
 
-    pub(super) fn digest_held(&mut self, eof: bool) {
-        let mut held = std::mem::take(&mut self.held);
-        let consumed = self.digest(&held, eof);
-        if consumed > 0 {
-            self.begun_ms = self.now_ms();
-        }
-        if consumed < held.len() {
-            held.drain(..consumed);
-            // of a burst that was waited out a frame's beginning may be left
-            if held.capacity() / 4 > held.len().max(HELD_BYTES_KEPT) {
-                held.shrink_to_fit();
-            }
-            self.held = held;
-        }
+    /// What is kept of a frame that has begun takes so much.
+    pub(super) fn begun_bytes(&self) -> usize {
+        let begun = self.begun.as_ref();
+        begun.map_or(0, |begun| begun.bytes.capacity())
     }
 
     /// Which of the channel's protocols do these first bytes belong to?
@@ -86,7 +110,6 @@ impl Core {
                 Probe::No => {}
             }
         }
-        self.need = head.len() + 1;
         if !undecided || eof || head.len() >= PROBE_BYTES_MAX {
             self.tally.unidentified.add(head.len() as u64);
             self.lose_because("none of the channel's protocols begins so".to_owned(), head);
@@ -94,25 +117,26 @@ impl Core {
         }
     }
 
-    /// Decodes what can be decoded of `input` and goes through it. Gives back how much of it is
-    /// done with.
-    fn digest(&mut self, input: &[u8], eof: bool) -> usize {
+    /// Decodes what can be decoded of `input` and goes through it.
+    fn digest(&mut self, input: &[u8], eof: bool) -> Digested {
         if self.session.is_none() {
             self.probe(input, eof);
         }
+        // where no protocol has been found it takes another byte
+        let mut need = input.len() + 1;
         let (Some(mut session), Some(protocol)) = (self.session.take(), self.protocol) else {
-            return 0;
+            return Digested { consumed: 0, need };
         };
         let mut walk = self.borrow_walk();
         let mut consumed = 0;
         let mut fatal: Option<Fatal> = None;
         let now_ms = self.now_ms();
-        let deps = &self.worker.room.deps;
+        let deps = &self.here.worker.room.deps;
         for _ in 0..FRAMES_PER_READ_MAX / protocols::FRAMES_PER_FEED_MAX {
             let rest = input.get(consumed..).unwrap_or_default();
             let mut resolver = Resolver {
                 registry: &deps.registry,
-                channel: &self.channel,
+                channel: &self.here.channel,
                 protocol: protocol.number,
                 logins: &mut self.logins,
             };
@@ -126,7 +150,7 @@ impl Core {
                 },
             );
             consumed += fed.consumed;
-            self.need = fed.need;
+            need = fed.need;
             fatal = fed.fatal;
             let left = rest.len() - fed.consumed;
             if fatal.is_some() || left == 0 || fed.need > left {
@@ -152,6 +176,6 @@ impl Core {
             consumed = input.len();
         }
         self.advance(walk, Some(input));
-        consumed
+        Digested { consumed, need }
     }
 }

@@ -37,6 +37,7 @@ pub(super) use waits::{Parking, Wait, Walk};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,9 +48,8 @@ use protocols::{Acks, CommandError, Delivery, Ident, Protocol, Session};
 use tokio::io::ReadBuf;
 
 use crate::ids::Position;
-use crate::journal::Permit;
 use crate::raw::Ended;
-use crate::registry::{ChannelHandle, Connected};
+use crate::registry::ChannelHandle;
 use crate::router::{CloseCode, ConnectionHandle};
 
 use super::commands::Commanding;
@@ -64,12 +64,43 @@ use ends::{Ending, Leaving};
 use tap::Tap;
 use waits::Pending;
 
-/// Counts one connection of the gateway.
-pub(super) struct Place(pub(super) Arc<Room>);
+/// Counts one connection of the gateway, which has not begun yet.
+pub(super) struct Place(Option<Arc<Room>>);
+
+impl Place {
+    /// The caller has counted it.
+    pub(super) fn of(room: &Arc<Room>) -> Self {
+        Self(Some(Arc::clone(room)))
+    }
+
+    /// The connection has begun, and counts itself from now on.
+    fn taken(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(room) = &self.0 {
+            room.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What all connections of a channel on one worker share.
+pub(super) struct Here {
+    pub(super) worker: Rc<Worker>,
+    pub(super) channel: Arc<ChannelHandle>,
+    pub(super) tally: Rc<Tally>,
+}
+
+impl Here {
+    pub(super) fn new(worker: &Rc<Worker>, channel: &Arc<ChannelHandle>) -> Rc<Self> {
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            channel: Arc::clone(channel),
+            tally: worker.tally(channel.id),
+        })
     }
 }
 
@@ -85,59 +116,77 @@ impl Drop for Stranger {
     }
 }
 
-/// Everything of a connection but its byte stream.
+/// Everything of a connection but its byte stream. There are many: what few of them have is in
+/// [`Aside`], and what all of a channel have is in [`Here`], which this stands for.
 pub(super) struct Core {
-    pub(super) worker: Rc<Worker>,
-    pub(super) channel: Arc<ChannelHandle>,
-    pub(super) tally: Rc<Tally>,
+    /// Named where only a part of the connection may be borrowed.
+    pub(super) here: Rc<Here>,
     pub(super) handle: ConnectionHandle,
     pub(super) protocol: Option<&'static Protocol>,
     session: Option<Box<dyn Session>>,
     pub(super) logins: Logins,
-    /// Whom the peer's certificate speaks for, if it has shown one.
-    pub(super) subject: Option<Box<Subject>>,
     /// The login that what names nobody is from.
     pub(super) current: Option<u16>,
     pub(super) replies: Replies,
-    pub(super) permit: Option<Permit>,
     pub(super) now_us: i64,
     pub(super) messages: u64,
     received: u64,
     sent: u64,
     last_read_ms: i64,
-    /// Since when a frame is incomplete.
-    begun_ms: i64,
-    held: Vec<u8>,
-    need: usize,
-    unsent: Vec<u8>,
+    begun: Option<Box<Begun>>,
     pending: Option<Box<Pending>>,
     /// How it ends once what was read is done with.
     after: Option<CloseCode>,
-    ending: Option<Box<Ending>>,
-    leaving: Option<Box<Leaving>>,
-    aside: Option<Box<Aside>>,
+    pub(super) aside: Option<Box<Aside>>,
     retry: bool,
     /// A command waits for one of its devices, as far as it was told.
     pub(super) command_due: bool,
-    /// When it has its turn among the logins of its account, unix ms; 0: it has not asked, `MAX`: it
-    /// has had it.
-    pub(super) turn_ms: i64,
-    pub(super) commanding: Option<Box<Commanding>>,
+    /// It has had its turn among the logins of its account.
+    pub(super) had_turn: bool,
     token: Option<Token>,
     /// Tells its task's waker from another, without going to where that is kept.
-    waker: usize,
+    waker: u32,
     armed_ms: i64,
     awaited: Position,
     finished: bool,
-    /// Apart: most connections are no strangers.
-    pub(super) stranger: Option<Box<Stranger>>,
-    _place: Place,
-    _connected: Connected,
 }
 
-/// What few connections have.
+impl Deref for Core {
+    type Target = Here;
+
+    fn deref(&self) -> &Here {
+        &self.here
+    }
+}
+
+/// A frame that has begun and is not whole.
+struct Begun {
+    bytes: Vec<u8>,
+    /// They are of no use before there are so many.
+    need: usize,
+    /// Unix ms.
+    since_ms: i64,
+}
+
+impl Begun {
+    fn is_due(&self) -> bool {
+        self.bytes.len() >= self.need
+    }
+}
+
+/// What few connections have, and none for long before it is identified.
 #[derive(Default)]
-struct Aside {
+pub(super) struct Aside {
+    /// No device has been admitted yet.
+    stranger: Option<Stranger>,
+    /// Whom the peer's certificate speaks for, if it has shown one.
+    pub(super) subject: Option<Box<Subject>>,
+    /// When it has its turn among the logins of its account, unix ms, if it waits for that.
+    pub(super) turn_ms: Option<i64>,
+    pub(super) commanding: Option<Box<Commanding>>,
+    unsent: Vec<u8>,
+    ending: Option<Ending>,
+    leaving: Option<Leaving>,
     tap: Option<Tap>,
     /// Why the stream is lost, if it is.
     lost: Option<Box<Lost>>,
@@ -146,6 +195,38 @@ struct Aside {
     refusal_told: Option<(u16, i64)>,
     /// Messages that were stored already.
     duplicates: u64,
+}
+
+impl Aside {
+    /// Is there nothing in it?
+    fn is_empty(&self) -> bool {
+        let Self {
+            stranger,
+            subject,
+            turn_ms,
+            commanding,
+            unsent,
+            ending,
+            leaving,
+            tap,
+            lost,
+            rejects_told,
+            refusal_told,
+            duplicates,
+        } = self;
+        stranger.is_none()
+            && subject.is_none()
+            && turn_ms.is_none()
+            && commanding.is_none()
+            && unsent.is_empty()
+            && ending.is_none()
+            && leaving.is_none()
+            && tap.is_none()
+            && lost.is_none()
+            && *rejects_told == 0
+            && refusal_told.is_none()
+            && *duplicates == 0
+    }
 }
 
 /// One connection.
@@ -163,67 +244,61 @@ enum Sent {
 impl<S: Wire> Connection<S> {
     /// Drives `stream` from now on. The caller has checked the bounds.
     pub(in crate::channel) fn new(
-        worker: Rc<Worker>,
-        channel: Arc<ChannelHandle>,
+        here: Rc<Here>,
         stream: S,
         peer: SocketAddr,
         place: Place,
         source: Unidentified,
     ) -> Self {
+        let Here {
+            worker,
+            channel,
+            tally,
+        } = &*here;
         let room = Arc::clone(&worker.room);
         let now_us = worker.now_us();
         let id = room.next_connection();
         let handle = worker.deps().router.enter(id, channel.id, peer, now_us);
-        let tally = worker.tally(channel.id);
         tally.opened.add(1);
+        channel.opened();
+        place.taken();
         room.unidentified.fetch_add(1, Ordering::Relaxed);
         let only = match *channel.state.load().protocols {
             [number] => protocols::by_number(number),
             _ => None,
         };
-        let connected = channel.connected();
         let now_ms = now_us.div_euclid(1_000);
         let core = Core {
-            channel,
-            tally,
+            here,
             handle,
             protocol: only,
             session: only.map(|protocol| (protocol.open)()),
             logins: Logins::new(),
-            subject: None,
             current: None,
             replies: Replies::new(only.map_or(Acks::None, |protocol| protocol.info.acks)),
-            permit: None,
             now_us,
             messages: 0,
             received: 0,
             sent: 0,
             last_read_ms: now_ms,
-            begun_ms: now_ms,
-            held: Vec::new(),
-            need: 0,
-            unsent: Vec::new(),
+            begun: None,
             pending: None,
             after: None,
-            ending: None,
-            leaving: None,
-            aside: None,
+            aside: Some(Box::new(Aside {
+                stranger: Some(Stranger {
+                    room,
+                    _source: source,
+                }),
+                ..Aside::default()
+            })),
             retry: false,
             command_due: false,
-            turn_ms: 0,
-            commanding: None,
+            had_turn: false,
             token: None,
             waker: 0,
             armed_ms: i64::MAX,
             awaited: Position::ZERO,
             finished: false,
-            stranger: Some(Box::new(Stranger {
-                room,
-                _source: source,
-            })),
-            _place: place,
-            _connected: connected,
-            worker,
         };
         core.tell(Happened::Accepted);
         Self { stream, core }
@@ -234,12 +309,13 @@ impl<S: Wire> Connection<S> {
         let core = &mut self.core;
         let mut out = core.worker.out.take();
         core.release(&mut out);
-        if !core.unsent.is_empty() {
-            core.unsent.extend_from_slice(&out);
-            out.clear();
-        }
-        let waited = !core.unsent.is_empty();
-        let bytes = if waited { &core.unsent } else { &out };
+        let mut waited = core.take_unsent();
+        let bytes = if waited.is_empty() {
+            &out
+        } else {
+            waited.extend_from_slice(&out);
+            &waited
+        };
         let mut done = 0;
         let mut broken = false;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
@@ -253,14 +329,18 @@ impl<S: Wire> Connection<S> {
             }
         }
         let written = done as u64;
-        let left = bytes.get(done..).unwrap_or_default().to_vec();
+        let left = bytes.get(done..).filter(|left| !left.is_empty());
+        let left = left.map(<[u8]>::to_vec);
+        let all = left.is_none();
         if core.is_tapped() {
             let sent = bytes.get(..done).unwrap_or_default().to_vec();
             core.keep_sent(&sent);
         }
         core.sent += written;
         core.tally.sent.add(written);
-        core.unsent = left;
+        if let Some(left) = left {
+            core.aside().unsent = left;
+        }
         out.clear();
         core.worker.out.replace(out);
         if done > 0 && !broken {
@@ -272,7 +352,7 @@ impl<S: Wire> Connection<S> {
         }
         if broken {
             Sent::Broken
-        } else if core.unsent.is_empty() {
+        } else if all {
             Sent::All
         } else {
             Sent::Some
@@ -290,7 +370,7 @@ impl<S: Wire> Connection<S> {
         if let Poll::Ready(Ok(())) = polled {
             let read = buffer.get(..count).unwrap_or_default();
             if let Some(subject) = self.stream.subject() {
-                core.subject = Some(subject);
+                core.aside().subject = Some(subject);
             }
             core.take_in(read);
         }
@@ -309,7 +389,7 @@ impl<S: Wire> Connection<S> {
                 self.core.ended_by_tracker(Ended::Broken);
                 return Poll::Ready(CloseCode::ByTracker);
             }
-            if self.core.ending.is_some() {
+            if self.core.is_ending() {
                 return self.end(cx);
             }
             if self.core.pending.is_some() {
@@ -362,11 +442,11 @@ impl<S: Wire> Connection<S> {
                 return Poll::Pending;
             }
             reads += 1;
-            if !self.core.held.is_empty() && self.core.held.len() >= self.core.need {
-                self.core.digest_held(false);
+            if self.core.begun.as_ref().is_some_and(|begun| begun.is_due()) {
+                self.core.digest_begun(false);
                 continue;
             }
-            if self.core.leaving.is_some() {
+            if self.core.leaving().is_some() {
                 return self.read_last(cx);
             }
             match self.read(cx, bytes_max) {
@@ -405,8 +485,40 @@ impl<S: Wire> Future for Connection<S> {
 }
 
 impl Core {
-    fn aside(&mut self) -> &mut Aside {
+    pub(super) fn aside(&mut self) -> &mut Aside {
         self.aside.get_or_insert_default()
+    }
+
+    /// It is no stranger any more.
+    pub(super) fn identified(&mut self) {
+        if let Some(aside) = &mut self.aside {
+            aside.stranger = None;
+        }
+    }
+
+    /// A device is on it: what only waited for that is over.
+    pub(super) fn settle_in(&mut self) {
+        if let Some(aside) = &mut self.aside {
+            (aside.turn_ms, aside.refusal_told) = (None, None);
+        }
+        if self.aside.as_ref().is_some_and(|aside| aside.is_empty()) {
+            self.aside = None;
+        }
+    }
+
+    fn take_unsent(&mut self) -> Vec<u8> {
+        let aside = self.aside.as_mut();
+        aside.map_or_else(Vec::new, |aside| std::mem::take(&mut aside.unsent))
+    }
+
+    fn has_unsent(&self) -> bool {
+        let aside = self.aside.as_ref();
+        aside.is_some_and(|aside| !aside.unsent.is_empty())
+    }
+
+    /// What it has to do with commands.
+    pub(super) fn commanding(&self) -> Option<&Commanding> {
+        self.aside.as_ref()?.commanding.as_deref()
     }
 
     /// Counts messages that were stored already.
@@ -444,7 +556,9 @@ impl Core {
         self.worker.look_at_untold(self.now_us);
         let waker = cx.waker();
         let it_is = waker.data().addr() ^ std::ptr::from_ref(waker.vtable()).addr();
-        if it_is == self.waker {
+        // tasks lie further apart than the bits that are left out
+        let it_is = u32::try_from((it_is >> 4) & u32::MAX as usize).unwrap_or_default();
+        if it_is == self.waker && self.token.is_some() {
             return;
         }
         self.waker = it_is;
@@ -472,11 +586,11 @@ impl Core {
             return;
         }
         let now_us = self.now_us;
-        let mut latency = self.worker.latency.borrow_mut();
+        let mut latency = self.here.worker.latency.borrow_mut();
         let mut acks = 0;
         #[cfg(feature = "otel")]
         let mut first_us = now_us;
-        self.replies.release(self.worker.mark(), out, |mark| {
+        self.replies.release(self.here.worker.mark(), out, |mark| {
             acks += 1;
             let read_us = i64::try_from(mark).unwrap_or(now_us);
             #[cfg(feature = "otel")]

@@ -39,14 +39,13 @@ impl Core {
         if !self.worker.room.deps.raw.is_open() {
             return None;
         }
-        let unnamed = !self.is_tapped() && self.logins.is_empty() && !self.held.is_empty();
+        let begun = self.begun.as_ref();
+        let unnamed = !self.is_tapped() && self.logins.is_empty();
         Some(Before {
             at_us: self.now_us,
-            begun: if unnamed {
-                self.held.clone()
-            } else {
-                Vec::new()
-            },
+            begun: begun
+                .filter(|_| unnamed)
+                .map_or_else(Vec::new, |begun| begun.bytes.clone()),
             received: self.received,
         })
     }

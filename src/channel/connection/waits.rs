@@ -26,6 +26,8 @@ pub(in crate::channel) struct Walk {
     pub(in crate::channel) at: usize,
     /// Up to here frames are taken one by one, because together they did not fit.
     pub(in crate::channel) singly_until: usize,
+    /// Room in the journal's queue that was waited for.
+    pub(in crate::channel) permit: Option<Permit>,
 }
 
 impl Walk {
@@ -84,6 +86,11 @@ pub(super) enum Waiting {
 }
 
 impl Core {
+    fn set_parked(&self, parked: bool) {
+        let router = &self.worker.deps().router;
+        router.set_parked(&self.handle, parked);
+    }
+
     /// Does it wait for nothing but room in the journal's queue?
     pub(super) fn waits_for_room(&self) -> bool {
         let room = |pending: &Pending| matches!(pending.wait, Waiting::Room(_));
@@ -105,6 +112,7 @@ impl Core {
             spans: self.worker.spans.take(),
             at: 0,
             singly_until: 0,
+            permit: None,
         }
     }
 
@@ -163,15 +171,15 @@ impl Core {
         let at = walk.at;
         let wait = match wait {
             Wait::Room { bytes } => {
-                self.handle.set_parked(false);
+                self.set_parked(false);
                 self.worker.room.seldom().stalls.increment(1);
                 let journal = self.worker.deps().journal.clone();
                 Waiting::Room(Box::pin(async move { journal.permit(bytes).await }))
             }
             Wait::Parked(parking) => {
-                let bytes = walk.bytes() + self.held.capacity();
+                let bytes = walk.bytes() + self.begun_bytes();
                 if !self.worker.room.take_parking(bytes) {
-                    self.handle.set_parked(false);
+                    self.set_parked(false);
                     self.refuse_frame(&mut walk, Cause::Busy, None);
                     walk.at += 1;
                     self.give_back(walk);
@@ -180,7 +188,7 @@ impl Core {
                 }
                 let reason = parking.cause.name();
                 self.worker.count(&names::PARKS, reason, "");
-                self.handle.set_parked(true);
+                self.set_parked(true);
                 // a change just before it was known to be parked woke nobody: look once more
                 self.retry = first;
                 Waiting::Parked { parking, bytes }
@@ -192,7 +200,7 @@ impl Core {
     /// Takes what waits out of waiting.
     pub(super) fn take_pending(&mut self) -> Option<Walk> {
         let walk = self.try_pending()?;
-        self.handle.set_parked(false);
+        self.set_parked(false);
         Some(walk)
     }
 
@@ -221,7 +229,7 @@ impl Core {
                     pending.wait = Waiting::Room(Box::pin(std::future::pending()));
                     return false;
                 }
-                self.permit = permit;
+                pending.walk.permit = permit;
                 None
             }
             Waiting::Parked { parking, .. } => {
@@ -236,11 +244,13 @@ impl Core {
         };
         match self.walk(&mut walk, None) {
             None => {
-                self.handle.set_parked(false);
+                self.set_parked(false);
                 self.give_back(walk);
                 // it was not its silence
                 self.last_read_ms = self.now_ms();
-                self.begun_ms = self.last_read_ms;
+                if let Some(begun) = &mut self.begun {
+                    begun.since_ms = self.last_read_ms;
+                }
                 true
             }
             Some(mut wait) => {
@@ -253,7 +263,7 @@ impl Core {
                     moved = false;
                 }
                 self.wait(walk, wait, moved);
-                moved || self.ending.is_some()
+                moved || self.is_ending()
             }
         }
     }

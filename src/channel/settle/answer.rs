@@ -45,7 +45,7 @@ impl Core {
             let mut notes = self.worker.notes.borrow_mut();
             notes.usage(id, self.now_us, deltas);
         }
-        if self.commanding.is_some() {
+        if self.commanding().is_some() {
             self.hear_command_reply(walk, &span);
         }
         self.send_on(walk, &span);

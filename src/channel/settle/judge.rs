@@ -3,7 +3,6 @@
 //! It decides from memory only, and again with each frame while a login is not admitted. It refuses
 //! to answer: what a verdict means for the frame is the walk's to say.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,13 +14,13 @@ use crate::channel::bounds::{ACCOUNT_TURN_MS, RETRY_MS, TAKEOVER_WINDOW_MS};
 use crate::channel::connection::{Core, Parking, Walk};
 use crate::channel::events::{Happened, Who};
 use crate::channel::frames::Span;
-use crate::channel::logins::{Standing, Still};
+use crate::channel::logins::{Seat, Standing, Still};
 use crate::channel::storms::Turn;
 use crate::ids::ConnectionId;
 use crate::journal::{ConnectionWas, Note};
 use crate::registry::DeviceHandle;
 use crate::registry::items::{Takeover, UnknownPolicy};
-use crate::router::{Carried, CloseCode};
+use crate::router::CloseCode;
 
 impl Core {
     /// Judges everybody that the frame at `walk.at` is from.
@@ -68,8 +67,8 @@ impl Core {
         if known.answered {
             return None;
         }
-        let storms = &self.worker.room.storms;
-        let key = (self.channel.id, protocol.number, known.ident.clone());
+        let storms = &self.here.worker.room.storms;
+        let key = (self.here.channel.id, protocol.number, known.ident.clone());
         match storms.may_answer(key, now_ms, every_ms) {
             Ok(()) => {
                 known.answered = true;
@@ -78,9 +77,10 @@ impl Core {
             Err(retry_ms) => Some(Parking {
                 cause,
                 retry_ms: retry_ms.max(now_ms + 1),
-                until_ms: match &self.stranger {
-                    Some(_) => self.identify_until_ms(),
-                    None => now_ms + identify_ms,
+                until_ms: if self.is_identified() {
+                    now_ms + identify_ms
+                } else {
+                    self.identify_until_ms()
                 },
                 code: code.unwrap_or(CloseCode::Authentication),
                 tell: false,
@@ -136,20 +136,24 @@ impl Core {
     /// Do too many devices of this account come on new connections at once? Then until when it waits.
     /// A connection counts once, however many idents it carries.
     fn waits_for_turn(&mut self, account: &Account) -> Option<Parking> {
-        let now_ms = self.now_ms();
-        if self.turn_ms == 0 {
-            let room = &self.worker.room;
-            let most = room.deps.bounds.account_logins_max;
-            let turn = room.storms.log_in(account.id(), now_ms, most);
-            self.turn_ms = turn.err().unwrap_or(i64::MAX);
-        }
-        if self.turn_ms == i64::MAX || now_ms >= self.turn_ms {
-            self.turn_ms = i64::MAX;
+        if self.had_turn {
             return None;
         }
+        let now_ms = self.now_ms();
+        let given_ms = self.aside.as_ref().and_then(|aside| aside.turn_ms);
+        let turn_ms = given_ms.or_else(|| {
+            let room = &self.worker.room;
+            let most = room.deps.bounds.account_logins_max;
+            room.storms.log_in(account.id(), now_ms, most).err()
+        });
+        let Some(turn_ms) = turn_ms.filter(|at_ms| now_ms < *at_ms) else {
+            self.had_turn = true;
+            return None;
+        };
+        self.aside().turn_ms = Some(turn_ms);
         Some(Parking {
             cause: Cause::Busy,
-            retry_ms: self.turn_ms,
+            retry_ms: turn_ms,
             until_ms: now_ms + ACCOUNT_TURN_MS,
             code: CloseCode::ChannelBlocked,
             tell: false,
@@ -179,9 +183,10 @@ impl Core {
             }
             Still::Open => {}
         }
-        let resolved = known.resolve(&deps.registry, &self.channel, protocol.number);
+        let resolved = known.resolve(&deps.registry, &self.here.channel, protocol.number);
         let resolved = resolved.map(Arc::clone);
-        if let (Some(subject), Some(tls)) = (&self.subject, &channel.item.tls) {
+        let subject = self.aside.as_ref().and_then(|aside| aside.subject.as_ref());
+        if let (Some(subject), Some(tls)) = (subject, &channel.item.tls) {
             let state = resolved.as_ref().map(|device| device.state.load());
             let account = state.as_ref().map(|state| &state.account);
             if !subject.speaks_for(tls.client_binds, protocol, &known.ident, account) {
@@ -193,7 +198,7 @@ impl Core {
                 UnknownPolicy::Store => {
                     known.standing = Standing::Guest(channel.owner.clone());
                     // the channel's owner pays for it: no stranger, and no identify deadline
-                    self.stranger = None;
+                    self.identified();
                     Met::Nothing
                 }
                 UnknownPolicy::Close => {
@@ -224,7 +229,7 @@ impl Core {
             return Met::Ends;
         }
         // known, whatever the limits say: no stranger, and no identify deadline
-        self.stranger = None;
+        self.identified();
         let stops = &Dimension::OF_LOGINS;
         if let Some(blocked) = state.account.blocked_for(stops, self.now_us) {
             return Met::Limit(self.limit_of(&blocked, state.account.id()));
@@ -232,8 +237,8 @@ impl Core {
         if let Some(parking) = self.waits_for_turn(&state.account) {
             return Met::Slowed(parking);
         }
-        let held = match state.account.acquire(Dimension::ChannelConnections, 1) {
-            Ok(held) => held,
+        let seat = match Seat::take(&state.account) {
+            Ok(seat) => seat,
             Err(refusal) if refusal.disabled => {
                 return Met::Refused(Cause::Blocked, Some(CloseCode::DeviceDisabled));
             }
@@ -272,13 +277,10 @@ impl Core {
                 Err(_) => device.take_over(id),
             },
         };
-        let standing = Standing::Admitted {
-            account: state.account.clone(),
-            epoch: state.epoch,
-            seen: Cell::new(seen),
-            _held: held,
-        };
-        self.admitted(login, &device, standing, before);
+        if let Some(known) = self.logins.get_mut(usize::from(login)) {
+            known.admit(seat, &state, seen);
+        }
+        self.admitted(login, &device, before);
         // a channel that has changed closes the connections that it finds its devices on: what it
         // did not find there yet is found here
         if !deps.registry.serves_now(&self.channel, &device) {
@@ -329,25 +331,16 @@ impl Core {
     }
 
     /// The device is on this connection from now on.
-    fn admitted(
-        &mut self,
-        login: u16,
-        device: &Arc<DeviceHandle>,
-        standing: Standing,
-        before: ConnectionId,
-    ) {
-        let Some(known) = self.logins.get_mut(usize::from(login)) else {
+    fn admitted(&mut self, login: u16, device: &Arc<DeviceHandle>, before: ConnectionId) {
+        let Some(known) = self.logins.get(usize::from(login)) else {
             return;
         };
-        known.standing = standing;
         let who = known.who();
+        self.settle_in();
         self.tally.logins.add(1);
         self.command_due |= self.worker.deps().router.commands().any();
-        self.handle.carry(Carried {
-            ident: who.ident.clone(),
-            device: device.id,
-            account: who.account,
-        });
+        let carried: Arc<DeviceHandle> = Arc::clone(device);
+        self.handle.carry(carried, who.account);
         let worker = Rc::clone(&self.worker);
         if before.is_some() && before != self.handle.id() {
             let router = &worker.deps().router;

@@ -183,7 +183,7 @@ impl Core {
             thrown_away += messages as u64;
         }
         let bytes = batch.len();
-        let Some(permit) = self.room(bytes) else {
+        let Some(permit) = self.room(walk, bytes) else {
             self.worker.batch.replace(batch);
             return Some(Wait::Room { bytes });
         };

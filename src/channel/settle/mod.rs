@@ -102,7 +102,7 @@ impl Core {
     pub(super) fn walk(&mut self, walk: &mut Walk, raw: Option<&[u8]>) -> Option<Wait> {
         let wait = self.walk_on(walk, raw);
         // room that was not needed is others' while this one waits
-        self.permit = None;
+        walk.permit = None;
         wait
     }
 

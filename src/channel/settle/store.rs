@@ -59,8 +59,8 @@ impl Payer {
 
 impl Core {
     /// Room in the journal's queue: what was waited for, or what there is now.
-    pub(super) fn room(&mut self, bytes: usize) -> Option<Permit> {
-        let kept = self.permit.take().filter(|permit| permit.bytes() >= bytes);
+    pub(super) fn room(&self, walk: &mut Walk, bytes: usize) -> Option<Permit> {
+        let kept = walk.permit.take().filter(|permit| permit.bytes() >= bytes);
         kept.or_else(|| self.worker.deps().journal.try_permit(bytes))
     }
 
@@ -146,7 +146,7 @@ impl Core {
     /// Writes the frames into `batch`, charges them, appends them.
     fn store(
         &mut self,
-        walk: &Walk,
+        walk: &mut Walk,
         range: &Range<usize>,
         payers: &mut SmallVec<[Payer; 1]>,
         batch: &mut Batch,
@@ -169,7 +169,7 @@ impl Core {
         if written.crosses_minutes && range.len() > 1 {
             return Settled::Apart;
         }
-        let Some(permit) = self.room(batch.len()) else {
+        let Some(permit) = self.room(walk, batch.len()) else {
             return Settled::NoRoom(batch.len());
         };
         let charged = match &payers[..] {
@@ -191,7 +191,7 @@ impl Core {
         };
         match charged {
             Err(refusal) => {
-                self.permit = Some(permit);
+                walk.permit = Some(permit);
                 return Settled::Refused(refusal);
             }
             Ok(charged) if charged != minute => {
@@ -209,7 +209,7 @@ impl Core {
         self.renew_telemetry(walk, range, payers, behind, scratch);
         for ((payer, window), kept) in payers.iter().zip(&mut windows).zip(fragments) {
             if let (None, Some(known)) = (&window, self.logins.get_mut(usize::from(payer.login))) {
-                known.fragment_bytes = saturated(kept);
+                known.set_fragment_bytes(saturated(kept));
             }
             if let (Some(device), Some(mut window)) = (&payer.device, window.take()) {
                 window.fragment_bytes = kept;
@@ -283,7 +283,7 @@ impl Core {
             None => self
                 .logins
                 .get(usize::from(payer.login))
-                .map_or(0, |known| known.fragment_bytes as usize),
+                .map_or(0, |known| known.fragment_bytes() as usize),
         };
         let come_to = |(payer, window): (&Payer, &Option<MutexGuard<'_, Recent>>)| {
             let mut sum = before(payer, window);

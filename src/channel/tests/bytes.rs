@@ -123,7 +123,7 @@ fn a_channel_of_several_protocols_takes_the_one_that_the_first_bytes_belong_to()
 
 #[test]
 fn an_idle_connection_is_small() {
-    // two of these fit in what an idle connection may take with its runtime's share
+    // the runtime adds 104 bytes, and the allocator gives a block of a power of two for them: 512
     let bytes = size_of::<crate::channel::connection::Connection<tokio::net::TcpStream>>();
-    assert!(bytes <= 512, "{bytes}");
+    assert!(bytes <= 288, "{bytes}");
 }

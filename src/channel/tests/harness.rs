@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::account::{Account, Caps, Dimension, Rules, Tree};
 use crate::channel::bounds::Bounds;
-use crate::channel::connection::{Connection, Place, Wire};
+use crate::channel::connection::{Connection, Here, Place, Wire};
 use crate::channel::events::{ConnectionEvent, EventSink, Happened};
 use crate::channel::worker::{Deps, Room, Worker};
 use crate::ids::{
@@ -412,12 +412,12 @@ impl Gateway {
         let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
         room.connections
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let channel = self.deps.registry.channel(channel).unwrap();
         let connection = Connection::new(
-            Rc::clone(&self.worker),
-            self.deps.registry.channel(channel).unwrap(),
+            Here::new(&self.worker, &channel),
             far,
             peer,
-            Place(Arc::clone(room)),
+            Place::of(room),
             room.sources.enter(peer, u32::MAX).unwrap(),
         );
         tokio::task::spawn_local(connection);
