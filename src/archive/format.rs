@@ -25,10 +25,11 @@
 //! blocks of a device.
 
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId};
+use crate::segment::fields::{Fields, put_peer};
 use crate::segment::format::{u32_at, u64_at};
 use protocols::record::{read_varint, unzigzag, write_varint, zigzag};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Bytes of messages behind which a block ends, before compression.
 pub const BLOCK_BYTES: usize = 32 * 1024;
@@ -387,17 +388,7 @@ pub(super) fn put_message(
         ] {
             write_varint(out, number);
         }
-        match origin.peer.ip() {
-            IpAddr::V4(address) => {
-                out.push(4);
-                out.extend_from_slice(&address.octets());
-            }
-            IpAddr::V6(address) => {
-                out.push(6);
-                out.extend_from_slice(&address.octets());
-            }
-        }
-        out.extend_from_slice(&origin.peer.port().to_le_bytes());
+        put_peer(out, origin.peer);
         write_varint(out, origin.ident.len() as u64);
         out.extend_from_slice(origin.ident.as_bytes());
         if has_decoder {
@@ -409,63 +400,33 @@ pub(super) fn put_message(
     *before = Before::of(message);
 }
 
-/// Takes fields from the front of bytes.
-struct Reader<'a>(&'a [u8]);
+fn varint(from: &mut Fields<'_>) -> Option<u64> {
+    from.by(read_varint)
+}
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
+fn signed(from: &mut Fields<'_>) -> Option<i64> {
+    varint(from).map(unzigzag)
+}
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*taken)
-    }
+fn bytes<'a>(from: &mut Fields<'a>) -> Option<&'a [u8]> {
+    let length = usize::try_from(varint(from)?).ok()?;
+    from.take(length)
+}
 
-    fn byte(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
+fn origin<'a>(from: &mut Fields<'a>, has_decoder: bool) -> Option<Origin<'a>> {
+    let mut origin = Origin {
+        connection: ConnectionId(varint(from)?),
+        channel: ChannelId(varint(from)?),
+        account: AccountId(varint(from)?),
+        protocol: u16::try_from(varint(from)?).ok()?,
+        peer: from.peer()?,
+        ident: std::str::from_utf8(bytes(from)?).ok()?,
+        decoder_version: 0,
+    };
+    if has_decoder {
+        origin.decoder_version = u16::try_from(varint(from)?).ok()?;
     }
-
-    fn varint(&mut self) -> Option<u64> {
-        let (value, rest) = read_varint(self.0)?;
-        self.0 = rest;
-        Some(value)
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        self.varint().map(unzigzag)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.varint()?).ok()?;
-        self.take(length)
-    }
-
-    fn origin(&mut self, has_decoder: bool) -> Option<Origin<'a>> {
-        let mut origin = Origin {
-            connection: ConnectionId(self.varint()?),
-            channel: ChannelId(self.varint()?),
-            account: AccountId(self.varint()?),
-            protocol: u16::try_from(self.varint()?).ok()?,
-            peer: {
-                let address = match self.byte()? {
-                    4 => IpAddr::V4(Ipv4Addr::from(self.array::<4>()?)),
-                    6 => IpAddr::V6(Ipv6Addr::from(self.array::<16>()?)),
-                    _ => return None,
-                };
-                SocketAddr::new(address, u16::from_le_bytes(self.array()?))
-            },
-            ident: std::str::from_utf8(self.bytes()?).ok()?,
-            decoder_version: 0,
-        };
-        if has_decoder {
-            origin.decoder_version = u16::try_from(self.varint()?).ok()?;
-        }
-        Some(origin)
-    }
+    Some(origin)
 }
 
 /// Reads the messages of a block's content; bytes that do not fit end it with `false` in
@@ -497,24 +458,24 @@ impl<'a> Messages<'a> {
     }
 
     fn read(&mut self) -> Option<Stored<'a>> {
-        let mut from = Reader(self.rest);
-        let flags = from.byte()?;
+        let from = &mut Fields(self.rest);
+        let flags = from.u8()?;
         let device = if flags & SAME_DEVICE != 0 {
             self.before.device
         } else {
-            from.varint()?
+            varint(from)?
         };
-        let time_ms = self.before.time_ms.wrapping_add(from.signed()?);
+        let time_ms = self.before.time_ms.wrapping_add(signed(from)?);
         let sequence = self
             .before
             .sequence
-            .wrapping_add(from.signed()?.cast_unsigned());
-        let index = u32::try_from(from.varint()?).ok()?;
-        let at_us = self.before.at_us.wrapping_add(from.signed()?);
+            .wrapping_add(signed(from)?.cast_unsigned());
+        let index = u32::try_from(varint(from)?).ok()?;
+        let at_us = self.before.at_us.wrapping_add(signed(from)?);
         let origin = if flags & SAME_ORIGIN != 0 {
             self.origin?
         } else {
-            from.origin(flags & HAS_DECODER != 0)?
+            origin(from, flags & HAS_DECODER != 0)?
         };
         let message = Stored {
             device: DeviceId(device),
@@ -523,7 +484,7 @@ impl<'a> Messages<'a> {
             index,
             at_us,
             origin,
-            record: from.bytes()?,
+            record: bytes(from)?,
         };
         self.rest = from.0;
         self.before = Before::of(&message);
@@ -593,20 +554,20 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
 
 /// Reads the rows of a leaf; `None`: bytes do not fit.
 pub(super) fn rows_of(content: &[u8]) -> Option<Vec<Row>> {
-    let mut from = Reader(content);
+    let from = &mut Fields(content);
     let mut rows = Vec::new();
     while !from.0.is_empty() {
-        let device = DeviceId(from.varint()?);
-        let (messages, bytes) = (from.varint()?, from.varint()?);
-        let span = |from: &mut Reader<'_>| -> Option<(i64, i64)> {
-            let first = from.signed()?;
-            Some((first, first.wrapping_add(from.varint()?.cast_signed())))
+        let device = DeviceId(varint(from)?);
+        let (messages, bytes) = (varint(from)?, varint(from)?);
+        let span = |from: &mut Fields<'_>| -> Option<(i64, i64)> {
+            let first = signed(from)?;
+            Some((first, first.wrapping_add(varint(from)?.cast_signed())))
         };
-        let time_ms = span(&mut from)?;
-        let at_us = span(&mut from)?;
-        let first = from.varint()?;
-        let sequence = (first, first.wrapping_add(from.varint()?));
-        let count = from.varint()?;
+        let time_ms = span(from)?;
+        let at_us = span(from)?;
+        let first = varint(from)?;
+        let sequence = (first, first.wrapping_add(varint(from)?));
+        let count = varint(from)?;
         let mut blocks = Vec::new();
         let mut before = BlockRef {
             at: 0,
@@ -615,9 +576,9 @@ pub(super) fn rows_of(content: &[u8]) -> Option<Vec<Row>> {
         };
         for _ in 0..count {
             before = BlockRef {
-                at: before.at.wrapping_add(from.varint()?),
-                length: u32::try_from(from.varint()?).ok()?,
-                first_ms: before.first_ms.wrapping_add(from.varint()?.cast_signed()),
+                at: before.at.wrapping_add(varint(from)?),
+                length: u32::try_from(varint(from)?).ok()?,
+                first_ms: before.first_ms.wrapping_add(varint(from)?.cast_signed()),
             };
             blocks.push(before);
         }

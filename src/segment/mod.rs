@@ -24,6 +24,7 @@
 //! (see [`mod@format`]) was durable once: that is corruption, and opening refuses.
 
 pub mod checked;
+pub mod fields;
 pub mod files;
 pub mod format;
 mod log;

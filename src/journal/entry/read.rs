@@ -3,8 +3,9 @@
 use super::{ConnectionWas, FrameMeta, VERSION, What, kind};
 use crate::account::Totals;
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Epoch};
+use crate::segment::fields::Fields;
 use protocols::record::read_varint;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// An entry as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,14 +228,14 @@ impl<'a> Iterator for Parts<'a> {
 
     fn next(&mut self) -> Option<PartRef<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let mut from = Reader(self.rest);
+        let mut from = Fields(self.rest);
         let device = DeviceId(from.u64()?);
         let account = AccountId(from.u64()?);
         let epoch = Epoch(from.u32()?);
         let duplicates = from.u32()?;
         let messages = from.u32()?;
         let bytes = from.u32()?;
-        let ident = from.text()?;
+        let ident = text(&mut from)?;
         let records = from.take(usize::try_from(bytes).ok()?)?;
         self.rest = from.0;
         Some(PartRef {
@@ -272,7 +273,7 @@ impl<'a> EntryRef<'a> {
         if version != VERSION {
             return None;
         }
-        let mut from = Reader(content);
+        let mut from = Fields(content);
         let at_us = from.i64()?;
         Some(match kind {
             kind::FRAME => {
@@ -304,7 +305,7 @@ impl<'a> EntryRef<'a> {
             kind::USAGE => Self::Usage {
                 at_us,
                 account: AccountId(from.u64()?),
-                deltas: from.totals()?,
+                deltas: totals(&mut from)?,
             },
             kind::CONNECTION => Self::Connection {
                 at_us,
@@ -313,7 +314,7 @@ impl<'a> EntryRef<'a> {
                 device: DeviceId(from.u64()?),
                 account: AccountId(from.u64()?),
                 peer: from.peer()?,
-                ident: from.text()?,
+                ident: text(&mut from)?,
                 was: match from.u8()? {
                     0 => ConnectionWas::Opened,
                     _ => ConnectionWas::Closed {
@@ -332,7 +333,7 @@ impl<'a> EntryRef<'a> {
                 device: DeviceId(from.u64()?),
                 account: AccountId(from.u64()?),
                 bytes_in: from.u32()?,
-                ident: from.text()?,
+                ident: text(&mut from)?,
                 bytes: from.0,
             },
             kind::DROPPED => Self::Dropped {
@@ -345,7 +346,7 @@ impl<'a> EntryRef<'a> {
                 messages: from.u32()?,
                 dimension: from.u8()?,
                 level: from.u8()?,
-                ident: from.text()?,
+                ident: text(&mut from)?,
             },
             kind::BLOCKED => Self::Blocked {
                 at_us,
@@ -396,67 +397,21 @@ impl<'a> EntryRef<'a> {
     }
 }
 
-/// Takes fields from the front of bytes.
-struct Reader<'a>(&'a [u8]);
+/// A text of at most 255 bytes behind its length.
+fn text<'a>(from: &mut Fields<'a>) -> Option<&'a str> {
+    let length = from.u8()?;
+    std::str::from_utf8(from.take(usize::from(length))?).ok()
+}
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.array().map(i64::from_le_bytes)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = self.u8()?;
-        std::str::from_utf8(self.take(usize::from(length))?).ok()
-    }
-
-    fn peer(&mut self) -> Option<SocketAddr> {
-        let address = match self.u8()? {
-            4 => IpAddr::V4(Ipv4Addr::from(self.array::<4>()?)),
-            6 => IpAddr::V6(Ipv6Addr::from(self.array::<16>()?)),
-            _ => return None,
-        };
-        Some(SocketAddr::new(address, self.u16()?))
-    }
-
-    /// Numbers that this version does not know yet are left out, those it misses are 0.
-    fn totals(&mut self) -> Option<Totals> {
-        let count = self.u8()?;
-        let mut numbers = Totals::default().to_array();
-        for index in 0..usize::from(count) {
-            let (number, rest) = read_varint(self.0)?;
-            self.0 = rest;
-            if let Some(slot) = numbers.get_mut(index) {
-                *slot = number;
-            }
+/// Numbers that this version does not know yet are left out, those it misses are 0.
+fn totals(from: &mut Fields<'_>) -> Option<Totals> {
+    let count = from.u8()?;
+    let mut numbers = Totals::default().to_array();
+    for index in 0..usize::from(count) {
+        let number = from.by(read_varint)?;
+        if let Some(slot) = numbers.get_mut(index) {
+            *slot = number;
         }
-        Some(Totals::from_array(numbers))
     }
+    Some(Totals::from_array(numbers))
 }

@@ -7,8 +7,9 @@ use super::{
 use crate::account::Totals;
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId, Epoch, Ident};
 use crate::segment::Batch;
+use crate::segment::fields::put_peer;
 use protocols::record::write_varint;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Writes a frame's entry straight into a batch. One that is dropped before
 /// [`FrameWriter::finish`] leaves nothing behind.
@@ -398,20 +399,6 @@ fn put_i64(out: &mut Vec<u8>, value: i64) {
 fn put_text(out: &mut Vec<u8>, text: &str) {
     out.push(u8::try_from(text.len()).expect("an ident is at most 64 bytes"));
     out.extend_from_slice(text.as_bytes());
-}
-
-fn put_peer(out: &mut Vec<u8>, peer: SocketAddr) {
-    match peer.ip() {
-        IpAddr::V4(address) => {
-            out.push(4);
-            out.extend_from_slice(&address.octets());
-        }
-        IpAddr::V6(address) => {
-            out.push(6);
-            out.extend_from_slice(&address.octets());
-        }
-    }
-    put_u16(out, peer.port());
 }
 
 fn put_totals(out: &mut Vec<u8>, totals: &Totals) {
