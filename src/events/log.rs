@@ -480,7 +480,8 @@ fn first_time(segment: &Segment, files: &dyn Files) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::ids::{DeviceId, ManualClock};
-    use crate::segment::{FileOps, OsFiles};
+    use crate::segment::OsFiles;
+    use crate::segment::watched::{Call, Watched};
     use std::io;
     use std::sync::atomic::AtomicBool;
 
@@ -557,49 +558,19 @@ mod tests {
         events.read(&all).expect("readable").len()
     }
 
-    /// A disk that may be full: no new file is made.
-    struct Full(Arc<AtomicBool>);
-
-    impl Files for Full {
-        fn create(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
-            if self.0.load(Ordering::Relaxed) {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            OsFiles.create(path)
-        }
-        fn open(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
-            OsFiles.open(path)
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            OsFiles.rename(from, to)
-        }
-        fn unlink(&self, path: &Path) -> io::Result<()> {
-            OsFiles.unlink(path)
-        }
-        fn create_dir(&self, dir: &Path) -> io::Result<()> {
-            OsFiles.create_dir(dir)
-        }
-        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-            OsFiles.sync_dir(dir)
-        }
-        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-            OsFiles.list(dir)
-        }
-        fn free_space(&self, dir: &Path) -> io::Result<u64> {
-            OsFiles.free_space(dir)
-        }
-        fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-            OsFiles.lock(path)
-        }
-    }
-
     #[test]
     fn a_full_disk_loses_events_counts_them_and_goes_on_when_there_is_space() {
         let dir = tempfile::tempdir().expect("a folder");
         let full = Arc::new(AtomicBool::new(true));
-        let files = Arc::new(Full(Arc::clone(&full)));
+        let is_full = Arc::clone(&full);
+        let files = Watched::by(move |call| match call {
+            Call::Create(_) if is_full.load(Ordering::Relaxed) => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        });
         let clock = Arc::new(ManualClock::new(1_000_000));
-        let events = Events::open(files, dir.path(), 0, clock).expect("opens");
+        let events = Events::open(Arc::new(files), dir.path(), 0, clock).expect("opens");
         let metrics = Metrics::new();
         events.count_on(Arc::clone(&metrics));
         events.log(event(1, 1));

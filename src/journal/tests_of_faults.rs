@@ -4,6 +4,7 @@ use super::tests::*;
 use super::*;
 use crate::ids::{DeviceId, ManualClock};
 use crate::segment::OsFiles;
+use crate::segment::watched::{Call, Watched};
 
 /// The machine's files, until a test says that something fails.
 #[derive(Default)]
@@ -16,102 +17,36 @@ struct Faults {
     stuck_sync: AtomicBool,
 }
 
-#[derive(Clone)]
-struct Faulty(Arc<Faults>);
-
-struct FaultyFile {
-    file: Box<dyn segment::FileOps>,
-    faults: Arc<Faults>,
-}
-
-fn fail_if(flag: &AtomicBool, kind: io::ErrorKind) -> io::Result<()> {
+fn fail_if(flag: &AtomicBool, error: impl Into<io::Error>) -> io::Result<()> {
     if flag.load(Ordering::SeqCst) {
-        Err(kind.into())
+        Err(error.into())
     } else {
         Ok(())
     }
 }
 
-impl Faulty {
-    fn open_one_more(&self) -> io::Result<()> {
-        if self.0.no_files.load(Ordering::SeqCst) {
-            return Err(rustix::io::Errno::MFILE.into());
+fn faulty(faults: &Arc<Faults>) -> Arc<dyn Files> {
+    let faults = Arc::clone(faults);
+    Arc::new(Watched::by(move |call| match call {
+        Call::Create(_) | Call::SyncDir(_) => fail_if(&faults.no_files, rustix::io::Errno::MFILE),
+        Call::Allocate(_) => fail_if(&faults.no_space, io::ErrorKind::StorageFull),
+        Call::Write(_) => fail_if(&faults.bad_write, io::ErrorKind::Other),
+        Call::Sync(_) => {
+            fail_if(&faults.bad_sync, io::ErrorKind::Other)?;
+            while faults.stuck_sync.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
         }
-        Ok(())
-    }
-
-    fn wrap(&self, file: Box<dyn segment::FileOps>) -> Box<dyn segment::FileOps> {
-        Box::new(FaultyFile {
-            file,
-            faults: Arc::clone(&self.0),
-        })
-    }
-}
-
-impl Files for Faulty {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn segment::FileOps>> {
-        self.open_one_more()?;
-        OsFiles.create(path).map(|file| self.wrap(file))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn segment::FileOps>> {
-        OsFiles.open(path).map(|file| self.wrap(file))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsFiles.rename(from, to)
-    }
-    fn unlink(&self, path: &Path) -> io::Result<()> {
-        OsFiles.unlink(path)
-    }
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        OsFiles.create_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.open_one_more()?;
-        OsFiles.sync_dir(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        OsFiles.list(dir)
-    }
-    fn free_space(&self, dir: &Path) -> io::Result<u64> {
-        OsFiles.free_space(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        OsFiles.lock(path)
-    }
-}
-
-impl segment::FileOps for FaultyFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        fail_if(&self.faults.bad_write, io::ErrorKind::Other)?;
-        self.file.write_at(bytes, offset)
-    }
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        fail_if(&self.faults.no_space, io::ErrorKind::StorageFull)?;
-        self.file.allocate(length)
-    }
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        fail_if(&self.faults.bad_sync, io::ErrorKind::Other)?;
-        while self.faults.stuck_sync.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.file.sync_data()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
+        _ => Ok(()),
+    }))
 }
 
 #[test]
 fn a_disk_that_does_not_answer_is_seen_by_the_time_it_takes() {
     let dir = tempfile::tempdir().expect("a folder");
     let faults = Arc::new(Faults::default());
-    let files: Arc<dyn Files> = Arc::new(Faulty(Arc::clone(&faults)));
+    let files = faulty(&faults);
     let opened = open_with(dir.path(), quick(), &MemoryLedger::default(), files).expect("opens");
     let journal = &opened.journal;
     let last = one_message(journal, 0);
@@ -143,7 +78,7 @@ fn stops_permits_and_heals(break_it: impl Fn(&Faults, bool)) {
     let dir = tempfile::tempdir().expect("a folder");
     let faults = Arc::new(Faults::default());
     let ledger = MemoryLedger::default();
-    let files: Arc<dyn Files> = Arc::new(Faulty(Arc::clone(&faults)));
+    let files = faulty(&faults);
     let opened = open_with(dir.path(), quick(), &ledger, files).expect("opens");
     let journal = &opened.journal;
     let last = one_message(journal, 0);
@@ -183,7 +118,7 @@ fn a_fault_is_final(break_it: impl Fn(&Faults, bool)) {
     let dir = tempfile::tempdir().expect("a folder");
     let faults = Arc::new(Faults::default());
     let ledger = MemoryLedger::default();
-    let files: Arc<dyn Files> = Arc::new(Faulty(Arc::clone(&faults)));
+    let files = faulty(&faults);
     let opened = open_with(dir.path(), quick(), &ledger, files).expect("opens");
     let journal = &opened.journal;
     let acked = one_message(journal, 0);

@@ -6,7 +6,8 @@ use super::tests_of_archives::{
 };
 use super::*;
 use crate::ids::ManualClock;
-use crate::segment::{FileOps, OsFiles};
+use crate::segment::OsFiles;
+use crate::segment::watched::{Call, Watched};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicI64;
 
@@ -22,87 +23,30 @@ pub(super) struct Failing {
     pub(super) kind: io::ErrorKind,
 }
 
-struct FailingFile {
-    file: Box<dyn FileOps>,
-    files: Failing,
-}
-
 impl Failing {
-    fn tick(&self) -> io::Result<()> {
+    /// The machine's files behind it.
+    pub(super) fn files(&self) -> Arc<Watched> {
+        let this = self.clone();
+        Arc::new(Watched::by(move |call| match call {
+            Call::Create(path)
+            | Call::Rename(path)
+            | Call::Unlink(path)
+            | Call::SyncDir(path)
+            | Call::Write(path)
+            | Call::Sync(path) => this.tick_at(path),
+            _ => Ok(()),
+        }))
+    }
+
+    fn tick_at(&self, path: &Path) -> io::Result<()> {
+        if path != self.folder && path.parent() != Some(&self.folder) {
+            return Ok(());
+        }
         let left = self.left.fetch_sub(1, Ordering::SeqCst);
         if left == 0 || self.dead && left < 0 {
             return Err(self.kind.into());
         }
         Ok(())
-    }
-
-    fn tick_at(&self, path: &Path) -> io::Result<()> {
-        let inside = path == self.folder || path.parent() == Some(&self.folder);
-        if inside { self.tick() } else { Ok(()) }
-    }
-}
-
-impl Files for Failing {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
-        self.tick_at(path)?;
-        let file = OsFiles.create(path)?;
-        if path.parent() != Some(&self.folder) {
-            return Ok(file);
-        }
-        Ok(Box::new(FailingFile {
-            file,
-            files: self.clone(),
-        }))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
-        OsFiles.open(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.tick_at(from)?;
-        OsFiles.rename(from, to)
-    }
-    fn unlink(&self, path: &Path) -> io::Result<()> {
-        self.tick_at(path)?;
-        OsFiles.unlink(path)
-    }
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        OsFiles.create_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.tick_at(dir)?;
-        OsFiles.sync_dir(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        OsFiles.list(dir)
-    }
-    fn free_space(&self, dir: &Path) -> io::Result<u64> {
-        OsFiles.free_space(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        OsFiles.lock(path)
-    }
-}
-
-impl FileOps for FailingFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.files.tick()?;
-        self.file.write_at(bytes, offset)
-    }
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        self.file.allocate(length)
-    }
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.files.tick()?;
-        self.file.sync_data()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
     }
 }
 
@@ -151,7 +95,7 @@ fn fails_at(nth: i64, dead: bool, kind: io::ErrorKind, from: &(PathBuf, Model, i
         kind,
     };
     let ledger = MemoryLedger::default();
-    let journal = open(dir.path(), &ledger, &clock, Arc::new(files.clone())).expect("opens");
+    let journal = open(dir.path(), &ledger, &clock, files.files()).expect("opens");
     files.left.store(nth, Ordering::SeqCst);
     journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);
     let mut dice = Dice(5);

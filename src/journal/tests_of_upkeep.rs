@@ -99,7 +99,7 @@ fn a_segment_waits_until_its_messages_are_in_archives() {
         kind: io::ErrorKind::PermissionDenied,
     };
     let left = Arc::clone(&files.left);
-    let journal = open_on(Arc::new(files), dir.path(), &ledger, &clock, options);
+    let journal = open_on(files.files(), dir.path(), &ledger, &clock, options);
     // from now on nothing becomes an archive
     left.store(0, Ordering::SeqCst);
     journal.keep_for(Arc::clone(&kept) as Arc<dyn Lifetimes>);

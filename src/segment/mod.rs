@@ -33,6 +33,7 @@ mod rewritten;
 mod tail;
 #[cfg(test)]
 mod tests;
+pub mod watched;
 
 pub use files::{FileOps, Files, OsFiles};
 pub use format::{Batch, Entry, Header};

@@ -139,12 +139,12 @@ impl Gateway {
             tree,
             Box::new(MemoryLedger::default()),
             Arc::clone(&shared),
-            Arc::new(files.clone()),
+            files.files(),
             &mut |_, _| {},
         )
         .expect("a journal");
         let events = Events::open(
-            Arc::new(files.clone()),
+            files.files(),
             &dir.path().join("events"),
             0,
             Arc::clone(&shared),

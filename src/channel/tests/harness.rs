@@ -4,7 +4,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -28,10 +27,11 @@ use crate::registry::items::{
 };
 use crate::registry::{DeviceHandle, Registry};
 use crate::router::Router;
-use crate::segment::{FileOps, Files, OsFiles};
+use crate::segment::OsFiles;
+use crate::segment::watched::{Call, Watched};
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it waits for what must not come.
 pub(super) const SILENCE: Duration = Duration::from_millis(60);
 /// The beginning of a minute, so that windows do not reset by themselves.
@@ -50,6 +50,24 @@ pub(super) struct TapFiles {
 }
 
 impl TapFiles {
+    /// The machine's files behind it.
+    fn files(&self) -> Watched {
+        let tap = Arc::clone(&self.tap);
+        Watched::by(move |call| match call {
+            Call::Sync(_) => {
+                let mut state = tap.0.lock().unwrap();
+                while state.held {
+                    state = tap.1.wait(state).unwrap();
+                }
+                if state.broken {
+                    return Err(io::Error::other("the disk is broken"));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        })
+    }
+
     fn set(&self, change: impl FnOnce(&mut Tap)) {
         change(&mut self.tap.0.lock().unwrap());
         self.tap.1.notify_all();
@@ -65,72 +83,6 @@ impl TapFiles {
 
     pub(super) fn fail(&self) {
         self.set(|tap| tap.broken = true);
-    }
-}
-
-struct TapFile {
-    file: Box<dyn FileOps>,
-    files: TapFiles,
-}
-
-impl FileOps for TapFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        self.file.allocate(length)
-    }
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        let mut tap = self.files.tap.0.lock().unwrap();
-        while tap.held {
-            tap = self.files.tap.1.wait(tap).unwrap();
-        }
-        if tap.broken {
-            return Err(io::Error::other("the disk is broken"));
-        }
-        self.file.sync_data()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-}
-
-impl Files for TapFiles {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
-        Ok(Box::new(TapFile {
-            file: OsFiles.create(path)?,
-            files: self.clone(),
-        }))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn FileOps>> {
-        OsFiles.open(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsFiles.rename(from, to)
-    }
-    fn unlink(&self, path: &Path) -> io::Result<()> {
-        OsFiles.unlink(path)
-    }
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        OsFiles.create_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        OsFiles.sync_dir(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        OsFiles.list(dir)
-    }
-    fn free_space(&self, dir: &Path) -> io::Result<u64> {
-        OsFiles.free_space(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        OsFiles.lock(path)
     }
 }
 
@@ -234,7 +186,7 @@ pub(super) fn deps(
         Arc::clone(registry.tree()),
         Box::new(MemoryLedger::default()),
         Arc::clone(&clock) as Arc<dyn Clock>,
-        Arc::new(files.clone()),
+        Arc::new(files.files()),
         &mut |_, _| {},
     )
     .unwrap();
