@@ -74,6 +74,8 @@ mod tests_of_faults;
 #[cfg(test)]
 mod tests_of_lifetime;
 #[cfg(test)]
+mod tests_of_reading;
+#[cfg(test)]
 mod tests_of_settling;
 #[cfg(test)]
 mod tests_of_upkeep;
