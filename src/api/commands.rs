@@ -255,15 +255,7 @@ fn wanted(call: &Call, rows: Vec<Value>, mut errors: Vec<Error>) -> Result<Answe
     };
     let selector = Selector::parse(text).map_err(|e| Error::selector(text, e.to_string()))?;
     let mut rows = rows;
-    if let Selector::Ids { ids, .. } = &selector {
-        for id in ids {
-            if !rows.iter().any(|row| row["id"] == *id) {
-                errors.push(Error::missing(*id));
-            }
-        }
-        rows.retain(|row| row["id"].as_u64().is_some_and(|id| ids.contains(&id)));
-    }
-    rows.retain(|row| selector.fits(row));
+    errors.extend(selector.keep(&mut rows).into_iter().map(Error::missing));
     if let Some(names) = &call.query.fields {
         for row in &mut rows {
             *row = super::live::only(row, names);

@@ -30,15 +30,7 @@ fn connections(call: &Arc<Call>, kind: Kind) -> Result<(Vec<Value>, Vec<Error>),
         rows.extend(rows_of(call, kind, &chosen.ids, &facts));
     }
     let mut errors = chosen.errors;
-    if let Selector::Ids { ids, .. } = &selector {
-        for id in ids {
-            if !rows.iter().any(|row| row["id"] == *id) {
-                errors.push(Error::missing(*id));
-            }
-        }
-        rows.retain(|row| row["id"].as_u64().is_some_and(|id| ids.contains(&id)));
-    }
-    rows.retain(|row| selector.fits(row));
+    errors.extend(selector.keep(&mut rows).into_iter().map(Error::missing));
     Ok((rows, errors))
 }
 

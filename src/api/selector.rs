@@ -125,6 +125,24 @@ impl Selector {
         }
     }
 
+    /// Keeps the rows that it means; gives back the ids that it names and no row has.
+    pub fn keep(&self, rows: &mut Vec<Value>) -> Vec<u64> {
+        let missing = match self {
+            Self::Ids { ids, .. } => {
+                let missing = ids
+                    .iter()
+                    .filter(|id| !rows.iter().any(|row| row["id"] == **id))
+                    .copied()
+                    .collect();
+                rows.retain(|row| row["id"].as_u64().is_some_and(|id| ids.contains(&id)));
+                missing
+            }
+            Self::All { .. } | Self::Where(_) => Vec::new(),
+        };
+        rows.retain(|row| self.fits(row));
+        missing
+    }
+
     /// Does an item fit, beside its id?
     pub fn fits(&self, item: &Value) -> bool {
         self.fits_with(&|name| look_up(item, name).cloned())
