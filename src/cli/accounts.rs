@@ -1,8 +1,8 @@
 //! `tollgate accounts`: the tree with what each branch uses.
 
-use super::client::Client;
+use super::Failure;
+use super::client::asking;
 use super::data::DataArgs;
-use super::{Failure, runtime};
 use clap::Args as ClapArgs;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
@@ -22,23 +22,17 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let shown = client
-            .result("/platform/subaccounts/all?fields=id,owner_id,name,enabled,blocked,counters")
-            .await;
-        client.close().await;
-        let accounts = shown?;
-        let mut out = std::io::stdout().lock();
-        let written = if args.json {
-            accounts
-                .iter()
-                .try_for_each(|account| writeln!(out, "{account}"))
-        } else {
-            writeln!(out, "{}", table(&accounts))
-        };
-        written.map_err(|error| Failure::output(&error))
-    })
+    let path = "/platform/subaccounts/all?fields=id,owner_id,name,enabled,blocked,counters";
+    let accounts = asking(&args.data, async |client| client.result(path).await)?;
+    let mut out = std::io::stdout().lock();
+    let written = if args.json {
+        accounts
+            .iter()
+            .try_for_each(|account| writeln!(out, "{account}"))
+    } else {
+        writeln!(out, "{}", table(&accounts))
+    };
+    written.map_err(|error| Failure::output(&error))
 }
 
 /// Each account below its parent, indented.

@@ -1,8 +1,8 @@
 //! `tollgate audit`: recounts the journal by a second, simple implementation.
 
-use super::client::Client;
+use super::client::asking;
 use super::data::DataArgs;
-use super::{Exit, Failure, runtime};
+use super::{Exit, Failure};
 use clap::Args as ClapArgs;
 use serde_json::Value;
 use std::io::Write as _;
@@ -21,11 +21,8 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let result = runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let result = client.result("/local/audit").await;
-        client.close().await;
-        result
+    let result = asking(&args.data, async |client| {
+        client.result("/local/audit").await
     })?;
     let audit = result.into_iter().next().unwrap_or_default();
     let number = |name: &str| audit.get(name).and_then(Value::as_u64).unwrap_or(0);

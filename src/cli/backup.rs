@@ -16,10 +16,10 @@
 //! leaves the one before whole. A segment or an archive that an earlier backup has copied is not
 //! copied again.
 
-use super::client::Client;
+use super::client::asking;
 use super::data::DataArgs;
 use super::gateway::{EVENTS_DIR, JOURNAL_DIR};
-use super::{Exit, Failure, runtime};
+use super::{Exit, Failure};
 use crate::archive::LIST as LIST_OF_ARCHIVES;
 use crate::control::{Control, SNAPSHOT};
 use crate::journal::Journal;
@@ -107,14 +107,11 @@ pub fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
         |error: io::Error| Failure::new(Exit::Io, format_args!("{}: {error}", args.to.display()));
     std::fs::create_dir_all(&args.to).map_err(io)?;
     let to = args.to.canonicalize().map_err(io)?;
-    let (status, answer) = runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
+    let (status, answer) = asking(&args.data, async |client| {
         let body = json!({ "dir": to });
-        let answer = client
+        client
             .call(Method::POST, "/local/backup", Some(&body))
-            .await;
-        client.close().await;
-        answer
+            .await
     })?;
     let Some(copied) = answer.pointer("/result/0").filter(|_| status.is_success()) else {
         let reason = answer.pointer("/errors/0/reason").and_then(Value::as_str);

@@ -1,9 +1,9 @@
 //! Speaks the local API: to a running gateway by the socket in its data directory, or, where none
 //! runs, to the directory itself by the same routes in this process.
 
-use super::data::SOCKET;
+use super::data::{DataArgs, SOCKET};
 use super::gateway::{Gateway, Settings};
-use super::{Exit, Failure, local};
+use super::{Exit, Failure, local, runtime};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -21,6 +21,20 @@ pub(crate) enum Client {
     Running(PathBuf),
     /// None runs: this process has the directory.
     Alone(Box<Gateway>, Router),
+}
+
+/// A command that asks: of the running gateway, or of the directory, which is closed behind it
+/// whatever came of it.
+pub(crate) fn asking<T>(
+    data: &DataArgs,
+    ask: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    runtime()?.block_on(async {
+        let client = Client::of(&data.dir()?).await?;
+        let done = ask(&client).await;
+        client.close().await;
+        done
+    })
 }
 
 impl Client {

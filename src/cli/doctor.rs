@@ -1,8 +1,8 @@
 //! `tollgate doctor`: everything known about one tracker in one page, or who has fallen silent.
 
-use super::client::Client;
+use super::Failure;
+use super::client::{Client, asking};
 use super::data::DataArgs;
-use super::{Failure, runtime};
 use axum::http::Method;
 use clap::Args as ClapArgs;
 use comfy_table::{Table, presets};
@@ -42,12 +42,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let rows = runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let rows = ask(&client, args).await;
-        client.close().await;
-        rows
-    })?;
+    let rows = asking(&args.data, async |client| ask(client, args).await)?;
     let mut out = io::stdout().lock();
     let written = match (&args.ident, args.json) {
         (_, true) => rows.iter().try_for_each(|row| writeln!(out, "{row}")),

@@ -1,8 +1,8 @@
 //! `tollgate erase`: everything of a device leaves the disk for good.
 
-use super::client::Client;
+use super::client::{Client, asking};
 use super::data::DataArgs;
-use super::{Exit, Failure, runtime};
+use super::{Exit, Failure};
 use axum::http::Method;
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
@@ -38,12 +38,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         )
         .hint("say it with --yes"));
     }
-    runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let done = erase(&client, args.device).await;
-        client.close().await;
-        done
-    })
+    asking(&args.data, async |client| erase(client, args.device).await)
 }
 
 async fn erase(client: &Client, device: u64) -> Result<(), Failure> {

@@ -3,10 +3,10 @@
 //! A running gateway does it by its local socket, a directory that nobody serves is read by this
 //! process. Each device's messages come by the device's own time, one device after the other.
 
-use super::client::{Client, write_out};
+use super::client::{Client, asking, write_out};
 use super::data::DataArgs;
 use super::messages::seconds;
-use super::{Exit, Failure, runtime};
+use super::{Exit, Failure};
 use crate::api::forms::{self, CUT_OFF, Columns, Writer};
 use crate::ids::DeviceId;
 use crate::journal::{DeviceNames, Journal, Range};
@@ -86,12 +86,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         from_ms: args.from.map_or(i64::MIN, ms),
         to_ms: args.to.map_or(i64::MAX, ms),
     };
-    runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let done = write(&client, args, &asked).await;
-        client.close().await;
-        done
-    })
+    asking(&args.data, async |client| write(client, args, &asked).await)
 }
 
 async fn write(client: &Client, args: &Args, asked: &Asked) -> Result<(), Failure> {

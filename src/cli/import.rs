@@ -4,10 +4,10 @@
 //! and only written where the file says something else. Each row is decided by itself, and the ones
 //! that are refused are told with their line.
 
-use super::client::Client;
+use super::client::{Client, asking};
 use super::data::DataArgs;
 use super::token::account_of;
-use super::{Exit, Failure, runtime};
+use super::{Exit, Failure};
 use crate::registry::types::{DeviceType, device_types};
 use axum::http::Method;
 use clap::{Args as ClapArgs, Subcommand};
@@ -100,12 +100,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let rows = rows.map_err(|error| {
         Failure::new(Exit::Data, format_args!("{}: {error}", args.file.display()))
     })?;
-    let outcome = runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let done = import(&client, args, rows).await;
-        client.close().await;
-        done
-    })?;
+    let outcome = asking(&args.data, async |client| import(client, args, rows).await)?;
     tell(args.dry_run, &outcome)
 }
 

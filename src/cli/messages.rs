@@ -1,8 +1,8 @@
 //! `tollgate messages`: what a device or a channel has stored, or stores as it comes.
 
-use super::client::Client;
+use super::client::{Client, asking};
 use super::data::DataArgs;
-use super::{Exit, Failure, runtime};
+use super::{Exit, Failure};
 use axum::body::Body;
 use axum::http::Method;
 use clap::Args as ClapArgs;
@@ -65,12 +65,7 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let done = print(&client, args).await;
-        client.close().await;
-        done
-    })
+    asking(&args.data, async |client| print(client, args).await)
 }
 
 async fn print(client: &Client, args: &Args) -> Result<(), Failure> {

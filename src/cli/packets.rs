@@ -1,9 +1,9 @@
 //! `tollgate packets`: kept raw traffic as a capture.
 
-use super::client::{Client, write_out};
+use super::client::{Client, asking, write_out};
 use super::data::DataArgs;
 use super::messages::seconds;
-use super::{Exit, Failure, runtime, say};
+use super::{Exit, Failure, say};
 use crate::control::Control;
 use crate::events::Query as EventQuery;
 use crate::ids::ConnectionId;
@@ -92,12 +92,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         from_us: args.from.map_or(i64::MIN, us),
         to_us: args.to.map_or(i64::MAX, us),
     };
-    runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let done = write(&client, args, &asked).await;
-        client.close().await;
-        done
-    })
+    asking(&args.data, async |client| write(client, args, &asked).await)
 }
 
 async fn write(client: &Client, args: &Args, asked: &Asked) -> Result<(), Failure> {

@@ -1,8 +1,8 @@
 //! `tollgate statement`: what an account and its branch used, by day, chained by hash.
 
-use super::client::Client;
+use super::Failure;
+use super::client::{Client, asking};
 use super::data::DataArgs;
-use super::{Failure, runtime};
 use axum::http::Method;
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
@@ -41,16 +41,12 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let lines = lines(&client, args).await;
-        client.close().await;
-        let mut out = std::io::stdout().lock();
-        lines?
-            .iter()
-            .try_for_each(|line| writeln!(out, "{line}"))
-            .map_err(|error| Failure::output(&error))
-    })
+    let lines = asking(&args.data, async |client| lines(client, args).await)?;
+    let mut out = std::io::stdout().lock();
+    lines
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+        .map_err(|error| Failure::output(&error))
 }
 
 async fn lines(client: &Client, args: &Args) -> Result<Vec<Value>, Failure> {

@@ -1,8 +1,8 @@
 //! `tollgate token`: makes the first token of an account, which the API then needs for every call.
 
-use super::client::Client;
+use super::client::{Client, asking};
 use super::data::DataArgs;
-use super::{Exit, Failure, runtime};
+use super::{Exit, Failure};
 use axum::http::Method;
 use clap::Args as ClapArgs;
 use clap::ValueEnum;
@@ -39,15 +39,10 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    runtime()?.block_on(async {
-        let client = Client::of(&args.data.dir()?).await?;
-        let made = make(&client, args).await;
-        client.close().await;
-        let (account, key) = made?;
-        writeln!(std::io::stderr(), "a token of account {account}; its key:")
-            .and_then(|()| writeln!(std::io::stdout(), "{key}"))
-            .map_err(|error| Failure::output(&error))
-    })
+    let (account, key) = asking(&args.data, async |client| make(client, args).await)?;
+    writeln!(std::io::stderr(), "a token of account {account}; its key:")
+        .and_then(|()| writeln!(std::io::stdout(), "{key}"))
+        .map_err(|error| Failure::output(&error))
 }
 
 async fn make(client: &Client, args: &Args) -> Result<(u64, String), Failure> {
