@@ -1,7 +1,7 @@
 //! What no tracker should send, and what a machine full of it does to those that behave.
 
 use crate::harness::{
-    Gateway, Heard, Setup, TOLLGATE, Tracker, call, command, frame, is_timeout, now_ms, until,
+    Gateway, Heard, LONG, Setup, TOLLGATE, Tracker, call, command, frame, is_timeout, now_ms, until,
 };
 use serde_json::Value;
 use std::fs::OpenOptions;
@@ -18,11 +18,8 @@ const OTHER: &str = "356600000000202";
 fn prompt(honest: &mut Tracker, time_ms: i64) {
     let begun = Instant::now();
     assert_eq!(honest.send(&[time_ms]), Heard::Count(1));
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
+    let took = begun.elapsed();
+    assert!(took < LONG / 2, "{took:?}");
 }
 
 #[test]
@@ -112,12 +109,8 @@ fn a_slow_drip_is_closed_at_the_identify_deadline() {
     }
     let closed = closed.expect("it is closed in the end");
     assert!(closed > Duration::from_millis(1500), "{closed:?}");
-    assert!(closed < Duration::from_secs(10), "{closed:?}");
-    assert_eq!(
-        silent.hear(Duration::from_secs(8)),
-        Heard::Closed,
-        "silence too"
-    );
+    assert!(closed < LONG, "{closed:?}");
+    assert_eq!(silent.hear(LONG), Heard::Closed, "silence too");
     prompt(&mut honest, now_ms() - 60_000);
 }
 

@@ -428,7 +428,9 @@ fn who_has_gone_without_a_word_is_noticed_and_a_gateway_without_files_goes_on_wh
         Heard::Count(1),
         "who is in is served"
     );
-    std::thread::sleep(Duration::from_millis(100));
+    until("it cannot accept", || {
+        gateway.said().contains("cannot accept")
+    });
     gateway.limit_files(before);
     // the same ident is answered once in a while: the first one is
     let mut answer = [9];
