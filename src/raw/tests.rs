@@ -1,13 +1,25 @@
 use super::*;
 use crate::ids::{AccountId, ChannelId, Clock, ConnectionId, DeviceId, ManualClock};
 use crate::metrics::Metrics;
+use crate::segment::watched::{Call, Watched};
 use crate::segment::{Files, OsFiles};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 const NOW_US: i64 = 1_795_521_600_000_000;
 
 fn open(dir: &Path, budget_bytes: u64) -> (RawTraffic, Arc<ManualClock>, Arc<Metrics>) {
+    open_on(Arc::new(OsFiles), dir, budget_bytes)
+}
+
+fn open_on(
+    files: Arc<dyn Files>,
+    dir: &Path,
+    budget_bytes: u64,
+) -> (RawTraffic, Arc<ManualClock>, Arc<Metrics>) {
     let clock = Arc::new(ManualClock::new(NOW_US));
     let metrics = Metrics::new();
     let options = Options {
@@ -17,7 +29,7 @@ fn open(dir: &Path, budget_bytes: u64) -> (RawTraffic, Arc<ManualClock>, Arc<Met
         node: 0,
     };
     let raw = RawTraffic::open(
-        Arc::new(OsFiles) as Arc<dyn Files>,
+        files,
         dir,
         options,
         Arc::clone(&clock) as Arc<dyn Clock>,
@@ -155,6 +167,43 @@ fn a_queue_that_is_full_loses_the_newest_and_counts_it() {
     raw.flush();
     let kept = read(&raw, &|_| true, &|_| true);
     assert_eq!(kept.first().unwrap().1, 1);
+}
+
+#[test]
+fn a_disk_that_stands_still_delays_nobody_and_what_finds_no_room_is_lost_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let stands_still = Arc::new(AtomicBool::new(false));
+    let stuck = Arc::clone(&stands_still);
+    let files = Watched::by(move |call| {
+        while matches!(call, Call::Write(_)) && stuck.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    });
+    let (raw, _, metrics) = open_on(Arc::new(files), dir.path(), 64 << 20);
+    let raw = Arc::new(raw);
+    stands_still.store(true, Ordering::SeqCst);
+    let (tell, told) = channel();
+    let connection = {
+        let raw = Arc::clone(&raw);
+        std::thread::spawn(move || {
+            // the queue, what the writer has taken of it at most once, and what finds no room
+            for index in 1..=400 {
+                raw.keep(&label(1, index, "a", 4), &vec![1; 65_536]);
+            }
+            tell.send(()).unwrap();
+        })
+    };
+    let done = told.recv_timeout(Duration::from_secs(30));
+    stands_still.store(false, Ordering::SeqCst);
+    done.expect("a connection waits for the disk of raw traffic");
+    connection.join().unwrap();
+    raw.flush();
+    let kept = read(&raw, &|_| true, &|_| true).len();
+    assert!((1..400).contains(&kept), "{kept}");
+    let lost = format!("tollgate_raw_chunks_lost_total {}", 400 - kept);
+    let page = metrics.render();
+    assert!(page.contains(&lost), "{lost}: {page}");
 }
 
 #[test]
