@@ -1,7 +1,7 @@
 //! Cuts at every point of a record: of a load, of an opening, of segments that go.
 
 use crate::disk::{Call, DIR, Recorder};
-use crate::image::{Dice, Left, image};
+use crate::image::{Dice, Left, Op, image};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -302,8 +302,18 @@ pub(crate) fn cut_from(
     dice: &mut Dice,
 ) -> Cut {
     let disk = disk.disk();
-    let at = from + dice.below(disk.ops.len() - from + 1);
-    let left = Left::ALL[dice.below(Left::ALL.len())];
+    let mut at = from + dice.below(disk.ops.len() - from + 1);
+    let mut left = Left::ALL[dice.below(Left::ALL.len())];
+    // few places have a name that is not durable yet, and what depends on it is one operation long:
+    // every second cut is there, half of them with names in any order
+    let renames = (from..disk.ops.len()).filter(|at| matches!(disk.ops[*at], Op::Rename(..)));
+    let behind: Vec<usize> = renames.map(|at| at + 1).collect();
+    if !behind.is_empty() && dice.coin() {
+        at = behind[dice.below(behind.len())];
+        if dice.coin() {
+            left = Left::Scattered;
+        }
+    }
     let image = image(&disk.ops[..at], left, dice);
     let mut checkpoints: Vec<_> = disk
         .checkpoints
