@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 pub(crate) fn message_fields() -> String {
     let mut page = String::from(
         "# Message parameters\n\n\
-         Written by `cargo xtask fields` from `protocols/contract/fields.rs`; a test keeps the two equal.\n\n\
+         Written by `cargo xtask fields` from `protocols/contract/fields/dictionary.rs`; a test keeps the two equal.\n\n\
          A message is a flat JSON object. Besides what its protocol says it holds `ident`, `timestamp` (unix\n\
          seconds of the device, or of the receipt where it sent none), `server.timestamp`, `channel.id`,\n\
          `protocol.id`, `decoder.version`, `peer`, and for a registered device `device.id`, `device.name` and `device.type.id`.\n\
