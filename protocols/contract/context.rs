@@ -188,8 +188,15 @@ pub struct RecordBuilder<'a> {
 
 impl RecordBuilder<'_> {
     /// Adds a field. The same key again replaces the earlier value for readers.
+    #[inline]
     pub fn push<'v>(&mut self, key: impl Into<Key<'v>>, value: impl Into<Value<'v>>) {
-        record::write_field(&mut self.out.bytes, self.head, key.into(), value.into());
+        self.field(key.into(), value.into());
+    }
+
+    #[expect(clippy::inline_always, reason = "see record::write_field")]
+    #[inline(always)]
+    fn field(&mut self, key: Key<'_>, value: Value<'_>) {
+        record::write_field(&mut self.out.bytes, self.head, key, value);
         self.fields += 1;
     }
 
@@ -202,12 +209,12 @@ impl RecordBuilder<'_> {
 
     /// Adds what the wire numbers and the dictionary does not have.
     pub fn wire<'v>(&mut self, id: u32, value: impl Into<Value<'v>>) {
-        self.push(Key::Wire { space: 0, id }, value);
+        self.field(Key::Wire { space: 0, id }, value.into());
     }
 
     /// Adds what the wire names and the dictionary does not have.
     pub fn name<'v>(&mut self, name: &'v str, value: impl Into<Value<'v>>) {
-        self.push(Key::Name(name), value);
+        self.field(Key::Name(name), value.into());
     }
 
     /// How many fields it has so far.

@@ -58,6 +58,42 @@ fn a_record_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn the_longest_keys_and_numbers_read_back() {
+    let keys = [
+        Key::Known(ParamId(u16::MAX), Instance::MAX),
+        Key::Wire {
+            space: u8::MAX,
+            id: u32::MAX,
+        },
+    ];
+    let values = [
+        (Value::Int(i64::MIN), Datum::Int(i64::MIN)),
+        (Value::Int(i64::MAX >> 8), Datum::Int(i64::MAX >> 8)),
+        (Value::Float(f64::MAX), Datum::Float(f64::MAX)),
+        (Value::Bool(true), Datum::Bool(true)),
+        (Value::Text("end"), Datum::Text("end")),
+    ];
+    let pairs = || {
+        keys.iter().flat_map(|key| {
+            values
+                .iter()
+                .map(move |(value, datum)| (*key, *value, datum))
+        })
+    };
+    let bytes = compose(
+        Time::Device(i64::MIN),
+        pairs().map(|(key, value, _)| (key, value)),
+    );
+    let record = Record::read(&bytes).expect("what was written");
+    assert_eq!(record.timestamp_ms(), i64::MIN);
+    let read: Vec<_> = record.fields().collect();
+    let written: Vec<_> = pairs()
+        .map(|(key, _, datum)| (key, datum.clone()))
+        .collect();
+    assert_eq!(read, written);
+}
+
+#[test]
 fn the_content_hash_leaves_out_serial_numbers() {
     let hash = |serial: i64, speed: i64| {
         let mut out = Vec::new();
@@ -80,11 +116,24 @@ fn the_content_hash_leaves_out_serial_numbers() {
     assert_ne!(hash(1, 60), hash(1, 61));
 }
 
+/// A varint as its definition says it.
+fn in_groups(mut value: u64) -> Vec<u8> {
+    let mut groups = Vec::new();
+    while value > 0x7f {
+        groups.push(0x80 | (value & 0x7f) as u8);
+        value >>= 7;
+    }
+    groups.push(u8::try_from(value).expect("seven bits"));
+    groups
+}
+
 #[test]
 fn varints_and_zigzag_cover_the_ends_of_their_range() {
-    for value in [0, 1, 127, 128, u64::MAX / 2, u64::MAX] {
+    let powers = (0..64).map(|bit| 1u64 << bit);
+    for value in powers.flat_map(|power| [power - 1, power, power | 1, !power]) {
         let mut out = Vec::new();
         write_varint(&mut out, value);
+        assert_eq!(out, in_groups(value), "{value}");
         assert_eq!(read_varint(&out), Some((value, &[][..])));
         assert_eq!(read_varint(&out[..out.len() - 1]), None);
     }
