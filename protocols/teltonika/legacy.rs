@@ -7,7 +7,7 @@
 //! | elements | | id and value each; 1 battery, 2 USB, 5 uptime, 20, 21, 22 HDOP, VDOP, PDOP in tenths, 221 button, 222 SOS, 244 roaming, others as in codec 8 |
 //! | GNSS mask | 1 | 1 latitude and longitude (floats), 2 altitude, 4 direction (256 a turn), 8 speed, 10 satellites, 20 LAC and cell, 40 signal, 80 operator |
 
-use super::elements::{self, Family};
+use super::elements::Elements;
 use crate::contract::{Context, RecordBuilder, Time, fields};
 use crate::kit::units;
 use nom::bytes::complete::take;
@@ -20,14 +20,14 @@ const EPOCH_S: i64 = 1_167_609_600;
 
 pub(super) fn record<'a>(input: &'a [u8], cx: &mut Context<'_>) -> IResult<&'a [u8], ()> {
     let (rest, (time, mask)) = (be_u32, be_u8).parse(input)?;
-    let family = Family::of(cx.settings());
+    let elements = Elements::of(cx.settings());
     let failed = || nom::Err::Failure(nom::error::Error::new(input, nom::error::ErrorKind::Verify));
     let ms = (EPOCH_S + i64::from(time & 0x3fff_ffff)) * 1000;
     let mut message = cx.message(Time::Device(ms)).map_err(|_| failed())?;
     message.push(fields::EVENT_PRIORITY_ENUM, time >> 30);
     let mut rest = rest;
     if mask & 1 != 0 {
-        rest = gnss(rest, family, &mut message)?.0;
+        rest = gnss(rest, elements, &mut message)?.0;
     }
     for (bit, width) in [(2, 1usize), (4, 2), (8, 4)] {
         if mask & bit != 0 {
@@ -36,7 +36,7 @@ pub(super) fn record<'a>(input: &'a [u8], cx: &mut Context<'_>) -> IResult<&'a [
             for _ in 0..count {
                 let (after, id) = be_u8(rest)?;
                 let (after, value) = take(width)(after)?;
-                element(id, value, family, &mut message);
+                element(id, value, elements, &mut message);
                 rest = after;
             }
         }
@@ -45,7 +45,7 @@ pub(super) fn record<'a>(input: &'a [u8], cx: &mut Context<'_>) -> IResult<&'a [
 }
 
 /// An element: GH3000 has a numbering of its own for some.
-fn element(id: u8, value: &[u8], family: Family, message: &mut RecordBuilder<'_>) {
+fn element(id: u8, value: &[u8], elements: Elements, message: &mut RecordBuilder<'_>) {
     let number = value
         .iter()
         .fold(0i64, |number, byte| number << 8 | i64::from(*byte));
@@ -61,13 +61,13 @@ fn element(id: u8, value: &[u8], family: Family, message: &mut RecordBuilder<'_>
         222 if number == 1 => message.push(fields::ALARM_EVENT_TRIGGER, true),
         222 => {}
         244 => message.name("roaming", number == 1),
-        _ => elements::push(u16::from(id), value, family, message),
+        _ => elements.push(u16::from(id), value, message),
     }
 }
 
 fn gnss<'a>(
     input: &'a [u8],
-    family: Family,
+    elements: Elements,
     message: &mut RecordBuilder<'_>,
 ) -> IResult<&'a [u8], ()> {
     let (rest, mask) = be_u8(input)?;
@@ -101,7 +101,7 @@ fn gnss<'a>(
     }
     message.push_some(fields::GSM_SIGNAL_ENUM, signal);
     if let Some(operator) = operator {
-        elements::push(241, &operator.to_be_bytes(), family, message);
+        elements.push(241, &operator.to_be_bytes(), message);
     }
     Ok((rest, ()))
 }

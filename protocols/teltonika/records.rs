@@ -18,7 +18,7 @@
 //! firmware of codec 8 adds a group of 16 bytes: it is tried when the records do not fit without.
 
 use super::beacons;
-use super::elements::{self, Family};
+use super::elements::Elements;
 use crate::contract::{Context, RecordBuilder, Reject, Time, fields};
 use crate::kit::parse::whole;
 use nom::bytes::complete::take;
@@ -62,9 +62,10 @@ pub(super) fn read(codec: u8, count: u8, inner: &[u8], cx: &mut Context<'_>) -> 
             widths = wider;
         }
     }
+    let elements = Elements::of(cx.settings());
     whole("records", inner, |mut rest| {
         for _ in 0..count {
-            rest = record(rest, widths, cx)?.0;
+            rest = record(rest, widths, elements, cx)?.0;
         }
         Ok((rest, ()))
     })
@@ -104,12 +105,16 @@ fn narrow(width: usize, input: &[u8]) -> IResult<&[u8], u16> {
     }
 }
 
-fn record<'a>(input: &'a [u8], widths: Widths, cx: &mut Context<'_>) -> IResult<&'a [u8], ()> {
+fn record<'a>(
+    input: &'a [u8],
+    widths: Widths,
+    elements: Elements,
+    cx: &mut Context<'_>,
+) -> IResult<&'a [u8], ()> {
     let (rest, (time, priority, longitude, latitude)) =
         (be_i64, be_u8, be_i32, be_i32).parse(input)?;
     let (rest, (altitude, direction, satellites, speed)) =
         (be_i16, be_u16, be_u8, be_u16).parse(rest)?;
-    let family = Family::of(cx.settings());
     let failed = || nom::Err::Failure(nom::error::Error::new(input, nom::error::ErrorKind::Verify));
     let mut message = cx.message(Time::Device(time)).map_err(|_| failed())?;
     message.push(fields::EVENT_PRIORITY_ENUM, priority);
@@ -132,10 +137,10 @@ fn record<'a>(input: &'a [u8], widths: Widths, cx: &mut Context<'_>) -> IResult<
     }
     rest = narrow(widths.count, rest)?.0;
     for width in widths.groups {
-        rest = group(rest, widths, *width, family, &mut message)?.0;
+        rest = group(rest, widths, *width, elements, &mut message)?.0;
     }
     if widths.variable {
-        rest = variable(rest, family, &mut message)?.0;
+        rest = variable(rest, elements, &mut message)?.0;
     }
     Ok((rest, ()))
 }
@@ -144,14 +149,14 @@ fn group<'a>(
     input: &'a [u8],
     widths: Widths,
     width: usize,
-    family: Family,
+    elements: Elements,
     message: &mut RecordBuilder<'_>,
 ) -> IResult<&'a [u8], ()> {
     let (mut rest, count) = narrow(widths.count, input)?;
     for _ in 0..count {
         let (after, id) = narrow(widths.id, rest)?;
         let (after, value) = take(width)(after)?;
-        elements::push(id, value, family, message);
+        elements.push(id, value, message);
         rest = after;
     }
     Ok((rest, ()))
@@ -159,7 +164,7 @@ fn group<'a>(
 
 fn variable<'a>(
     input: &'a [u8],
-    family: Family,
+    elements: Elements,
     message: &mut RecordBuilder<'_>,
 ) -> IResult<&'a [u8], ()> {
     let (mut rest, count) = be_u16(input)?;
@@ -168,7 +173,7 @@ fn variable<'a>(
         let (after, value) = take(length)(after)?;
         match id {
             beacons::BEACONS | beacons::ADVANCED_BEACONS => beacons::push(id, value, message),
-            _ => elements::push(id, value, family, message),
+            _ => elements.push(id, value, message),
         }
         rest = after;
     }

@@ -16,6 +16,8 @@ mod row;
 
 use crate::contract::{Instance, RecordBuilder, Settings, Value, fields};
 use crate::kit::{hex, units};
+use common::COMMON;
+use light::LIGHT;
 use row::Element;
 use row::Form::{
     Bounded, Bytes, Code, Flag, Not, Plain, Scaled, Signed, SignedScaled, Text, TwoBit, When,
@@ -24,7 +26,7 @@ use std::sync::LazyLock;
 
 /// Which devices number their elements alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+enum Family {
     /// Not known: no model is set.
     Any,
     /// FMB, FMC, FMM, FMU, FMT, FMP, MTB and relatives.
@@ -38,7 +40,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    pub(super) fn of(settings: &Settings) -> Self {
+    fn of(settings: &Settings) -> Self {
         let Some(model) = settings.model.as_deref() else {
             return Self::Any;
         };
@@ -72,64 +74,119 @@ impl Family {
     }
 }
 
-/// A table, and where the rows of an id are.
+/// The tables of a family as one, and where the rows of an id are.
 struct Table {
-    rows: &'static [Element],
-    /// The rows of all ids, by id.
-    of_ids: Vec<u16>,
+    /// Of each id the rows of the family's first table, then those of the next; last, in the same
+    /// order, those for any number of bytes.
+    rows: Vec<(u16, &'static Element)>,
     /// Where those of an id begin, by id; they end where those of the next begin.
     begins: Vec<u16>,
 }
 
 impl Table {
-    fn of(rows: &'static [Element]) -> Self {
-        let mut ids: Vec<(u16, u16)> = (0u16..)
-            .zip(rows)
-            .flat_map(|(row, element)| (element.first..=element.last).map(move |id| (id, row)))
+    fn of(tables: &[&'static [Element]]) -> Self {
+        let mut rows: Vec<(u16, &'static Element)> = tables
+            .iter()
+            .flat_map(|rows| rows.iter())
+            .flat_map(|row| (row.first..=row.last).map(move |id| (id, row)))
             .collect();
-        ids.sort_by_key(|(id, _)| *id);
-        let behind = ids.last().map_or(0, |(id, _)| usize::from(*id) + 1);
+        rows.sort_by_key(|(id, row)| (*id, row.width == 0));
+        let behind = rows.last().map_or(0, |(id, _)| usize::from(*id) + 1);
         let begin = |id: usize| {
-            let first = ids.partition_point(|(other, _)| usize::from(*other) < id);
+            let first = rows.partition_point(|(other, _)| usize::from(*other) < id);
             u16::try_from(first).unwrap_or(u16::MAX)
         };
         Self {
-            rows,
             begins: (0..=behind).map(begin).collect(),
-            of_ids: ids.into_iter().map(|(_, row)| row).collect(),
+            rows,
         }
     }
 
-    /// The row of an id with so many bytes; 0 for any number of bytes.
+    /// The row of an id with so many bytes.
     fn find(&self, id: u16, width: usize) -> Option<&'static Element> {
         let id = usize::from(id);
         let first = usize::from(*self.begins.get(id)?);
         let behind = usize::from(*self.begins.get(id + 1)?);
-        let same = self.of_ids.get(first..behind)?;
-        same.iter()
-            .filter_map(|row| self.rows.get(usize::from(*row)))
-            .find(|element| usize::from(element.width) == width)
+        let same = self.rows.get(first..behind)?.iter();
+        same.map(|(_, row)| *row)
+            .find(|row| usize::from(row.width) == width || row.width == 0)
     }
 }
 
-/// What the id of an element stands for in this family with so many bytes.
-fn find(id: u16, width: usize, family: Family) -> Option<&'static Element> {
-    static COMMON: LazyLock<Table> = LazyLock::new(|| Table::of(common::COMMON));
-    static LIGHT: LazyLock<Table> = LazyLock::new(|| Table::of(light::LIGHT));
-    static BASIC: LazyLock<Table> = LazyLock::new(|| Table::of(basic::BASIC));
-    static HEAVY: LazyLock<Table> = LazyLock::new(|| Table::of(heavy::HEAVY));
-    static PORTABLE: LazyLock<Table> = LazyLock::new(|| Table::of(portable::PORTABLE));
-    static FT: LazyLock<Table> = LazyLock::new(|| Table::of(ft::FT));
-    let tables: [Option<&LazyLock<Table>>; 3] = match family {
-        Family::Any => [None, None, Some(&COMMON)],
-        Family::Basic => [Some(&BASIC), Some(&LIGHT), Some(&COMMON)],
-        Family::Heavy => [Some(&HEAVY), None, Some(&COMMON)],
-        Family::Portable => [Some(&PORTABLE), Some(&LIGHT), Some(&COMMON)],
-        Family::Ft => [Some(&FT), None, Some(&COMMON)],
-    };
-    let tables = || tables.iter().flatten();
-    let with = |width: usize| tables().find_map(|table| table.find(id, width));
-    with(width).or_else(|| with(0))
+/// What the elements of a device stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Elements {
+    family: Family,
+    table: &'static Table,
+}
+
+impl Elements {
+    /// Of the device with these settings: to be asked once a frame.
+    pub(super) fn of(settings: &Settings) -> Self {
+        static ANY: LazyLock<Table> = LazyLock::new(|| Table::of(&[COMMON]));
+        static BASIC: LazyLock<Table> = LazyLock::new(|| Table::of(&[basic::BASIC, LIGHT, COMMON]));
+        static HEAVY: LazyLock<Table> = LazyLock::new(|| Table::of(&[heavy::HEAVY, COMMON]));
+        static PORTABLE: LazyLock<Table> =
+            LazyLock::new(|| Table::of(&[portable::PORTABLE, LIGHT, COMMON]));
+        static FT: LazyLock<Table> = LazyLock::new(|| Table::of(&[ft::FT, COMMON]));
+        let family = Family::of(settings);
+        let table = match family {
+            Family::Any => &ANY,
+            Family::Basic => &BASIC,
+            Family::Heavy => &HEAVY,
+            Family::Portable => &PORTABLE,
+            Family::Ft => &FT,
+        };
+        Self { family, table }
+    }
+
+    /// Adds the element `id` with the big-endian `bytes` of its value.
+    pub(super) fn push(self, id: u16, bytes: &[u8], message: &mut RecordBuilder<'_>) {
+        let number = number(bytes);
+        if bytes.len() <= 8 && derived(id, bytes.len(), number, self.family, message) {
+            return;
+        }
+        let as_it_came = if fixed(bytes.len()) {
+            Value::unsigned(number)
+        } else {
+            Value::Bytes(bytes)
+        };
+        let Some(element) = self.table.find(id, bytes.len()) else {
+            return message.wire(u32::from(id), as_it_came);
+        };
+        let further: Instance = id - element.first;
+        let key = (element.param, element.instance + further);
+        let scaled =
+            |value: f64, factor, decimals| Value::Float(units::round(value * factor, decimals));
+        let value = match element.form {
+            Flag => Value::Bool(number != 0),
+            Not => Value::Bool(number == 0),
+            When(wanted) if number == wanted => Value::Bool(true),
+            TwoBit if number < 2 => Value::Bool(number == 1),
+            Plain if element.param == fields::GSM_SIM_IMSI => {
+                return message.push(key, number.to_string().as_str());
+            }
+            Plain => Value::unsigned(number),
+            Signed => Value::Int(signed(number, bytes.len())),
+            Scaled(factor, decimals) => scaled(number as f64, factor, decimals),
+            SignedScaled(factor, decimals) => {
+                scaled(signed(number, bytes.len()) as f64, factor, decimals)
+            }
+            Bounded(least, most, factor, decimals) => match signed(number, bytes.len()) {
+                value if (least..=most).contains(&value) => scaled(value as f64, factor, decimals),
+                _ => return message.wire(u32::from(id), as_it_came),
+            },
+            Bytes => Value::Bytes(bytes),
+            Code if number == 0 => return,
+            Code => return message.push(key, hex::encode(bytes).as_str()),
+            Text => match std::str::from_utf8(bytes) {
+                Ok(text) => Value::Text(text.trim_matches(['\0', ' '])),
+                Err(_) => return message.wire(u32::from(id), bytes),
+            },
+            When(_) | TwoBit => return message.wire(u32::from(id), as_it_came),
+        };
+        message.push(key, value);
+    }
 }
 
 /// Is it the width of a group, where values are numbers?
@@ -137,55 +194,17 @@ fn fixed(width: usize) -> bool {
     matches!(width, 1 | 2 | 4 | 8)
 }
 
-/// Adds the element `id` with the big-endian `bytes` of its value.
-pub(super) fn push(id: u16, bytes: &[u8], family: Family, message: &mut RecordBuilder<'_>) {
-    let number = bytes
-        .iter()
-        .fold(0u64, |value, byte| value << 8 | u64::from(*byte));
-    if bytes.len() <= 8 && derived(id, bytes.len(), number, family, message) {
-        return;
-    }
-    let Some(element) = find(id, bytes.len(), family) else {
-        if fixed(bytes.len()) {
-            message.wire(u32::from(id), Value::unsigned(number));
-        } else {
-            message.wire(u32::from(id), bytes);
-        }
-        return;
-    };
-    let further: Instance = id - element.first;
-    let key = (element.param, element.instance + further);
-    match element.form {
-        Flag => message.push(key, number != 0),
-        Plain if element.param == fields::GSM_SIM_IMSI => {
-            message.push(key, number.to_string().as_str());
-        }
-        Plain => message.push(key, Value::unsigned(number)),
-        Signed => message.push(key, signed(number, bytes.len())),
-        Scaled(factor, decimals) => {
-            message.push(key, units::round(number as f64 * factor, decimals));
-        }
-        SignedScaled(factor, decimals) => {
-            let value = signed(number, bytes.len());
-            message.push(key, units::round(value as f64 * factor, decimals));
-        }
-        Bounded(least, most, factor, decimals) => match signed(number, bytes.len()) {
-            value if (least..=most).contains(&value) => {
-                message.push(key, units::round(value as f64 * factor, decimals));
-            }
-            _ => message.wire(u32::from(id), Value::unsigned(number)),
-        },
-        When(wanted) if number == wanted => message.push(key, true),
-        TwoBit if number < 2 => message.push(key, number == 1),
-        When(_) | TwoBit => message.wire(u32::from(id), Value::unsigned(number)),
-        Not => message.push(key, number == 0),
-        Bytes => message.push(key, bytes),
-        Code if number == 0 => {}
-        Code => message.push(key, hex::encode(bytes).as_str()),
-        Text => match std::str::from_utf8(bytes) {
-            Ok(text) => message.push(key, text.trim_matches(['\0', ' '])),
-            Err(_) => message.wire(u32::from(id), bytes),
-        },
+/// The big-endian number in these bytes; of more than eight the last eight. The groups' widths have
+/// arms of their own, because each is a single read.
+fn number(bytes: &[u8]) -> u64 {
+    match *bytes {
+        [b0] => u64::from(b0),
+        [b0, b1] => u64::from(u16::from_be_bytes([b0, b1])),
+        [b0, b1, b2, b3] => u64::from(u32::from_be_bytes([b0, b1, b2, b3])),
+        [b0, b1, b2, b3, b4, b5, b6, b7] => u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7]),
+        _ => bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)),
     }
 }
 
@@ -253,10 +272,10 @@ mod tests {
     fn the_tables_are_in_the_order_of_the_ids_and_say_each_thing_once() {
         for rows in [
             basic::BASIC,
-            common::COMMON,
+            COMMON,
             ft::FT,
             heavy::HEAVY,
-            light::LIGHT,
+            LIGHT,
             portable::PORTABLE,
         ] {
             assert!(rows.is_sorted_by_key(|element| element.first));
@@ -273,6 +292,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_row_of_the_width_comes_before_one_of_any_and_a_familys_own_before_the_common() {
+        let found = |model, id, width| {
+            let mut settings = Settings::default();
+            settings.set("model", model).expect("any text");
+            let row = Elements::of(&settings).table.find(id, width);
+            row.map(|row| row.param)
+        };
+        assert_eq!(found("FMB920", 16, 4), Some(fields::VEHICLE_MILEAGE));
+        assert_ne!(found("FMB640", 16, 4), Some(fields::VEHICLE_MILEAGE));
+        assert_eq!(found("none", 256, 17), Some(fields::VEHICLE_VIN));
+        assert_eq!(found("none", u16::MAX, 1), None);
     }
 
     #[test]
