@@ -44,7 +44,7 @@ impl Commanding {
 impl Core {
     /// The login that the session writes commands for, if its device is on this connection.
     fn commanded(&self) -> Option<&Known> {
-        let known = self.logins.get(usize::from(self.current?))?;
+        let known = self.talk.logins.get(usize::from(self.current?))?;
         let device = known.device.as_ref().filter(|_| known.is_admitted())?;
         let written_for = self.session_ident()?;
         (*written_for == known.ident && device.present() == self.handle.id()).then_some(known)
@@ -70,7 +70,7 @@ impl Core {
 
     /// Does one wait for the tracker to be owed nothing else?
     pub(super) fn command_waits_for_replies(&self) -> bool {
-        self.command_due && self.commanding().is_none() && !self.replies.is_empty()
+        self.command_due && self.commanding().is_none() && !self.talk.replies.is_empty()
     }
 
     /// Takes the next command and hands its bytes to the queue of replies, or ends it if it cannot be
@@ -113,7 +113,7 @@ impl Core {
             self.aside().commanding = Some(Box::new(Commanding::NotBefore { at_ms }));
             return false;
         }
-        self.replies.push(Reply::open(bytes), 0);
+        self.talk.replies.push(Reply::open(bytes), 0);
         worker.count(&names::COMMANDS, "sent", "");
         self.tell(Happened::CommandSent {
             who: who.clone(),
@@ -189,7 +189,9 @@ impl Core {
             Event::CommandReply { key, text } if answers(key) => Some(text),
             _ => None,
         });
-        let known = self.current.and_then(|at| self.logins.get(usize::from(at)));
+        let known = self
+            .current
+            .and_then(|at| self.talk.logins.get(usize::from(at)));
         let (Some(text), Some(known)) = (found, known.filter(|known| known.device_id() == device))
         else {
             return;
@@ -229,7 +231,7 @@ impl Core {
         let router = &worker.deps().router;
         let ended = router.commands().unanswered(device, id, self.now_us);
         let of_device = |known: &&Known| known.device.as_ref().is_some_and(|d| d.id == device);
-        let Some(known) = self.logins.iter().find(of_device) else {
+        let Some(known) = self.talk.logins.iter().find(of_device) else {
             return;
         };
         let mut who = known.who();

@@ -32,6 +32,8 @@ struct Waiting {
     failed: Option<Bytes>,
     /// It tells the tracker that its data is kept.
     acks: bool,
+    /// See [`Replies::waits_for`].
+    awaited: bool,
     /// The caller's mark: when the frame was read.
     mark: u64,
 }
@@ -60,6 +62,13 @@ impl Queue {
         match self.0.as_deref()? {
             Queued::One(only) => Some(only),
             Queued::Several(queue) => queue.front(),
+        }
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Waiting> {
+        match self.0.as_deref_mut()? {
+            Queued::One(only) => Some(only),
+            Queued::Several(queue) => queue.front_mut(),
         }
     }
 
@@ -161,6 +170,7 @@ impl Replies {
                     bytes: bytes.clone(),
                     failed: None,
                     acks: false,
+                    awaited: false,
                     mark,
                 });
             }
@@ -177,6 +187,7 @@ impl Replies {
             bytes: reply.accepted,
             failed,
             acks,
+            awaited: false,
             mark,
         });
         Verdict::Accepted
@@ -202,9 +213,10 @@ impl Replies {
         }
     }
 
-    /// The position that the head waits for, if there is a head.
-    pub fn waits_for(&self) -> Option<Position> {
-        self.queue.front().map(|head| head.position)
+    /// The position that the head waits for, told once.
+    pub fn waits_for(&mut self) -> Option<Position> {
+        let head = self.queue.front_mut()?;
+        (!std::mem::replace(&mut head.awaited, true)).then_some(head.position)
     }
 
     /// Does nothing wait?

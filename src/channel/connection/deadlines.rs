@@ -3,7 +3,6 @@
 use protocols::Env;
 
 use super::Core;
-use super::waits::Waiting;
 use crate::channel::bounds::{FRAME_BYTES_PER_S_MIN, HANG_UP_LOOK_MS};
 use crate::channel::frames;
 use crate::channel::logins::Resolver;
@@ -32,8 +31,8 @@ impl Core {
 
     /// Is its socket not read at present?
     fn is_unread(&self) -> bool {
-        self.pending.is_some()
-            || self.replies.is_full()
+        self.pending().is_some()
+            || self.talk.replies.is_full()
             || self.has_unsent()
             || self.worker.mark().failed
             || self.command_waits_for_replies()
@@ -41,7 +40,7 @@ impl Core {
 
     /// Has it named an ident?
     fn has_named(&self) -> bool {
-        !self.logins.is_empty()
+        !self.talk.logins.is_empty()
     }
 
     pub(super) fn look_at_deadlines(&mut self) {
@@ -49,14 +48,11 @@ impl Core {
             return;
         }
         let now_ms = self.now_ms();
-        let (mut overdue, mut parked) = (None, false);
-        if let Some(pending) = &self.pending
-            && let Waiting::Parked { parking, .. } = &pending.wait
-        {
+        let parking = self.parking();
+        if let Some(parking) = parking {
             self.retry |= now_ms >= parking.retry_ms;
-            overdue = (now_ms >= parking.until_ms).then_some(*parking);
-            parked = true;
         }
+        let overdue = parking.filter(|parking| now_ms >= parking.until_ms);
         if self.is_unread()
             && let Some(begun) = &mut self.begun
         {
@@ -78,7 +74,7 @@ impl Core {
             } else {
                 CloseCode::Inactivity
             });
-        } else if !parked
+        } else if parking.is_none()
             && (now_ms >= self.last_read_ms + self.worker.deps().bounds.idle_ms
                 || self.frame_until_ms().is_some_and(|until| now_ms >= until))
         {
@@ -94,7 +90,7 @@ impl Core {
             .session
             .as_ref()
             .and_then(|session| session.next_wake());
-        if self.pending.is_some() || wake.is_none_or(|at| now_ms < at) {
+        if self.pending().is_some() || wake.is_none_or(|at| now_ms < at) {
             return;
         }
         let mut walk = self.borrow_walk();
@@ -103,7 +99,7 @@ impl Core {
                 registry: &self.here.worker.room.deps.registry,
                 channel: &self.here.channel,
                 protocol: protocol.number,
-                logins: &mut self.logins,
+                logins: &mut self.talk.logins,
             };
             session.wake(Env {
                 now_ms,
@@ -124,9 +120,7 @@ impl Core {
             return (leaving.until_ms - TICK_MS).max(self.now_ms() + 1);
         }
         let mut next = self.last_read_ms + self.worker.deps().bounds.idle_ms;
-        if let Some(pending) = &self.pending
-            && let Waiting::Parked { parking, .. } = &pending.wait
-        {
+        if let Some(parking) = self.parking() {
             next = parking.until_ms.min(parking.retry_ms);
         } else if let Some(until) = self.frame_until_ms() {
             next = next.min(until);
@@ -138,7 +132,7 @@ impl Core {
             next = next.min(self.now_ms() + HANG_UP_LOOK_MS);
         }
         // what waits goes first
-        if let Some(session) = self.session.as_ref().filter(|_| self.pending.is_none())
+        if let Some(session) = self.session.as_ref().filter(|_| self.pending().is_none())
             && let Some(at) = session.next_wake()
         {
             next = next.min(at);
@@ -158,11 +152,8 @@ impl Core {
             self.worker.arm(next, token);
             self.armed_ms = next;
         }
-        if let Some(position) = self.replies.waits_for()
-            && position > self.awaited
-        {
+        if let Some(position) = self.talk.replies.waits_for() {
             self.worker.await_durable(position, token);
-            self.awaited = position;
         }
     }
 }

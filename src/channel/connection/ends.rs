@@ -44,7 +44,7 @@ impl<S: Wire> Connection<S> {
     pub(super) fn end(&mut self, cx: &mut Context<'_>) -> Poll<CloseCode> {
         let core = &mut self.core;
         let now_ms = core.now_ms();
-        let owes = !core.replies.is_empty() || core.has_unsent();
+        let owes = !core.talk.replies.is_empty() || core.has_unsent();
         let aside = core.aside.as_mut();
         let Some(ending) = aside.and_then(|aside| aside.ending.as_mut()) else {
             return Poll::Ready(CloseCode::Unexpected);
@@ -147,13 +147,14 @@ impl Core {
             known.is_admitted() && known.device.as_ref().is_some_and(|d| d.id == device)
         };
         let others = self
+            .talk
             .logins
             .iter()
             .any(|known| known.is_admitted() && !carries(known));
         if code == CloseCode::IdentCollision
             && !self.is_ending()
             && !others
-            && self.logins.iter().any(carries)
+            && self.talk.logins.iter().any(carries)
             && self.sends_nothing_again()
         {
             self.aside().leaving = Some(Leaving {
@@ -170,7 +171,7 @@ impl Core {
         if self.commanding().is_some_and(commanded) {
             self.leave_command();
         }
-        if let Some(known) = self.logins.iter_mut().find(|known| carries(known)) {
+        if let Some(known) = self.talk.logins.iter_mut().find(|known| carries(known)) {
             known.standing = Standing::Outside;
             if let Some(device) = &known.device {
                 device.leave(self.handle.id());
@@ -273,8 +274,13 @@ impl Core {
 
     /// The device that was admitted last, or at least named.
     fn who(&self) -> Option<Who> {
-        let admitted = self.logins.iter().rev().find(|known| known.is_admitted());
-        admitted.or(self.logins.last()).map(Known::who)
+        let admitted = self
+            .talk
+            .logins
+            .iter()
+            .rev()
+            .find(|known| known.is_admitted());
+        admitted.or(self.talk.logins.last()).map(Known::who)
     }
 
     /// It is over. What hangs on it is let go, and it is written down.
@@ -289,7 +295,7 @@ impl Core {
         self.leave_command();
         let id = self.handle.id();
         let who = self.who();
-        for known in &self.logins {
+        for known in &self.talk.logins {
             if let Some(device) = known.device.as_ref().filter(|_| known.is_admitted()) {
                 device.leave(id);
             }
@@ -308,9 +314,9 @@ impl Core {
             account,
             was: ConnectionWas::Closed {
                 code: code.number(),
-                messages: self.messages,
-                received: self.received,
-                sent: self.sent,
+                messages: self.talk.messages,
+                received: self.talk.received,
+                sent: self.talk.sent,
                 duration_us,
             },
         });
@@ -321,9 +327,9 @@ impl Core {
         self.tell(Happened::Closed {
             who,
             code,
-            messages: self.messages,
-            received: self.received,
-            sent: self.sent,
+            messages: self.talk.messages,
+            received: self.talk.received,
+            sent: self.talk.sent,
             duplicates,
             lost,
             duration_us,

@@ -41,7 +41,7 @@ impl Core {
             self.digest_begun(true);
             return;
         }
-        self.received += read.len() as u64;
+        self.talk.received += read.len() as u64;
         self.tally.received.add(read.len() as u64);
         self.worker.has_read(read.len());
         if let Some(begun) = &mut self.begun {
@@ -103,7 +103,7 @@ impl Core {
                 Probe::Yes => {
                     self.protocol = Some(protocol);
                     self.session = Some((protocol.open)());
-                    self.replies = Replies::new(protocol.info.acks);
+                    self.talk.replies = Replies::new(protocol.info.acks);
                     return;
                 }
                 Probe::More => undecided = true,
@@ -138,7 +138,7 @@ impl Core {
                 registry: &deps.registry,
                 channel: &self.here.channel,
                 protocol: protocol.number,
-                logins: &mut self.logins,
+                logins: &mut self.talk.logins,
             };
             let fed = session.feed(
                 rest,

@@ -47,7 +47,6 @@ use std::task::{Context, Poll};
 use protocols::{Acks, CommandError, Delivery, Ident, Protocol, Session};
 use tokio::io::ReadBuf;
 
-use crate::ids::Position;
 use crate::raw::Ended;
 use crate::registry::ChannelHandle;
 use crate::router::{CloseCode, ConnectionHandle};
@@ -124,17 +123,12 @@ pub(super) struct Core {
     pub(super) handle: ConnectionHandle,
     pub(super) protocol: Option<&'static Protocol>,
     session: Option<Box<dyn Session>>,
-    pub(super) logins: Logins,
+    pub(super) talk: Box<Talk>,
     /// The login that what names nobody is from.
     pub(super) current: Option<u16>,
-    pub(super) replies: Replies,
     pub(super) now_us: i64,
-    pub(super) messages: u64,
-    received: u64,
-    sent: u64,
     last_read_ms: i64,
     begun: Option<Box<Begun>>,
-    pending: Option<Box<Pending>>,
     /// How it ends once what was read is done with.
     after: Option<CloseCode>,
     pub(super) aside: Option<Box<Aside>>,
@@ -147,8 +141,17 @@ pub(super) struct Core {
     /// Tells its task's waker from another, without going to where that is kept.
     waker: u32,
     armed_ms: i64,
-    awaited: Position,
     finished: bool,
+}
+
+/// What was said on a connection. Apart from the rest of it, because the two together would need the
+/// allocator's next larger block.
+pub(super) struct Talk {
+    pub(super) logins: Logins,
+    pub(super) replies: Replies,
+    pub(super) messages: u64,
+    received: u64,
+    sent: u64,
 }
 
 impl Deref for Core {
@@ -184,6 +187,7 @@ pub(super) struct Aside {
     /// When it has its turn among the logins of its account, unix ms, if it waits for that.
     pub(super) turn_ms: Option<i64>,
     pub(super) commanding: Option<Box<Commanding>>,
+    pending: Option<Box<Pending>>,
     unsent: Vec<u8>,
     ending: Option<Ending>,
     leaving: Option<Leaving>,
@@ -205,6 +209,7 @@ impl Aside {
             subject,
             turn_ms,
             commanding,
+            pending,
             unsent,
             ending,
             leaving,
@@ -218,6 +223,7 @@ impl Aside {
             && subject.is_none()
             && turn_ms.is_none()
             && commanding.is_none()
+            && pending.is_none()
             && unsent.is_empty()
             && ending.is_none()
             && leaving.is_none()
@@ -273,16 +279,17 @@ impl<S: Wire> Connection<S> {
             handle,
             protocol: only,
             session: only.map(|protocol| (protocol.open)()),
-            logins: Logins::new(),
+            talk: Box::new(Talk {
+                logins: Logins::new(),
+                replies: Replies::new(only.map_or(Acks::None, |protocol| protocol.info.acks)),
+                messages: 0,
+                received: 0,
+                sent: 0,
+            }),
             current: None,
-            replies: Replies::new(only.map_or(Acks::None, |protocol| protocol.info.acks)),
             now_us,
-            messages: 0,
-            received: 0,
-            sent: 0,
             last_read_ms: now_ms,
             begun: None,
-            pending: None,
             after: None,
             aside: Some(Box::new(Aside {
                 stranger: Some(Stranger {
@@ -297,7 +304,6 @@ impl<S: Wire> Connection<S> {
             token: None,
             waker: 0,
             armed_ms: i64::MAX,
-            awaited: Position::ZERO,
             finished: false,
         };
         core.tell(Happened::Accepted);
@@ -336,7 +342,7 @@ impl<S: Wire> Connection<S> {
             let sent = bytes.get(..done).unwrap_or_default().to_vec();
             core.keep_sent(&sent);
         }
-        core.sent += written;
+        core.talk.sent += written;
         core.tally.sent.add(written);
         if let Some(left) = left {
             core.aside().unsent = left;
@@ -392,7 +398,7 @@ impl<S: Wire> Connection<S> {
             if self.core.is_ending() {
                 return self.end(cx);
             }
-            if self.core.pending.is_some() {
+            if self.core.pending().is_some() {
                 let drain_until_ms = self.core.worker.drain_until_ms();
                 let until_ms = drain_until_ms.filter(|_| self.core.waits_for_room());
                 if drain_until_ms.is_some() && until_ms.is_none_or(|at| self.core.now_ms() >= at) {
@@ -421,9 +427,9 @@ impl<S: Wire> Connection<S> {
             }
             let command_due = self.core.command_is_due();
             // a command is next, when what was read is answered
-            let stuck = self.core.replies.is_full()
+            let stuck = self.core.talk.replies.is_full()
                 || self.core.worker.mark().failed
-                || (command_due && !self.core.replies.is_empty());
+                || (command_due && !self.core.talk.replies.is_empty());
             if stuck || matches!(sent, Sent::Some) {
                 if self.core.leaves_what_is_stuck() {
                     continue;
@@ -501,6 +507,10 @@ impl Core {
         if let Some(aside) = &mut self.aside {
             (aside.turn_ms, aside.refusal_told) = (None, None);
         }
+        self.tidy_aside();
+    }
+
+    fn tidy_aside(&mut self) {
         if self.aside.as_ref().is_some_and(|aside| aside.is_empty()) {
             self.aside = None;
         }
@@ -582,7 +592,7 @@ impl Core {
     }
 
     fn release(&mut self, out: &mut Vec<u8>) {
-        if self.replies.is_empty() {
+        if self.talk.replies.is_empty() {
             return;
         }
         let now_us = self.now_us;
@@ -590,15 +600,17 @@ impl Core {
         let mut acks = 0;
         #[cfg(feature = "otel")]
         let mut first_us = now_us;
-        self.replies.release(self.here.worker.mark(), out, |mark| {
-            acks += 1;
-            let read_us = i64::try_from(mark).unwrap_or(now_us);
-            #[cfg(feature = "otel")]
-            {
-                first_us = first_us.min(read_us);
-            }
-            latency.count((now_us - read_us).max(0) as f64 / 1e6);
-        });
+        self.talk
+            .replies
+            .release(self.here.worker.mark(), out, |mark| {
+                acks += 1;
+                let read_us = i64::try_from(mark).unwrap_or(now_us);
+                #[cfg(feature = "otel")]
+                {
+                    first_us = first_us.min(read_us);
+                }
+                latency.count((now_us - read_us).max(0) as f64 / 1e6);
+            });
         self.tally.acks.add(acks);
         #[cfg(feature = "otel")]
         if acks > 0 {

@@ -40,13 +40,13 @@ impl Core {
             return None;
         }
         let begun = self.begun.as_ref();
-        let unnamed = !self.is_tapped() && self.logins.is_empty();
+        let unnamed = !self.is_tapped() && self.talk.logins.is_empty();
         Some(Before {
             at_us: self.now_us,
             begun: begun
                 .filter(|_| unnamed)
                 .map_or_else(Vec::new, |begun| begun.bytes.clone()),
-            received: self.received,
+            received: self.talk.received,
         })
     }
 
@@ -122,8 +122,8 @@ impl Core {
     fn named_last(&self) -> Option<&crate::channel::logins::Known> {
         let current = self.current.map(usize::from);
         current
-            .and_then(|login| self.logins.get(login))
-            .or(self.logins.last())
+            .and_then(|login| self.talk.logins.get(login))
+            .or(self.talk.logins.last())
     }
 
     fn keep(&self, tap: &Tap, direction: Direction, at_us: i64, bytes: &[u8]) {
@@ -139,7 +139,7 @@ impl Core {
             device.map_or(owner, |device| device.state.load().account.id())
         };
         let known = self.named_last();
-        let mut accounts = self.logins.iter().map(account_of);
+        let mut accounts = self.talk.logins.iter().map(account_of);
         let first = accounts.next();
         let shared = accounts.any(|account| Some(account) != first);
         let account: AccountId = match known {

@@ -43,8 +43,8 @@ impl Core {
                     _ => self.current,
                 };
                 let known = login
-                    .and_then(|login| self.logins.get(usize::from(login)))
-                    .or(self.logins.last());
+                    .and_then(|login| self.talk.logins.get(usize::from(login)))
+                    .or(self.talk.logins.last());
                 let frame = raw
                     .and_then(|raw| raw.get(span.offset..span.offset + span.bytes))
                     .unwrap_or_default();
@@ -73,6 +73,7 @@ impl Core {
         let told = self.aside().refusal_told;
         let told = told.filter(|(of, at_ms)| *of == login && now_ms - at_ms < REFUSAL_TOLD_MS);
         let Some(known) = self
+            .talk
             .logins
             .get(usize::from(login))
             .filter(|_| told.is_none())

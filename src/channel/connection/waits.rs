@@ -91,10 +91,22 @@ impl Core {
         router.set_parked(&self.handle, parked);
     }
 
+    pub(super) fn pending(&self) -> Option<&Pending> {
+        self.aside.as_ref()?.pending.as_deref()
+    }
+
+    /// The refusal that it waits out, if it does.
+    pub(super) fn parking(&self) -> Option<Parking> {
+        match self.pending()?.wait {
+            Waiting::Parked { parking, .. } => Some(parking),
+            Waiting::Room(_) => None,
+        }
+    }
+
     /// Does it wait for nothing but room in the journal's queue?
     pub(super) fn waits_for_room(&self) -> bool {
         let room = |pending: &Pending| matches!(pending.wait, Waiting::Room(_));
-        self.pending.as_deref().is_some_and(room) && !self.worker.mark().failed
+        self.pending().is_some_and(room) && !self.worker.mark().failed
     }
 
     /// Does the tracker send again what was not acked? Then its hang-up ends what waits.
@@ -136,7 +148,7 @@ impl Core {
             return;
         }
         let named = |known: &&Known| known.device.is_some() || known.account().is_some();
-        let known = self.logins.iter().find(named);
+        let known = self.talk.logins.iter().find(named);
         // who has not shown that it is that device makes nobody pay
         let Some(known) = known.filter(|_| self.is_identified()) else {
             self.tally.unidentified.add(bytes as u64);
@@ -159,7 +171,7 @@ impl Core {
     /// Goes through decoded frames until they are done with or one has to wait. `raw`: their bytes,
     /// if they are still at hand.
     pub(super) fn advance(&mut self, mut walk: Walk, raw: Option<&[u8]>) {
-        debug_assert!(self.pending.is_none(), "a read while frames wait");
+        debug_assert!(self.pending().is_none(), "a read while frames wait");
         self.tell_rejects(&walk, raw);
         match self.walk(&mut walk, raw) {
             None => self.give_back(walk),
@@ -194,7 +206,7 @@ impl Core {
                 Waiting::Parked { parking, bytes }
             }
         };
-        self.pending = Some(Box::new(Pending { walk, at, wait }));
+        self.aside().pending = Some(Box::new(Pending { walk, at, wait }));
     }
 
     /// Takes what waits out of waiting.
@@ -207,7 +219,7 @@ impl Core {
     /// Takes what waits, to see whether it waits on. It is known as parked until then, so that a
     /// change that comes meanwhile is not missed: its order is found at the next turn.
     fn try_pending(&mut self) -> Option<Walk> {
-        let pending = self.pending.take()?;
+        let pending = self.aside.as_mut()?.pending.take()?;
         if let Waiting::Parked { bytes, .. } = pending.wait {
             self.worker.room.leave_parking(bytes);
         }
@@ -216,7 +228,8 @@ impl Core {
 
     /// Tries to go on with what waits. Says whether it did.
     pub(super) fn go_on(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(pending) = &mut self.pending else {
+        let aside = self.aside.as_mut();
+        let Some(pending) = aside.and_then(|aside| aside.pending.as_mut()) else {
             return true;
         };
         let before = match &mut pending.wait {
@@ -246,6 +259,7 @@ impl Core {
             None => {
                 self.set_parked(false);
                 self.give_back(walk);
+                self.tidy_aside();
                 // it was not its silence
                 self.last_read_ms = self.now_ms();
                 if let Some(begun) = &mut self.begun {

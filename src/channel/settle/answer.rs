@@ -53,7 +53,7 @@ impl Core {
 
     /// Who pays for what names nobody.
     fn present_account(&self) -> Option<&Account> {
-        self.logins.get(usize::from(self.current?))?.account()
+        self.talk.logins.get(usize::from(self.current?))?.account()
     }
 
     /// Hands the frame's replies to the queue, and counts its rejects.
@@ -64,7 +64,7 @@ impl Core {
             match event {
                 Event::Reply(reply) => {
                     let reply = std::mem::replace(reply, Reply::open(bytes::Bytes::new()));
-                    self.replies.push(reply, mark);
+                    self.talk.replies.push(reply, mark);
                 }
                 Event::Rejected(reject) => {
                     let name = self.protocol.map_or("", |protocol| protocol.info.name);
@@ -92,7 +92,7 @@ impl Core {
             // whoever it says it is: nobody who could be made to pay
             Cause::Unknown | Cause::Secret => None,
             _ => self.logins_of(walk).first().copied().and_then(|login| {
-                let known = self.logins.get(usize::from(login))?;
+                let known = self.talk.logins.get(usize::from(login))?;
                 let device = known.device.as_ref()?;
                 Some(device.state.load().account.id())
             }),
@@ -116,10 +116,10 @@ impl Core {
         }
         // also what names nobody stands under a login that is not admitted
         if span.login != Login::None || span.gated {
-            self.replies.refuse_login(cause);
+            self.talk.replies.refuse_login(cause);
         }
         if span.stores() {
-            self.replies.refuse_messages(cause);
+            self.talk.replies.refuse_messages(cause);
         }
         self.send_on(walk, &span);
     }
@@ -141,7 +141,7 @@ impl Core {
             .get(span.first..span.end)
             .unwrap_or_default();
         for login in self.logins_of(walk) {
-            let Some(known) = self.logins.get(usize::from(login)) else {
+            let Some(known) = self.talk.logins.get(usize::from(login)) else {
                 continue;
             };
             if known.device.is_some() {

@@ -46,7 +46,7 @@ impl Core {
     /// Has another device of several been admitted on this connection?
     fn carries_others(&self, login: u16) -> bool {
         let shared = self.protocol.is_some_and(|protocol| protocol.info.shared);
-        let mut others = self.logins.iter().enumerate();
+        let mut others = self.talk.logins.iter().enumerate();
         shared && others.any(|(at, known)| at != usize::from(login) && known.is_admitted())
     }
 
@@ -63,7 +63,7 @@ impl Core {
         let now_ms = self.now_ms();
         let bounds = &self.worker.room.deps.bounds;
         let (every_ms, identify_ms) = (bounds.refused_login_ms, bounds.identify_ms);
-        let known = self.logins.get_mut(usize::from(login))?;
+        let known = self.talk.logins.get_mut(usize::from(login))?;
         if known.answered {
             return None;
         }
@@ -98,7 +98,7 @@ impl Core {
         else {
             return None;
         };
-        let known = self.logins.get(usize::from(login))?;
+        let known = self.talk.logins.get(usize::from(login))?;
         if let Some(takeovers) = tell {
             self.worker.room.seldom().flaps.increment(1);
             let connection = self.handle.id();
@@ -172,7 +172,7 @@ impl Core {
             self.end_at_once(CloseCode::ChannelChanged);
             return Met::Ends;
         }
-        let Some(known) = self.logins.get_mut(usize::from(login)) else {
+        let Some(known) = self.talk.logins.get_mut(usize::from(login)) else {
             return Met::Refused(Cause::Unknown, None);
         };
         match known.still() {
@@ -218,7 +218,7 @@ impl Core {
         if !state.enabled || !state.account.enabled_chain() {
             return Met::Refused(Cause::Blocked, Some(CloseCode::DeviceDisabled));
         }
-        if self.replies.has_lost() {
+        if self.talk.replies.has_lost() {
             // a later ack would speak for what was refused: it has to come back and send it again
             self.end_at_once(CloseCode::DeviceChanged);
             return Met::Ends;
@@ -268,7 +268,7 @@ impl Core {
                 Ok(()) => ConnectionId::NONE,
                 Err(other) if deps.router.lives(other) => {
                     // it does not get it, and that it wants it is told all the same
-                    let known = self.logins.get_mut(usize::from(login));
+                    let known = self.talk.logins.get_mut(usize::from(login));
                     if known.is_some_and(|known| !std::mem::replace(&mut known.contended, true)) {
                         _ = self.contends(login, &device);
                     }
@@ -277,7 +277,7 @@ impl Core {
                 Err(_) => device.take_over(id),
             },
         };
-        if let Some(known) = self.logins.get_mut(usize::from(login)) {
+        if let Some(known) = self.talk.logins.get_mut(usize::from(login)) {
             known.admit(seat, &state, seen);
         }
         self.admitted(login, &device, before);
@@ -312,7 +312,7 @@ impl Core {
         }
         if router.evict(before, device.id, CloseCode::IdentCollision) {
             worker.room.seldom().takeovers.increment(1);
-            let known = self.logins.get(usize::from(login))?;
+            let known = self.talk.logins.get(usize::from(login))?;
             let who = Who {
                 ident: known.ident.clone(),
                 device: device.id,
@@ -332,7 +332,7 @@ impl Core {
 
     /// The device is on this connection from now on.
     fn admitted(&mut self, login: u16, device: &Arc<DeviceHandle>, before: ConnectionId) {
-        let Some(known) = self.logins.get(usize::from(login)) else {
+        let Some(known) = self.talk.logins.get(usize::from(login)) else {
             return;
         };
         let who = known.who();

@@ -62,7 +62,7 @@ impl Core {
                 dimension: refusal.dimension.number(),
                 until_us,
             });
-            if let Some(who) = self.logins.last().map(Known::who) {
+            if let Some(who) = self.talk.logins.last().map(Known::who) {
                 self.tell(Happened::Blocked {
                     who,
                     account: refusal.account,
@@ -76,7 +76,7 @@ impl Core {
     /// The tree has refused the frame at `walk.at`.
     pub(super) fn meet_refusal(&mut self, walk: &mut Walk, refusal: &Refusal) -> Option<Wait> {
         let payer = self.logins_of(walk).first().copied().and_then(|login| {
-            let known = self.logins.get(usize::from(login))?;
+            let known = self.talk.logins.get(usize::from(login))?;
             known.account().map(Account::id)
         });
         self.log_refusal(refusal, payer);
@@ -84,7 +84,7 @@ impl Core {
             CloseCode::DeviceDisabled
         } else if refusal.too_large {
             let who = self.logins_of(walk).first().copied().and_then(|login| {
-                let known = self.logins.get(usize::from(login))?;
+                let known = self.talk.logins.get(usize::from(login))?;
                 Some(known.who())
             });
             if let Some(who) = who {
@@ -190,7 +190,7 @@ impl Core {
         let position = self.worker.append(permit, &mut batch, self.now_us);
         self.worker.batch.replace(batch);
         self.tally.dropped.add(thrown_away);
-        self.replies.stored(position);
+        self.talk.replies.stored(position);
         self.answer(walk, walk.at, false);
         walk.at += 1;
         None

@@ -217,7 +217,8 @@ impl Core {
     }
 
     fn is_good(&self, login: u16) -> bool {
-        self.logins
+        self.talk
+            .logins
             .get(usize::from(login))
             .is_some_and(|known| matches!(known.still(), Still::Good))
     }

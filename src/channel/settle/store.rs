@@ -125,7 +125,7 @@ impl Core {
         let mut payers: SmallVec<[Payer; 1]> = logins
             .into_iter()
             .filter_map(|login| {
-                let known = self.logins.get(usize::from(login))?;
+                let known = self.talk.logins.get(usize::from(login))?;
                 Some(Payer {
                     login,
                     ident: known.ident.clone(),
@@ -208,7 +208,9 @@ impl Core {
         // under the windows: a snapshot of telemetry waits for them
         self.renew_telemetry(walk, range, payers, behind, scratch);
         for ((payer, window), kept) in payers.iter().zip(&mut windows).zip(fragments) {
-            if let (None, Some(known)) = (&window, self.logins.get_mut(usize::from(payer.login))) {
+            if let (None, Some(known)) =
+                (&window, self.talk.logins.get_mut(usize::from(payer.login)))
+            {
                 known.set_fragment_bytes(saturated(kept));
             }
             if let (Some(device), Some(mut window)) = (&payer.device, window.take()) {
@@ -227,8 +229,8 @@ impl Core {
         self.count_duplicates(written.duplicates);
         let stored: u64 = payers.iter().map(|payer| payer.messages).sum();
         self.tally.messages.add(stored);
-        self.messages += stored;
-        self.replies.stored(last);
+        self.talk.messages += stored;
+        self.talk.replies.stored(last);
         Settled::Done
     }
 
@@ -281,6 +283,7 @@ impl Core {
         let before = |payer: &Payer, window: &Option<MutexGuard<'_, Recent>>| match window {
             Some(window) => window.fragment_bytes,
             None => self
+                .talk
                 .logins
                 .get(usize::from(payer.login))
                 .map_or(0, |known| known.fragment_bytes() as usize),
