@@ -1,39 +1,39 @@
 //! What happens to connections, in the words of the event log.
 
 use super::events::{ConnectionEvent, EventSink, Happened, Who};
-use crate::events::{Code, Event, Events, Origin};
+use crate::events::{Code, Entry, Events, Origin};
 use crate::router::Outcome;
 use protocols::kit::hex;
-use serde_json::Value;
+use smallvec::{SmallVec, smallvec};
 
 impl EventSink for Events {
     fn tell(&self, event: ConnectionEvent) -> bool {
-        for event in in_words(&event) {
-            self.log(event);
+        for entry in in_words(&event) {
+            self.log_entry(&entry);
         }
         true
     }
 }
 
 /// The events of the log that one of a connection makes: the channel's, and the device's.
-fn in_words(event: &ConnectionEvent) -> Vec<Event> {
+fn in_words(event: &ConnectionEvent) -> SmallVec<[Entry; 2]> {
     let channel = |code| {
         let origin = Origin::channel(event.channel);
-        Event::new(event.at_us, code, origin, event.owner)
+        Entry::new(event.at_us, code, origin, event.owner)
             .with("connection_id", event.connection.0)
-            .with("source", event.peer.to_string())
+            .with("source", event.peer)
             .with("transport", "tcp")
     };
     let device = |code, who: &Who| {
-        Event::new(event.at_us, code, Origin::device(who.device), who.account)
+        Entry::new(event.at_us, code, Origin::device(who.device), who.account)
             .with("channel_id", event.channel.0)
             .with("connection_id", event.connection.0)
             .with("ident", who.ident.as_str())
-            .with("source", event.peer.to_string())
+            .with("source", event.peer)
     };
     match &event.what {
-        Happened::Accepted => vec![channel(Code::Accepted)],
-        Happened::Identified(who) => vec![
+        Happened::Accepted => smallvec![channel(Code::Accepted)],
+        Happened::Identified(who) => smallvec![
             channel(Code::Identified).with("ident", who.ident.as_str()),
             device(Code::Connected, who),
         ],
@@ -47,7 +47,7 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
             lost,
             duration_us,
         } => {
-            let figures = |event: Event| {
+            let figures = |event: Entry| {
                 let event = match lost {
                     Some(lost) => event
                         .with("why", lost.why.as_str())
@@ -60,10 +60,10 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
                     .with("duplicates", *duplicates)
                     .with("recv", *received)
                     .with("send", *sent)
-                    .with("duration", Value::from(*duration_us as f64 / 1e6))
+                    .with("duration", *duration_us as f64 / 1e6)
             };
             let mut closed = figures(channel(Code::Closed));
-            let mut events = Vec::new();
+            let mut events = SmallVec::new();
             if let Some(who) = who {
                 closed = closed.with("ident", who.ident.as_str());
                 if who.device.is_some() {
@@ -81,7 +81,7 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
             byte,
             frame,
         } => {
-            let place = |event: Event| {
+            let place = |event: Entry| {
                 let event = event.with("what", *what).with("why", *why).with("at", *at);
                 let event = match byte {
                     Some(byte) => event.with("byte", format!("{byte:02x}")),
@@ -91,13 +91,13 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
             };
             match who {
                 Some(who) if who.device.is_some() => {
-                    vec![place(device(Code::FrameRejected, who))]
+                    smallvec![place(device(Code::FrameRejected, who))]
                 }
                 Some(who) => {
                     let event = channel(Code::FrameRejected);
-                    vec![place(event.with("ident", who.ident.as_str()))]
+                    smallvec![place(event.with("ident", who.ident.as_str()))]
                 }
-                None => vec![place(channel(Code::FrameRejected))],
+                None => smallvec![place(channel(Code::FrameRejected))],
             }
         }
         Happened::Refused { who, cause, limit } => {
@@ -107,7 +107,7 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
                 channel(Code::LoginRefused).with("ident", who.ident.as_str())
             };
             let event = event.with("cause", cause.name());
-            vec![match limit {
+            smallvec![match limit {
                 // how far above, and nothing else of what is above
                 Some((dimension, levels)) => event
                     .with("dimension", dimension.name())
@@ -120,8 +120,8 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
             dimension,
             until_us,
             ..
-        } => vec![
-            Event::new(
+        } => smallvec![
+            Entry::new(
                 event.at_us,
                 Code::Blocked,
                 Origin::customer(*account),
@@ -138,10 +138,10 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
             dimension,
             asked,
             cap,
-        } => vec![
+        } => smallvec![
             // the device's account learns that its frame never fits; where, only the account itself
             device(Code::FrameTooDear, who).with("dimension", dimension.name()),
-            Event::new(
+            Entry::new(
                 event.at_us,
                 Code::FrameTooDear,
                 Origin::customer(*account),
@@ -153,9 +153,9 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
             .with("limit", *cap),
         ],
         Happened::TakenOver { who, from } => {
-            vec![device(Code::TakenOver, who).with("taken_from", from.0)]
+            smallvec![device(Code::TakenOver, who).with("taken_from", from.0)]
         }
-        Happened::CommandSent { who, id, name } => vec![
+        Happened::CommandSent { who, id, name } => smallvec![
             device(Code::CommandSent, who)
                 .with("command_id", *id)
                 .with("name", name.as_str()),
@@ -175,14 +175,14 @@ fn in_words(event: &ConnectionEvent) -> Vec<Event> {
                 .with("command_id", *id)
                 .with("name", name.as_str())
                 .with("outcome", outcome.name());
-            vec![match outcome {
+            smallvec![match outcome {
                 Outcome::Answered(text) => ended.with("response", text.as_str()),
                 Outcome::Wrong(why) => ended.with("reason", why.as_str()),
                 _ => ended,
             }]
         }
         Happened::Flaps { who, takeovers } => {
-            vec![device(Code::IdentFlaps, who).with("takeovers", *takeovers)]
+            smallvec![device(Code::IdentFlaps, who).with("takeovers", *takeovers)]
         }
     }
 }

@@ -261,7 +261,7 @@ impl Gateway {
             let now_us = clock.now_us();
             let origin = Origin::customer(AccountId::NONE);
             events.log(
-                Event::new(now_us, Code::Gateway, origin, AccountId::NONE)
+                &Event::new(now_us, Code::Gateway, origin, AccountId::NONE)
                     .with("given_up_entries", given_up),
             );
         }

@@ -4,12 +4,13 @@ use super::code::{Code, Origin, OriginKind};
 use crate::ids::{AccountId, Clock, WriterThread};
 use crate::metrics::{Metrics, names};
 use crate::segment::{AppendError, Batch, Catalog, Files, Options, Segment, SegmentLog};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use crate::segment::OpenError;
@@ -28,6 +29,12 @@ const KIND: u8 = 1;
 const VERSION: u8 = 1;
 /// How long a reader waits for what was logged before.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
+/// So many readers wait at once; the next ones read what there is.
+const READERS_MAX: usize = 64;
+/// What the queue's memory shrinks to behind a flood.
+const BATCH_BYTES_KEPT: usize = 64 * 1024;
+/// An event of a connection is mostly shorter.
+const ENTRY_BYTES: usize = 256;
 /// A full disk is told of at most so often.
 const NO_SPACE_TOLD: Duration = Duration::from_mins(1);
 /// Time, code, kind, id, account.
@@ -81,11 +88,7 @@ impl Event {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.at_us.to_le_bytes());
-        out.extend_from_slice(&self.code.number().to_le_bytes());
-        out.push(self.origin.kind.number());
-        out.extend_from_slice(&self.origin.id.to_le_bytes());
-        out.extend_from_slice(&self.account.0.to_le_bytes());
+        write_head(out, self.at_us, self.code, self.origin, self.account);
         if !self.data.is_empty() {
             serde_json::to_writer(&mut *out, &self.data).expect("a JSON object can be written");
         }
@@ -116,6 +119,52 @@ impl Event {
     }
 }
 
+fn write_head(out: &mut Vec<u8>, at_us: i64, code: Code, origin: Origin, account: AccountId) {
+    out.extend_from_slice(&at_us.to_le_bytes());
+    out.extend_from_slice(&code.number().to_le_bytes());
+    out.push(origin.kind.number());
+    out.extend_from_slice(&origin.id.to_le_bytes());
+    out.extend_from_slice(&account.0.to_le_bytes());
+}
+
+/// An [`Event`] as it is stored, without a map of its fields on the way: several are told of every
+/// connection, by the thread that serves it.
+#[derive(Debug)]
+pub struct Entry {
+    code: Code,
+    content: Vec<u8>,
+}
+
+impl Entry {
+    /// An event without further data.
+    pub fn new(at_us: i64, code: Code, origin: Origin, account: AccountId) -> Self {
+        let mut content = Vec::with_capacity(ENTRY_BYTES);
+        write_head(&mut content, at_us, code, origin, account);
+        Self { code, content }
+    }
+
+    /// With one more field, of another name than those before.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        let out = &mut self.content;
+        out.push(if out.len() == HEAD_BYTES { b'{' } else { b',' });
+        for written in [
+            serde_json::to_writer(&mut *out, name).map(|()| out.push(b':')),
+            serde_json::to_writer(&mut *out, &value),
+        ] {
+            written.expect("a JSON value can be written");
+        }
+        self
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.content);
+        if self.content.len() > HEAD_BYTES {
+            out.push(b'}');
+        }
+    }
+}
+
 /// What to read back.
 pub struct Query<'a> {
     /// From this time on, unix us.
@@ -132,11 +181,93 @@ pub struct Query<'a> {
     pub fits: &'a dyn Fn(&Event) -> bool,
 }
 
-/// What the writer is told.
-enum Told {
-    Event(Event),
-    /// Somebody waits for what was told before.
-    Flush(SyncSender<()>),
+/// What waits for the writer.
+#[derive(Default)]
+struct Queued {
+    batch: Batch,
+    /// How many of each code.
+    codes: BTreeMap<u16, u64>,
+    /// They wait for what was told before.
+    readers: Vec<SyncSender<()>>,
+    /// The writer ends when it has written what there is.
+    closed: bool,
+}
+
+impl Queued {
+    fn is_full(&self) -> bool {
+        self.batch.count() as usize >= QUEUED_MAX
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    queued: Mutex<Queued>,
+    told: Condvar,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Queued> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an event at the end. Says whether there was room.
+    fn push(&self, code: Code, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let mut queued = self.lock();
+        if queued.closed || queued.is_full() {
+            return false;
+        }
+        queued.batch.push(KIND, VERSION, write);
+        *queued.codes.entry(code.number()).or_default() += 1;
+        // the writer waits for the first one, then for its time: the others wake nobody
+        let wakes = queued.batch.count() == 1 || queued.is_full();
+        drop(queued);
+        if wakes {
+            self.told.notify_one();
+        }
+        true
+    }
+
+    /// Waits until everything up to now is written, for a while. Says whether it may be read now.
+    fn flush(&self) -> bool {
+        let (tell, told) = sync_channel(1);
+        let mut queued = self.lock();
+        if queued.closed || queued.readers.len() >= READERS_MAX {
+            return true;
+        }
+        queued.readers.push(tell);
+        drop(queued);
+        self.told.notify_one();
+        told.recv_timeout(FLUSH_WAIT).is_ok()
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.told.notify_one();
+    }
+
+    /// Takes into `batch` and `codes`, which are empty, what comes within the pace, as far as the queue
+    /// is long, or until somebody waits for it: who that is. `None`: it is closed and empty.
+    fn gather(
+        &self,
+        batch: &mut Batch,
+        codes: &mut BTreeMap<u16, u64>,
+    ) -> Option<Vec<SyncSender<()>>> {
+        let nothing = |queued: &mut Queued| {
+            !queued.closed && queued.batch.is_empty() && queued.readers.is_empty()
+        };
+        let queued = self.told.wait_while(self.lock(), nothing);
+        let queued = queued.unwrap_or_else(PoisonError::into_inner);
+        let more =
+            |queued: &mut Queued| !queued.closed && !queued.is_full() && queued.readers.is_empty();
+        let queued = self.told.wait_timeout_while(queued, PACE, more);
+        let (mut queued, _) = queued.unwrap_or_else(PoisonError::into_inner);
+        if queued.batch.is_empty() && queued.readers.is_empty() {
+            return None;
+        }
+        std::mem::swap(&mut queued.batch, batch);
+        std::mem::swap(&mut queued.codes, codes);
+        Some(std::mem::take(&mut queued.readers))
+    }
 }
 
 /// What became of events.
@@ -168,7 +299,7 @@ impl Counts {
 
 /// The log. One per gateway, shared by reference count.
 pub struct Events {
-    queue: Mutex<Option<SyncSender<Told>>>,
+    queue: Arc<Queue>,
     counts: Arc<Counts>,
     catalog: Catalog,
     files: Arc<dyn Files>,
@@ -191,11 +322,11 @@ impl Events {
         let (log, opened) = SegmentLog::open(Arc::clone(&files), dir, options)?;
         opened.tell(dir);
         let catalog = log.catalog().clone();
-        let (queue, queued) = sync_channel(QUEUED_MAX);
+        let queue = Arc::<Queue>::default();
         let counts = Arc::new(Counts::default());
         let writer = Writer {
             log,
-            queued,
+            queue: Arc::clone(&queue),
             counts: Arc::clone(&counts),
             files: Arc::clone(&files),
             clock: Arc::clone(&clock),
@@ -206,7 +337,7 @@ impl Events {
             OpenError::Io { path, error }
         })?;
         Ok(Self {
-            queue: Mutex::new(Some(queue)),
+            queue,
             counts,
             catalog,
             files,
@@ -216,13 +347,18 @@ impl Events {
     }
 
     /// Notes that something happened. Never waits: what does not fit the queue is lost and counted.
-    pub fn log(&self, event: Event) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn log(&self, event: &Event) {
+        self.push(event.code, |out| event.write(out));
+    }
+
+    /// The same of what is written already.
+    pub fn log_entry(&self, entry: &Entry) {
+        self.push(entry.code, |out| entry.write(out));
+    }
+
+    fn push(&self, code: Code, write: impl FnOnce(&mut Vec<u8>)) {
         self.counts.waiting.fetch_add(1, Ordering::Release);
-        let sent = queue
-            .as_ref()
-            .is_some_and(|queue| queue.try_send(Told::Event(event)).is_ok());
-        if !sent {
+        if !self.queue.push(code, write) {
             self.counts.waiting.fetch_sub(1, Ordering::Release);
             self.counts.lose(1);
         }
@@ -233,14 +369,8 @@ impl Events {
         if self.counts.waiting.load(Ordering::Acquire) == 0 {
             return;
         }
-        let (tell, told) = sync_channel(1);
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = queue
-            .as_ref()
-            .is_some_and(|queue| queue.try_send(Told::Flush(tell)).is_ok());
-        drop(queue);
-        // with the queue full or the disk standing still the reader has what there is
-        if sent && told.recv_timeout(FLUSH_WAIT).is_err() {
+        // with the disk standing still the reader has what there is
+        if !self.queue.flush() {
             tracing::debug!("the log is read without its newest events");
         }
     }
@@ -253,7 +383,7 @@ impl Events {
         account: AccountId,
         data: Map<String, Value>,
     ) {
-        self.log(Event {
+        self.log(&Event {
             at_us: self.clock.now_us(),
             code,
             origin,
@@ -275,12 +405,7 @@ impl Events {
 
     /// Writes what is queued and ends the writer. What is logged afterwards is lost.
     pub fn shutdown(&self) {
-        drop(
-            self.queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        self.queue.close();
         if !self.writer.join() {
             tracing::error!("the writer of the event log panicked");
         }
@@ -363,7 +488,7 @@ fn wanted(content: &[u8], query: &Query<'_>) -> bool {
 
 struct Writer {
     log: SegmentLog,
-    queued: Receiver<Told>,
+    queue: Arc<Queue>,
     counts: Arc<Counts>,
     files: Arc<dyn Files>,
     clock: Arc<dyn Clock>,
@@ -375,9 +500,7 @@ impl Writer {
         let mut batch = Batch::new();
         let mut codes = BTreeMap::new();
         let mut failed = false;
-        while let Ok(first) = self.queued.recv() {
-            codes.clear();
-            let flushed = self.gather(first, &mut batch, &mut codes);
+        while let Some(readers) = self.queue.gather(&mut batch, &mut codes) {
             let count = u64::from(batch.count());
             if count > 0 {
                 let written = !failed && self.append(&mut batch, &mut failed);
@@ -387,38 +510,14 @@ impl Writer {
                     self.counts.lose(count);
                 }
                 batch.clear();
+                batch.shrink_to(BATCH_BYTES_KEPT);
+                codes.clear();
                 self.counts.waiting.fetch_sub(count, Ordering::Release);
             }
-            if let Some(flushed) = flushed {
+            for reader in readers {
                 // who waited too long has left
-                _ = flushed.try_send(());
+                _ = reader.try_send(());
             }
-        }
-    }
-
-    /// Takes what comes within the pace, as far as the queue is long, or until somebody waits for it.
-    fn gather(
-        &self,
-        first: Told,
-        batch: &mut Batch,
-        codes: &mut BTreeMap<u16, u64>,
-    ) -> Option<SyncSender<()>> {
-        let until = Instant::now() + PACE;
-        let mut told = Ok(first);
-        loop {
-            match told {
-                Ok(Told::Event(event)) => {
-                    *codes.entry(event.code.number()).or_default() += 1;
-                    batch.push(KIND, VERSION, |out| event.write(out));
-                }
-                Ok(Told::Flush(waits)) => return Some(waits),
-                Err(_) => return None,
-            }
-            if batch.count() as usize >= QUEUED_MAX {
-                return None;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            told = self.queued.recv_timeout(left);
         }
     }
 
@@ -505,10 +604,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let events = open(dir.path());
         for at in 1..=10 {
-            events.log(event(at, u64::try_from(at % 2).expect("small")));
+            events.log(&event(at, u64::try_from(at % 2).expect("small")));
         }
         events.shutdown();
-        events.log(event(11, 1));
+        events.log(&event(11, 1));
         assert_eq!(events.lost(), 1);
         drop(events);
 
@@ -537,11 +636,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_at_once_is_the_same_event() {
+        let origin = Origin::device(DeviceId(1));
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 5));
+        let event = Event::new(3, Code::Connected, origin, AccountId(7));
+        let entry = Entry::new(3, Code::Connected, origin, AccountId(7));
+        let written = |entry: &Entry| {
+            let mut out = Vec::new();
+            entry.write(&mut out);
+            out
+        };
+        let mut bare = Vec::new();
+        event.write(&mut bare);
+        assert_eq!(written(&entry), bare);
+        let event = event.with("source", peer.to_string()).with("a \"b", 1.5);
+        let entry = entry.with("source", peer).with("a \"b", 1.5);
+        let read = Event::read(&written(&entry)).expect("readable");
+        assert_eq!(read, event);
+    }
+
+    #[test]
     fn what_was_logged_before_a_read_is_read() {
         let dir = tempfile::tempdir().expect("a folder");
         let events = open(dir.path());
         for at in 1..=50 {
-            events.log(event(at, 1));
+            events.log(&event(at, 1));
             assert_eq!(count(&events), usize::try_from(at).expect("small"));
         }
     }
@@ -573,12 +692,12 @@ mod tests {
         let events = Events::open(Arc::new(files), dir.path(), 0, clock).expect("opens");
         let metrics = Metrics::new();
         events.count_on(Arc::clone(&metrics));
-        events.log(event(1, 1));
-        events.log(event(2, 1));
+        events.log(&event(1, 1));
+        events.log(&event(2, 1));
         assert_eq!(count(&events), 0);
         assert_eq!(events.lost(), 2);
         full.store(false, Ordering::Relaxed);
-        events.log(event(3, 1));
+        events.log(&event(3, 1));
         assert_eq!(count(&events), 1);
         assert_eq!(events.lost(), 2);
         let page = metrics.render();

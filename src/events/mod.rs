@@ -26,4 +26,4 @@ mod code;
 mod log;
 
 pub use code::{Code, Origin, OriginKind};
-pub use log::{Event, Events, KEPT_BYTES_MAX, KEPT_US_MAX, OpenError, QUEUED_MAX, Query};
+pub use log::{Entry, Event, Events, KEPT_BYTES_MAX, KEPT_US_MAX, OpenError, QUEUED_MAX, Query};
