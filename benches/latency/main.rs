@@ -5,7 +5,9 @@
 //! of the load with the blocked account's trackers calling and without. Trackers send a record a
 //! second each, spread over it; a latency is that of the ack, as the tracker sees it, from its
 //! sending on, or from when it should have sent if its last ack came too late for that. The
-//! trackers are on the same cores as the gateway.
+//! trackers are one thread of a process of their own on one core, and the gateway is on the other, where
+//! there are two: else the kernel wakes the gateway behind the tracker that has sent, while the other
+//! core is idle, and what is measured is that.
 //!
 //! ```text
 //! cargo bench --bench latency
@@ -19,9 +21,10 @@
     reason = "a bench speaks to a person"
 )]
 
-#[path = "ingest/frames.rs"]
+mod fleet;
+#[path = "../ingest/frames.rs"]
 mod frames;
-#[path = "ingest/server.rs"]
+#[path = "../ingest/server.rs"]
 #[expect(dead_code, reason = "the bench of frames counts CPU and memory, too")]
 mod server;
 
@@ -31,12 +34,20 @@ mod trackers {
     pub(crate) fn ident(index: usize) -> String {
         format!("35{index:013}")
     }
+
+    /// How one says who it is.
+    pub(crate) fn login_of(ident: &str) -> Vec<u8> {
+        let mut login = vec![0, 15];
+        login.extend_from_slice(ident.as_bytes());
+        login
+    }
 }
 
 use clap::Parser;
+use fleet::Fleet;
 use frames::frame;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use server::Server;
+use server::{SERVER_CORE, Server, on_core};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -44,17 +55,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
-use trackers::ident;
+use tokio::sync::watch;
+use trackers::{ident, login_of};
 
-/// Between two records of a tracker.
-const EVERY: Duration = Duration::from_secs(1);
 /// How long an answer is waited for before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a tracker of the blocked account waits before it calls again.
@@ -85,6 +92,9 @@ struct Args {
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
+    /// This process is the trackers, which connect there
+    #[arg(long, hide = true)]
+    fleet: Option<SocketAddr>,
 }
 
 fn main() -> ExitCode {
@@ -95,7 +105,9 @@ fn main() -> ExitCode {
     if let Err(error) = setrlimit(Resource::Nofile, files) {
         eprintln!("latency: the limit of open files stays: {error}");
     }
-    let done = if args.test || !args.bench {
+    let done = if let Some(to) = args.fleet {
+        fleet::run(to, args.trackers)
+    } else if args.test || !args.bench {
         let short = Args {
             trackers: 20,
             rounds: 1,
@@ -147,36 +159,44 @@ fn measure(args: &Args) -> io::Result<()> {
     let base = named.as_deref().map_or(temporary.path(), Path::new);
     let data = tempfile::tempdir_in(base)?;
     let tollgate = start_tollgate(data.path(), args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // those of the blocked account
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()?;
     let (mut without, mut with) = (Latencies::default(), Latencies::default());
+    let mut late = Latencies::default();
     let slice = Duration::from_millis(args.slice_ms);
-    runtime.block_on(async {
-        let fleet = Fleet::connect(tollgate.address(), args.trackers).await?;
-        let held = Held::start(tollgate.address(), args.held.unwrap_or(0));
-        // a first slice that does not count: everything is touched once
-        fleet.slice(slice).await?;
-        for round in 0..args.rounds {
-            for turn in 0..2 {
-                // neither always comes second
-                let second = (turn + round) % 2 == 1;
-                if args.held.is_some() {
-                    held.calls.send_replace(second);
-                    let taken = fleet.slice(slice).await?;
-                    held.calls.send_replace(false);
-                    let to = if second { &mut with } else { &mut without };
-                    to.0.extend(taken);
-                } else if second {
-                    with.0.extend(fleet.slice(slice).await?);
-                } else {
-                    probe(data.path(), slice, &mut without)?;
-                }
+    let mut fleet = Fleet::connect(tollgate.address(), args.trackers)?;
+    let held = {
+        let _runtime = runtime.enter();
+        Held::start(tollgate.address(), args.held.unwrap_or(0))
+    };
+    // a first slice that does not count: everything is touched once
+    fleet.slice(slice)?;
+    for round in 0..args.rounds {
+        for turn in 0..2 {
+            // neither always comes second
+            let second = (turn + round) % 2 == 1;
+            if args.held.is_some() {
+                held.calls.send_replace(second);
+                let sent = fleet.slice(slice)?;
+                held.calls.send_replace(false);
+                let to = if second { &mut with } else { &mut without };
+                to.0.extend(sent.took);
+                late.0.extend(sent.late);
+            } else if second {
+                let sent = fleet.slice(slice)?;
+                with.0.extend(sent.took);
+                late.0.extend(sent.late);
+            } else {
+                probe(data.path(), slice, &mut without)?;
             }
         }
-        io::Result::Ok(())
-    })?;
+    }
     report(args, &mut without, &mut with);
+    let (p50, p99) = late.percentiles();
+    println!("  trackers sent late     p50 {p50:>8.0} us   p99 {p99:>8.0} us");
     Ok(())
 }
 
@@ -240,112 +260,6 @@ fn probe(dir: &Path, length: Duration, latencies: &mut Latencies) -> io::Result<
     std::fs::remove_file(path)
 }
 
-/// Trackers that are connected and send while they are told to.
-struct Fleet {
-    go: watch::Sender<bool>,
-    taken: Arc<Mutex<Vec<u32>>>,
-    in_flight: Arc<AtomicUsize>,
-    failed: Arc<Mutex<Option<io::Error>>>,
-}
-
-impl Fleet {
-    async fn connect(to: SocketAddr, count: usize) -> io::Result<Self> {
-        let (go, _) = watch::channel(false);
-        let fleet = Self {
-            go,
-            taken: Arc::default(),
-            in_flight: Arc::default(),
-            failed: Arc::default(),
-        };
-        let room = Arc::new(Semaphore::new(64));
-        let mut logins = tokio::task::JoinSet::new();
-        for index in 0..count {
-            let permit = Arc::clone(&room)
-                .acquire_owned()
-                .await
-                .map_err(io::Error::other)?;
-            logins.spawn(async move {
-                let stream = log_in(to, index).await;
-                drop(permit);
-                stream.map(|stream| (index, stream))
-            });
-        }
-        while let Some(login) = logins.join_next().await {
-            let (index, stream) = login.map_err(io::Error::other)??;
-            // spread over the second
-            let phase = EVERY * u32::try_from(index).unwrap_or(0)
-                / u32::try_from(count.max(1)).unwrap_or(1);
-            tokio::spawn(fleet.tracker(index, stream, phase));
-        }
-        Ok(fleet)
-    }
-
-    /// Lets them send for `length` and waits for the last ack; what each took.
-    async fn slice(&self, length: Duration) -> io::Result<Vec<u32>> {
-        self.go.send_replace(true);
-        tokio::time::sleep(length).await;
-        self.go.send_replace(false);
-        let until = Instant::now() + PATIENCE;
-        loop {
-            // everybody hears of it, too
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            if self.in_flight.load(Ordering::Relaxed) == 0 || Instant::now() > until {
-                break;
-            }
-        }
-        let failed = self.failed.lock().expect("no panic").take();
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(std::mem::take(&mut *self.taken.lock().expect("no panic"))),
-        }
-    }
-
-    fn tracker(
-        &self,
-        index: usize,
-        mut stream: TcpStream,
-        phase: Duration,
-    ) -> impl Future<Output = ()> + use<> {
-        let mut go = self.go.subscribe();
-        let (taken, failed) = (Arc::clone(&self.taken), Arc::clone(&self.failed));
-        let in_flight = Arc::clone(&self.in_flight);
-        async move {
-            let mut time_ms = 1_760_000_000_000 + i64::try_from(index).unwrap_or(0);
-            loop {
-                if go.wait_for(|go| *go).await.is_err() {
-                    return;
-                }
-                let mut due = Instant::now() + phase;
-                loop {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(due.into()) => {}
-                        _ = go.wait_for(|go| !*go) => break,
-                    }
-                    // a timer is late by up to a ms, which is nobody's but ours
-                    let now = Instant::now();
-                    let from = if now - due > EVERY { due } else { now };
-                    time_ms += 1000;
-                    in_flight.fetch_add(1, Ordering::Relaxed);
-                    let acked = exchange(&mut stream, time_ms).await;
-                    in_flight.fetch_sub(1, Ordering::Relaxed);
-                    match acked {
-                        Ok(()) => {
-                            let us = from.elapsed().as_micros();
-                            let us = u32::try_from(us).unwrap_or(u32::MAX);
-                            taken.lock().expect("no panic").push(us);
-                        }
-                        Err(error) => {
-                            *failed.lock().expect("no panic") = Some(error);
-                            return;
-                        }
-                    }
-                    due += EVERY;
-                }
-            }
-        }
-    }
-}
-
 /// Trackers of a blocked account: they call while they are told to, and call again when nothing is
 /// answered. What they send is never taken.
 struct Held {
@@ -385,25 +299,6 @@ async fn call_in_vain(to: SocketAddr, index: usize) -> io::Result<Infallible> {
 
 fn held_ident(index: usize) -> String {
     format!("36{index:013}")
-}
-
-fn login_of(ident: &str) -> Vec<u8> {
-    let mut login = vec![0, 15];
-    login.extend_from_slice(ident.as_bytes());
-    login
-}
-
-async fn log_in(to: SocketAddr, index: usize) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    stream.write_all(&login_of(&ident(index))).await?;
-    let mut answer = [0];
-    stream.read_exact(&mut answer).await?;
-    if answer == [1] {
-        Ok(stream)
-    } else {
-        Err(io::Error::other(format!("{} was refused", ident(index))))
-    }
 }
 
 /// Sends a record and waits until it is acked.
@@ -447,7 +342,7 @@ fn start_tollgate(dir: &Path, args: &Args) -> io::Result<Server> {
         .map_err(io::Error::other)?;
     }
     std::fs::write(&config, text)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let mut command = on_core(SERVER_CORE, env!("CARGO_BIN_EXE_tollgate"));
     command
         .args(["serve", "--config"])
         .arg(&config)
