@@ -1,7 +1,7 @@
 //! The queue, the thread that writes, and what is kept for how long.
 
 use super::erase::{self, Erased};
-use super::packet::{self, Direction, Ended, Label};
+use super::packet::{self, Direction, Ended, Head, Label};
 use crate::ids::{Clock, DeviceId, WriterThread};
 use crate::metrics::{Counter, Gauge, Metrics, names};
 use crate::segment::{AppendError, Batch, Catalog, Files, Segment, SegmentLog};
@@ -191,6 +191,11 @@ impl RawTraffic {
 
     /// Keeps a chunk. Never waits for the disk: what finds no room is lost and counted.
     pub fn keep(&self, label: &Label<'_>, bytes: &[u8]) {
+        self.keep_under(&Head::of(label), bytes);
+    }
+
+    /// The same, under a label that is written already.
+    pub fn keep_under(&self, head: &Head, bytes: &[u8]) {
         let mut queue = self.shared.lock();
         let before = queue.batch.len();
         if queue.closing || before.saturating_add(bytes.len()) > QUEUED_BYTES_MAX {
@@ -198,9 +203,10 @@ impl RawTraffic {
             self.lost.increment(1);
             return;
         }
-        queue
-            .batch
-            .push(packet::KIND, packet::VERSION, |out| label.write(bytes, out));
+        queue.batch.push(packet::KIND, packet::VERSION, |out| {
+            out.extend_from_slice(head.bytes());
+            out.extend_from_slice(bytes);
+        });
         let after = queue.batch.len();
         drop(queue);
         self.kept.increment(1);

@@ -32,7 +32,7 @@ mod read;
 mod tests;
 
 pub use log::{FREE_BYTES_MIN, Options, PACE, QUEUED_BYTES_MAX, RawTraffic};
-pub use packet::{Direction, Ended, Label, Packet};
+pub use packet::{Direction, Ended, Head, Label, Packet};
 pub use read::{Query, ReadError};
 
 /// The folder of raw traffic in the data directory.

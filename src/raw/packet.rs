@@ -14,12 +14,15 @@
 
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId};
 use compact_str::CompactString;
+use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub(super) const KIND: u8 = 1;
 pub(super) const VERSION: u8 = 1;
 /// Everything before the ident.
 const HEAD_BYTES: usize = 67;
+/// A head with an ident of so many bytes less needs no memory of its own.
+const HEAD_BYTES_INLINE: usize = 96;
 
 /// What a chunk is. The numbers are flespi's packet types for TCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,34 +98,53 @@ pub struct Label<'a> {
     pub ident: &'a str,
 }
 
-impl Label<'_> {
-    pub(super) fn write(&self, bytes: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.at_us.to_le_bytes());
-        out.extend_from_slice(&self.connection.0.to_le_bytes());
-        out.extend_from_slice(&self.channel.0.to_le_bytes());
-        out.extend_from_slice(&self.index.to_le_bytes());
-        out.push(self.direction.number());
-        out.push(self.shared.into());
-        out.extend_from_slice(&self.protocol.to_le_bytes());
-        out.extend_from_slice(&self.port.to_le_bytes());
-        out.extend_from_slice(&self.device.0.to_le_bytes());
-        out.extend_from_slice(&self.account.0.to_le_bytes());
-        let address = match self.peer.ip() {
+/// A label as it stands on disk, before the bytes. What a connection's chunks have in common is
+/// written once for many of them; [`Head::stamp`] sets what differs.
+#[derive(Debug, Clone)]
+pub struct Head(SmallVec<[u8; HEAD_BYTES_INLINE]>);
+
+impl Head {
+    /// What `label` says.
+    pub fn of(label: &Label<'_>) -> Self {
+        let mut out = SmallVec::new();
+        out.extend_from_slice(&label.at_us.to_le_bytes());
+        out.extend_from_slice(&label.connection.0.to_le_bytes());
+        out.extend_from_slice(&label.channel.0.to_le_bytes());
+        out.extend_from_slice(&label.index.to_le_bytes());
+        out.push(label.direction.number());
+        out.push(label.shared.into());
+        out.extend_from_slice(&label.protocol.to_le_bytes());
+        out.extend_from_slice(&label.port.to_le_bytes());
+        out.extend_from_slice(&label.device.0.to_le_bytes());
+        out.extend_from_slice(&label.account.0.to_le_bytes());
+        let address = match label.peer.ip() {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
             IpAddr::V6(address) => address,
         };
         out.extend_from_slice(&address.octets());
-        out.extend_from_slice(&self.peer.port().to_le_bytes());
+        out.extend_from_slice(&label.peer.port().to_le_bytes());
         // an ident is far shorter
-        let length = u8::try_from(self.ident.len()).unwrap_or(u8::MAX);
+        let length = u8::try_from(label.ident.len()).unwrap_or(u8::MAX);
         out.push(length);
-        out.extend_from_slice(
-            self.ident
-                .as_bytes()
-                .get(..length.into())
-                .unwrap_or_default(),
-        );
-        out.extend_from_slice(bytes);
+        let ident = label.ident.as_bytes().get(..length.into());
+        out.extend_from_slice(ident.unwrap_or_default());
+        Self(out)
+    }
+
+    /// The same of another chunk: its time, its number and which way it went.
+    pub fn stamp(&mut self, at_us: i64, index: u32, direction: Direction) {
+        let mut set = |at: usize, bytes: &[u8]| {
+            if let Some(place) = self.0.get_mut(at..at + bytes.len()) {
+                place.copy_from_slice(bytes);
+            }
+        };
+        set(0, &at_us.to_le_bytes());
+        set(24, &index.to_le_bytes());
+        set(28, &[direction.number()]);
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

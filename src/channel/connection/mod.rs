@@ -338,10 +338,7 @@ impl<S: Wire> Connection<S> {
         let left = bytes.get(done..).filter(|left| !left.is_empty());
         let left = left.map(<[u8]>::to_vec);
         let all = left.is_none();
-        if core.is_tapped() {
-            let sent = bytes.get(..done).unwrap_or_default().to_vec();
-            core.keep_sent(&sent);
-        }
+        core.keep_sent(bytes.get(..done).unwrap_or_default());
         core.talk.sent += written;
         core.tally.sent.add(written);
         if let Some(left) = left {

@@ -2,18 +2,30 @@
 //!
 //! Asked once a read. A device is known with the read that names it: that read, and what was kept of
 //! its frame before, is the first chunk. Nothing here waits, and nobody is charged.
+//!
+//! The label is made where the frame has just been settled, and everything it is made of is at hand.
+//! What is sent goes under the label of what it answers: then all of that is far away again.
 
 use super::Core;
 use crate::ids::{AccountId, DeviceId};
-use crate::raw::{Direction, Ended, Label};
+use crate::raw::{Direction, Ended, Head, Label, RawTraffic};
 use crate::router::CloseCode;
 
 /// The raw traffic of one connection.
 pub(super) struct Tap {
     /// The number of the last chunk.
     index: u32,
+    /// What was true of the connection when it was last settled.
+    head: Head,
     /// How the tracker ended it, if it did.
     pub(super) ended: Ended,
+}
+
+impl Tap {
+    fn keep(&mut self, raw: &RawTraffic, direction: Direction, at_us: i64, bytes: &[u8]) {
+        self.head.stamp(at_us, self.index, direction);
+        raw.keep_under(&self.head, bytes);
+    }
 }
 
 /// What a read was, for the tap behind it.
@@ -56,39 +68,55 @@ impl Core {
             self.take_tap();
             return;
         }
-        let mut tap = self.take_tap().unwrap_or_else(|| {
-            let mut tap = Tap {
+        let head = Head::of(&self.label());
+        let raw = &self.here.worker.room.deps.raw;
+        let aside = self.aside.get_or_insert_default();
+        let tap = if let Some(tap) = &mut aside.tap {
+            tap.head = head;
+            tap
+        } else {
+            let tap = aside.tap.insert(Tap {
                 index: 0,
+                head,
                 ended: Ended::ByGateway,
-            };
+            });
             let established_us = self.handle.established_us();
-            self.keep(&tap, Direction::Connect, established_us, &[]);
+            tap.keep(raw, Direction::Connect, established_us, &[]);
             // what had come and was not asked for then shows as missing
             if before.received > before.begun.len() as u64 {
                 tap.index += 1;
             }
             if !before.begun.is_empty() {
                 tap.index += 1;
-                self.keep(&tap, Direction::Received, before.at_us, &before.begun);
+                tap.keep(raw, Direction::Received, before.at_us, &before.begun);
             }
             tap
-        });
+        };
         if !read.is_empty() {
             tap.index += 1;
-            self.keep(&tap, Direction::Received, before.at_us, read);
+            tap.keep(raw, Direction::Received, before.at_us, read);
         }
-        self.aside().tap = Some(tap);
     }
 
-    /// Keeps what was sent.
+    /// A frame that had waited was settled: what it has changed is said of the chunks from now on.
+    pub(super) fn label_anew(&mut self) {
+        if self.is_tapped() {
+            let head = Head::of(&self.label());
+            if let Some(tap) = self.aside.as_mut().and_then(|aside| aside.tap.as_mut()) {
+                tap.head = head;
+            }
+        }
+    }
+
+    /// Keeps what was sent, if what it answers was kept.
     pub(super) fn keep_sent(&mut self, sent: &[u8]) {
         if sent.is_empty() {
             return;
         }
-        if let Some(mut tap) = self.take_tap() {
+        if let Some(tap) = self.aside.as_mut().and_then(|aside| aside.tap.as_mut()) {
             tap.index += 1;
-            self.keep(&tap, Direction::Sent, self.now_us, sent);
-            self.aside().tap = Some(tap);
+            let raw = &self.here.worker.room.deps.raw;
+            tap.keep(raw, Direction::Sent, self.now_us, sent);
         }
     }
 
@@ -103,7 +131,11 @@ impl Core {
     pub(super) fn keep_end(&mut self, code: CloseCode) {
         if let Some(mut tap) = self.take_tap() {
             tap.index += 1;
-            let label = self.label(&tap, Direction::Disconnect, self.now_us);
+            let label = Label {
+                at_us: self.now_us,
+                index: tap.index,
+                ..self.label()
+            };
             let raw = &self.worker.room.deps.raw;
             raw.keep_end(&label, code.number(), tap.ended);
         }
@@ -126,12 +158,8 @@ impl Core {
             .or(self.talk.logins.last())
     }
 
-    fn keep(&self, tap: &Tap, direction: Direction, at_us: i64, bytes: &[u8]) {
-        let label = self.label(tap, direction, at_us);
-        self.worker.room.deps.raw.keep(&label, bytes);
-    }
-
-    fn label(&self, tap: &Tap, direction: Direction, at_us: i64) -> Label<'_> {
+    /// What is true of the connection now, to be stamped for each chunk.
+    fn label(&self) -> Label<'_> {
         let channel = self.channel.state.load();
         let owner = channel.owner.id();
         let account_of = |known: &crate::channel::logins::Known| {
@@ -148,11 +176,11 @@ impl Core {
         };
         let device = known.and_then(|known| known.device.as_ref());
         Label {
-            at_us,
+            at_us: self.now_us,
             connection: self.handle.id(),
             channel: self.channel.id,
-            index: tap.index,
-            direction,
+            index: 0,
+            direction: Direction::Connect,
             shared,
             protocol: self.protocol.map_or(0, |protocol| protocol.number),
             port: channel.port,

@@ -255,7 +255,9 @@ impl Core {
         let Some(mut walk) = self.try_pending() else {
             return true;
         };
-        match self.walk(&mut walk, None) {
+        let waits = self.walk(&mut walk, None);
+        self.label_anew();
+        match waits {
             None => {
                 self.set_parked(false);
                 self.give_back(walk);
