@@ -9,7 +9,7 @@ use std::sync::Arc;
 use protocols::{Acks, Cause};
 
 use super::{Limit, Met, limit_of_refusal};
-use crate::account::{Account, Dimension, Policy, Refusal};
+use crate::account::{Account, Blocked, Dimension, Policy, Refusal, Tree};
 use crate::channel::bounds::{ACCOUNT_TURN_MS, RETRY_MS, TAKEOVER_WINDOW_MS};
 use crate::channel::connection::{Core, Parking, Walk};
 use crate::channel::events::{Happened, Who};
@@ -231,7 +231,9 @@ impl Core {
         // known, whatever the limits say: no stranger, and no identify deadline
         self.identified();
         let stops = &Dimension::OF_LOGINS;
-        if let Some(blocked) = state.account.blocked_for(stops, self.now_us) {
+        if let Some(blocked) = state.account.blocked_for(stops, self.now_us)
+            && !is_let_in(&blocked, deps.registry.tree())
+        {
             return Met::Limit(self.limit_of(&blocked, state.account.id()));
         }
         if let Some(parking) = self.waits_for_turn(&state.account) {
@@ -364,4 +366,12 @@ impl Core {
         });
         self.tell(Happened::Identified(who));
     }
+}
+
+/// Under the policy `drop` a login does not wait for the end of a block: what it sends is thrown away
+/// and acked, as if it had come before. Only a connection can be neither.
+fn is_let_in(blocked: &Blocked, tree: &Tree) -> bool {
+    let drops = |account: Account| account.rules().policy == Policy::Drop;
+    blocked.dimension != Dimension::ChannelConnections
+        && tree.account(blocked.account).is_some_and(drops)
 }

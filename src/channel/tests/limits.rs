@@ -164,6 +164,43 @@ fn the_policy_drop_acks_and_throws_away_behind_a_durable_entry() {
 }
 
 #[test]
+fn under_the_policy_drop_who_comes_in_a_block_is_let_in_and_his_messages_are_thrown_away() {
+    let gateway = Gateway::new();
+    gateway.register(100, LEAF, "teltonika", IDENT);
+    gateway.register(101, LEAF, "teltonika", "356307042441014");
+    let rules = Rules {
+        caps: Caps::default().with(Dimension::ChannelMessages, 1),
+        policy: Policy::Drop,
+        ..Rules::default()
+    };
+    gateway.rule(MIDDLE, rules);
+    gateway.run(async |gateway| {
+        let mut tracker = gateway.logged_in(IDENT).await;
+        tracker.send(&packet(&[at(1)])).await;
+        tracker.expect(&taken(1)).await;
+        tracker.send(&packet(&[at(2)])).await;
+        tracker.expect(&taken(1)).await;
+        let mut other = gateway.logged_in("356307042441014").await;
+        other.send(&packet(&[at(3)])).await;
+        other.expect(&taken(1)).await;
+        let totals = gateway.account(MASTER).posted();
+        assert_eq!((totals.messages, totals.dropped_messages), (1, 2));
+        // a connection cannot be thrown away: for that there is no place
+        gateway.register(102, LEAF, "teltonika", "356307042441015");
+        let rules = Rules {
+            caps: Caps::default().with(Dimension::ChannelConnections, 2),
+            policy: Policy::Drop,
+            ..Rules::default()
+        };
+        gateway.rule(MIDDLE, rules);
+        let mut third = gateway.connect(TELTONIKA);
+        third.send(&login("356307042441015")).await;
+        gateway.until_parked(1).await;
+        third.expect_silence().await;
+    });
+}
+
+#[test]
 fn a_frame_that_never_fits_closes_the_connection() {
     let gateway = Gateway::new();
     gateway.register(100, LEAF, "teltonika", IDENT);
