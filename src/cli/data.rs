@@ -37,11 +37,32 @@ impl DataArgs {
 
 /// Reads a configuration: all its mistakes at once.
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    let bytes = std::fs::read(file).map_err(|error| {
         Failure::new(Exit::NoInput, format_args!("{}: {error}", file.display()))
             .hint("`tollgate config default` prints a file to begin with")
     })?;
+    let text = text_of(bytes, file, "a configuration in TOML")?;
     Config::parse(&text).map_err(|errors| mistakes(file, &errors))
+}
+
+/// A file's bytes as text: what is `wanted`, and where the file is none.
+pub(crate) fn text_of(bytes: Vec<u8>, file: &Path, wanted: &str) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let (before, rest) = error.as_bytes().split_at(at);
+        let line = before.split(|byte| *byte == b'\n').count();
+        let byte = rest.first().copied().unwrap_or_default();
+        Failure::new(
+            Exit::Data,
+            format_args!(
+                "{}: no text in UTF-8: byte {at}, in line {line}, is {byte:02x}",
+                file.display()
+            ),
+        )
+        .hint(format_args!(
+            "{wanted} is wanted; a text in another encoding is changed by `iconv -f ISO-8859-1 -t UTF-8`"
+        ))
+    })
 }
 
 /// All mistakes of a file as one failure.

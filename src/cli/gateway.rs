@@ -22,8 +22,9 @@ use crate::registry::items::{ChannelItem, Source};
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
 use crate::segment::{Files, OsFiles};
-use crate::store::{DirLock, SledLedger, Store};
+use crate::store::{DirLock, SledLedger, Store, StoreError};
 use protocols::Record;
+use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -222,12 +223,21 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let files: Arc<dyn Files> = Arc::new(OsFiles);
         let data = |error: &dyn std::fmt::Display| {
-            Failure::new(
-                Exit::Data,
-                format_args!("data directory {}: {error}", dir.display()),
-            )
+            let what = format!("data directory {}: {error}", dir.display());
+            // whatever kind of file it is, they all say it so
+            let is_newer = what.contains("newer version");
+            let failure = Failure::new(Exit::Data, what);
+            if is_newer {
+                failure.hint("start the version that wrote it, or restore a backup of before: nothing was changed")
+            } else {
+                failure
+            }
         };
-        let lock = DirLock::take(dir).map_err(|error| data(&error))?;
+        let lock = DirLock::take(dir).map_err(|error| match error {
+            StoreError::InUse { .. } => Failure::new(Exit::Data, error)
+                .hint("end that one first (`pgrep -a tollgate`), or name another with `data_dir`"),
+            error => data(&error),
+        })?;
         let store = Store::open(dir).map_err(|error| data(&error))?;
         let tree = Arc::new(Tree::new());
         let registry = Registry::load(&store, Arc::clone(&tree)).map_err(|error| data(&error))?;
@@ -397,8 +407,10 @@ impl Gateway {
                 let what = format!("channel {} ({}): {error}", channel.id, state.item.name);
                 let failure = Failure::new(Exit::Unavailable, what);
                 match error {
-                    OpenError::Bind { .. } => failure
-                        .hint("end the program that has the port, or give the channel another one"),
+                    OpenError::Bind { error, .. } => failure.hint(bind_hint(
+                        &error,
+                        "end the program that has the port, or give the channel another one",
+                    )),
                     _ => failure,
                 }
             })?;
@@ -539,13 +551,29 @@ impl Newest<'_> {
     }
 }
 
+/// What to do where a socket cannot be bound: `in_use` is for a port that somebody has.
+pub(crate) fn bind_hint(error: &std::io::Error, in_use: &'static str) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE) => {
+            "raise the limit of open files: `ulimit -n`, or LimitNOFILE in a systemd unit"
+        }
+        Some(Errno::ACCESS) => {
+            "ports below 1024 want a capability: CAP_NET_BIND_SERVICE, or take a higher port"
+        }
+        Some(Errno::ADDRNOTAVAIL) => {
+            "this machine has no such address: `ip addr` shows which it has"
+        }
+        _ => in_use,
+    }
+}
+
 fn make_dir(dir: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(dir).map_err(|error| {
         Failure::new(
             Exit::Io,
             format_args!("data directory {}: {error}", dir.display()),
         )
-        .hint("name another one with `data` in the configuration, or let this user write there")
+        .hint("name another one with `data_dir` in [gateway], or let this user write there")
     })
 }
 

@@ -5,7 +5,7 @@
 //! that are refused are told with their line.
 
 use super::client::{Client, asking};
-use super::data::DataArgs;
+use super::data::{DataArgs, text_of};
 use super::token::account_of;
 use super::{Exit, Failure};
 use crate::registry::types::{DeviceType, device_types};
@@ -112,7 +112,8 @@ fn read(path: &Path) -> Result<String, Failure> {
     if meta.len() > FILE_BYTES_MAX {
         return Err(failed(&"the file is longer than 256 MiB: take it in parts"));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+    let text = text_of(bytes, path, "CSV, or Traccar's list in JSON,")?;
     Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 

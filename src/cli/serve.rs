@@ -1,7 +1,7 @@
 //! `tollgate serve`: start, wait for a signal: read the configuration again, or drain.
 
 use super::data::{SOCKET, load, mistakes};
-use super::gateway::{Certificates, Gateway, STANDSTILL, Settings};
+use super::gateway::{Certificates, Gateway, STANDSTILL, Settings, bind_hint};
 use super::systemd::{self, Notify};
 use super::{Exit, Failure, local, runtime, say};
 use crate::api;
@@ -23,6 +23,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Open files that are not for trackers, or half of all if those are fewer: the journal, the items,
 /// the API.
 const FILES_KEPT_FREE: usize = 256;
+/// Where fewer connections than these are taken the operator is warned.
+const CONNECTIONS_FEW: usize = 1000;
 /// How often the metrics page keeps house.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// How often the files of certificates are looked at for a change.
@@ -202,8 +204,10 @@ async fn http_listener(
         None => TcpListener::bind(at).await,
     };
     listener.map_err(|error| {
-        Failure::new(Exit::Unavailable, format_args!("http.listen {at}: {error}"))
-            .hint("end the program that has the port, or set another address in [http]")
+        Failure::new(Exit::Unavailable, format_args!("http.listen {at}: {error}")).hint(bind_hint(
+            &error,
+            "end the program that has the port, or set another address in [http]",
+        ))
     })
 }
 
@@ -304,11 +308,19 @@ fn keep_files_free(files: Option<u64>, connections_max: &mut usize) {
     };
     let most = files - FILES_KEPT_FREE.min(files / 2);
     if *connections_max > most {
-        tracing::info!(
-            files,
-            most,
-            "so many connections are taken at most: each is an open file"
-        );
+        if most < CONNECTIONS_FEW {
+            tracing::warn!(
+                files,
+                most,
+                "so few connections are taken, each is an open file: raise their limit (`ulimit -n`, LimitNOFILE)"
+            );
+        } else {
+            tracing::info!(
+                files,
+                most,
+                "so many connections are taken at most: each is an open file"
+            );
+        }
         *connections_max = most;
     }
 }

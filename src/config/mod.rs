@@ -13,6 +13,7 @@
 
 mod check;
 mod nearest;
+mod place;
 mod prefix;
 mod raw;
 mod read;
@@ -43,6 +44,8 @@ pub const FILE_BYTES_MAX: usize = 64 << 20;
 pub struct ConfigError {
     /// Where: `channels[3].protocol`; empty: the file as a whole.
     pub path: String,
+    /// In which line of the file, as far as it is known.
+    pub line: Option<usize>,
     /// What is wrong.
     pub problem: String,
     /// What would be right.
@@ -54,6 +57,7 @@ impl ConfigError {
     pub fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
             path: path.into(),
+            line: None,
             problem: problem.into(),
             hint: None,
         }
@@ -69,6 +73,9 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}, ")?;
+        }
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }
@@ -85,8 +92,8 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, Vec<ConfigError>> {
         let (raw, mut mistakes) = read::read(text);
         match check(&raw) {
-            Ok(config) if mistakes.is_empty() => Ok(config),
-            Ok(_) => Err(mistakes),
+            Ok(config) if mistakes.is_empty() => return Ok(config),
+            Ok(_) => {}
             Err(more) => {
                 // What follows from a value that could not be read is not told twice.
                 let told: Vec<_> = mistakes.iter().map(|known| known.path.clone()).collect();
@@ -97,9 +104,10 @@ impl Config {
                     })
                 };
                 mistakes.extend(more.into_iter().filter(|one| fresh(&one.path)));
-                Err(mistakes)
             }
         }
+        place::tell_lines(text, &mut mistakes);
+        Err(mistakes)
     }
 }
 

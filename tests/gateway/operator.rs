@@ -1,0 +1,131 @@
+//! What an operator gets wrong: each time it is told what, where, and what to do, and the exit code
+//! says of which kind it is.
+
+use crate::harness::{Heard, Setup, Tracker, command, now_ms};
+use std::process::Output;
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn tells(said: &str, what: &[&str]) {
+    for part in what {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn a_mistake_of_the_file_is_told_with_its_line_and_what_was_meant() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("tollgate.toml");
+    let check = |text: &[u8]| {
+        std::fs::write(&file, text).expect("it is written");
+        command(&["config", "check"], &file, &[])
+    };
+    let wrong = b"[gateway]\nworkers = \"two\"\n\n[[accounts]]\nname = \"a\"\n\n[[channels]]\n\
+        acount = \"a\"\nprotocol = \"teltonica\"\n";
+    let output = check(wrong);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(64), "{told}");
+    tells(
+        &told,
+        &[
+            "line 2, gateway.workers: invalid type: string \"two\"",
+            "line 8, channels[0].acount: there is no such key; did you mean account?",
+            "line 9, channels[0].protocol: there is no protocol \"teltonica\"; did you mean \"teltonika\"?",
+            // what is missing is missing here
+            "line 7, channels[0].name: ",
+        ],
+    );
+    let output = check(b"[gateway]\n# Z\xfcrich\n");
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(65), "{told}");
+    tells(
+        &told,
+        &["byte 13, in line 2, is fc", "hint: ", "iconv", "TOML"],
+    );
+}
+
+#[test]
+fn a_list_of_devices_that_is_no_text_is_told_with_its_place() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("devices.csv");
+    std::fs::write(&file, b"ident,name\n1,a\n2,\xe9\n").expect("it is written");
+    let data = dir.path().join("data");
+    let output = command(
+        &["import", "devices"],
+        &file,
+        &["--data", &data.to_string_lossy()],
+    );
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(65), "{told}");
+    tells(
+        &told,
+        &[
+            "devices.csv: no text in UTF-8: byte 17, in line 3, is e9",
+            "hint: CSV",
+        ],
+    );
+}
+
+#[test]
+fn a_certificate_that_is_not_there_is_told_with_its_channel_and_file() {
+    let setup = Setup::new().with(
+        "[[accounts]]\nname = \"a\"\n\
+         [[channels]]\nname = \"c\"\naccount = \"a\"\nprotocol = \"teltonika\"\n\
+         tls = { certificate = \"/nowhere/chain.pem\", key = \"/nowhere/key.pem\" }\n",
+    );
+    let Err((status, told)) = setup.try_start() else {
+        panic!("it starts without a certificate");
+    };
+    assert_eq!(status.code(), Some(64), "{told}");
+    tells(
+        &told,
+        &["channels[0].tls: /nowhere/chain.pem: No such file"],
+    );
+}
+
+#[test]
+fn a_limit_of_open_files_that_is_low_is_told_with_what_raises_it() {
+    let mut setup = Setup::new();
+    setup.hard_files = Some(128);
+    let gateway = setup.start();
+    let told = gateway.said();
+    tells(&told, &["WARN", "files=128 most=64", "LimitNOFILE"]);
+    gateway.stop();
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_refused_with_its_file_and_left_as_it_is() {
+    let setup = Setup::new();
+    let gateway = setup.start();
+    let (master, _, at) = gateway.master_and_channel();
+    let ident = "356600000000301";
+    gateway.device(master, ident);
+    let begin_ms = now_ms() - 60_000;
+    assert_eq!(Tracker::of(ident, at).send(&[begin_ms]), Heard::Count(1));
+    gateway.stop();
+    let journal = setup.data().join("journal");
+    let segments = std::fs::read_dir(&journal).expect("a folder");
+    let segment = segments
+        .map(|file| file.expect("a file").path())
+        .find(|path| path.extension().is_some_and(|kind| kind == "seg"))
+        .expect("a segment");
+    let as_it_was = std::fs::read(&segment).expect("it is read");
+    // the version stands in a header with a checksum of its own
+    let mut newer = as_it_was.clone();
+    newer[6] += 1;
+    let sum = crc32fast::hash(&newer[..28]);
+    newer[28..32].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(&segment, &newer).expect("it is written");
+    let Err((status, told)) = setup.try_start() else {
+        panic!("it starts on what it cannot read");
+    };
+    assert_eq!(status.code(), Some(65), "{told}");
+    let name = segment.file_name().expect("a name").to_string_lossy();
+    tells(&told, &[&name, "newer version", "hint: "]);
+    assert!(std::fs::read(&segment).expect("it is read") == newer);
+    std::fs::write(&segment, &as_it_was).expect("it is written");
+    setup.start().stop();
+}
