@@ -283,6 +283,9 @@ fn after_a_restart_all_come_back_with_what_they_hold_and_live_records_do_not_wai
     ));
     if full {
         assert!(p99 <= Duration::from_secs(1), "{p99:?}");
+        // what a start has without them, and 20 KiB of each
+        let most_kib = 96 * 1024 + 20 * count as u64;
+        assert!(memory_kib <= most_kib, "{memory_kib} of {most_kib} KiB");
     }
     let sent = (count * (held + 1)) as f64 + latencies.len() as f64;
     until("each is counted once", || {
