@@ -39,6 +39,10 @@
 //!
 //! Every frame names its device. Any other kind is answered 8001 and kept as it is.
 //!
+//! Commands: `custom` is a text (8300), `position` asks for one (8201, answered 0201), `parameters` for all
+//! of them (8104, answered 0104), `reboot` is word 4 of the terminal's control (8105). What has no answer of
+//! its own is answered 0001. Each answer begins with the serial of the command.
+//!
 //! # Source
 //!
 //! JT/T 808-2011, 808-2013 and 808-2019, "Terminal communication protocol and data format of the satellite
@@ -133,7 +137,7 @@ impl Decode for Decoder {
             model(19, "G1C", "G1C Pro"),
             model(20, "DT800", "DT800"),
         ],
-        commands: &["custom"],
+        commands: &["custom", "position", "parameters", "reboot"],
         ..Info::DEFAULT
     };
 
@@ -204,25 +208,17 @@ impl Decode for Decoder {
         }
     }
 
+    /// `custom`: a text in `payload`. Without properties: `position` asks for one, `parameters` for all
+    /// that the terminal is set to, `reboot` lets it start again.
     fn encode(
         &mut self,
         command: &Command<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Delivery, CommandError> {
-        if command.name != "custom" {
-            return Err(CommandError::Unsupported);
-        }
-        let text = command.properties["payload"]
-            .as_str()
-            .filter(|text| !text.is_empty() && text.len() <= COMMAND_BYTES_MAX && text.is_ascii())
-            .ok_or(CommandError::BadProperties)?;
+        let (kind, content) = asked_for(command)?;
         let address = self.address.ok_or(CommandError::NotLoggedIn)?;
         let serial = self.commands_sent.wrapping_add(1);
-        let mut content = Vec::with_capacity(text.len() + 1);
-        // bit 0: at once
-        content.push(1);
-        content.extend_from_slice(text.as_bytes());
-        out.extend_from_slice(&written(&address, 0x8300, serial, &content));
+        out.extend_from_slice(&written(&address, kind, serial, &content));
         self.commands_sent = serial;
         Ok(Delivery::Answered(Some(u32::from(serial))))
     }
@@ -248,6 +244,30 @@ impl Decode for Decoder {
         });
         if fits { Probe::Yes } else { Probe::No }
     }
+}
+
+/// The kind and the content of the message that gives a command.
+fn asked_for(command: &Command<'_>) -> Result<(u16, Vec<u8>), CommandError> {
+    if command.name == "custom" {
+        let text = command.properties["payload"]
+            .as_str()
+            .filter(|text| !text.is_empty() && text.len() <= COMMAND_BYTES_MAX && text.is_ascii())
+            .ok_or(CommandError::BadProperties)?;
+        // bit 0: at once
+        return Ok((0x8300, [&[1], text.as_bytes()].concat()));
+    }
+    let asked = match command.name {
+        "position" => (0x8201, vec![]),
+        "parameters" => (0x8104, vec![]),
+        // word 4 of the terminal's control: a reset
+        "reboot" => (0x8105, vec![4]),
+        _ => return Err(CommandError::Unsupported),
+    };
+    let properties = command.properties.as_object();
+    if properties.is_some_and(|properties| !properties.is_empty()) {
+        return Err(CommandError::BadProperties);
+    }
+    Ok(asked)
 }
 
 /// Reads a message that is all there.
@@ -286,12 +306,18 @@ fn reading(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let body = frame.body;
     match frame.kind {
         0x0200 => location::read(body, false, cx),
-        0x0201 | 0x0500 => location::read(body.get(2..).ok_or(SHORT)?, false, cx),
+        0x0201 | 0x0500 => {
+            location::read(body.get(2..).ok_or(SHORT)?, false, cx)?;
+            terminal::answered_by_content(frame, cx)
+        }
         0x0704 => location::batch(body, cx),
         0x0210 if body.len() == 7 => terminal::battery(body, cx),
         0x0210 => location::short_batch(body, cx),
         0x0002 => terminal::state(body, cx),
-        0x0104 => parameters::read(body, cx),
+        0x0104 => {
+            parameters::read(body, cx)?;
+            terminal::answered_by_content(frame, cx)
+        }
         0x0107 => terminal::attributes(frame, cx),
         0x1300 => terminal::wide_text(body, cx),
         0x6006 => terminal::encoded_text(body, cx),

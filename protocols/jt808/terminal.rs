@@ -87,6 +87,13 @@ pub(super) fn answered(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Re
     Ok(())
 }
 
+/// What was asked for is here: it begins with the serial of the question.
+pub(super) fn answered_by_content(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
+    let serial = Cursor::new(frame.body).u16().ok_or(SHORT)?;
+    cx.command_reply(Some(u32::from(serial)), "done");
+    Ok(())
+}
+
 /// A part of a message: kept durably and acknowledged. The last one gives the whole content,
 /// which is then read and acknowledged as a message of one frame is.
 pub(super) fn part(
