@@ -2,7 +2,7 @@
 
 use crate::contract::{RecordBuilder, Reject, fields};
 use crate::kit::cells::{self, Cell};
-use crate::kit::parse::float;
+use crate::kit::parse::{self, float};
 use crate::kit::time::{Civil, digits};
 use smallvec::SmallVec;
 
@@ -82,7 +82,7 @@ impl<'f> Report<'f> {
             .ok_or(Reject::new("report", "no report", 6))?;
         let (body, count) = body.rsplit_once(',').ok_or(short)?;
         let (line, send_time) = body.rsplit_once(',').unwrap_or(("", body));
-        let all: SmallVec<[&str; 48]> = line.split(',').take(FIELDS_MAX + 1).collect();
+        let all: SmallVec<[&str; 48]> = parse::split(line, b',').take(FIELDS_MAX + 1).collect();
         if all.len() > FIELDS_MAX {
             return Err(Reject::new("report", "more fields than a report has", 0));
         }

@@ -49,6 +49,7 @@ use crate::contract::{
     Acks, Command, CommandError, Context, Cut, Decode, Delivery, Fatal, Info, Login, Model, Probe,
     Reject, Reply, Setting,
 };
+use crate::kit::parse;
 use compact_str::CompactString;
 use parts::Fields;
 
@@ -138,7 +139,7 @@ impl Decode for Decoder {
             "it does not begin with imei:",
             0,
         ))?;
-        let mut fields: Fields<'_> = body.split(',').take(FIELDS_MAX).collect();
+        let mut fields: Fields<'_> = parse::split(body, b',').take(FIELDS_MAX).collect();
         let imei = fields.first().copied().unwrap_or_default();
         fields.remove(0);
         cx.identify(Login::of(imei))?;

@@ -3,7 +3,7 @@
 use super::parts::Fields;
 use super::{cells, status};
 use crate::contract::{Context, Login, RecordBuilder, Reject, Reply, Settings, Time, fields};
-use crate::kit::parse::{float, number};
+use crate::kit::parse::{self, float, number};
 use crate::kit::time::{self, Civil, digits};
 use crate::kit::units;
 
@@ -38,7 +38,7 @@ pub(super) fn read(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
         .strip_prefix('*')
         .and_then(|rest| rest.strip_suffix('#'))
         .ok_or(Reject::new("text", "cut short", frame.len()))?;
-    let mut parts: Fields<'_> = body.split(',').take(FIELDS_MAX + 1).collect();
+    let mut parts: Fields<'_> = parse::split(body, b',').take(FIELDS_MAX + 1).collect();
     if parts.len() > FIELDS_MAX {
         return Err(Reject::new("text", "more fields than a frame has", 0));
     }

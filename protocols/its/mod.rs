@@ -71,7 +71,7 @@ use crate::contract::{
     fields,
 };
 use crate::kit::checksum;
-use crate::kit::parse::{float, number};
+use crate::kit::parse::{self, float, number};
 use crate::kit::time::{self, Civil};
 use parts::{bits, clock, from_place, place, push_text};
 use smallvec::SmallVec;
@@ -142,7 +142,9 @@ impl Decode for Decoder {
             Some(body) => (body, true),
             None => (body, false),
         };
-        let parts: Fields<'_> = body.splitn(FIELDS_MAX, ',').map(str::trim).collect();
+        let parts: Fields<'_> = parse::splitn(FIELDS_MAX, body, b',')
+            .map(str::trim)
+            .collect();
         let imei = parts
             .iter()
             .take(IMEI_PLACES)

@@ -29,7 +29,47 @@ pub fn whole<'a, O>(
 
 /// A number in decimal digits, blanks around it allowed; `None` if it is anything else.
 pub fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
-    text.trim().parse().ok()
+    // nearly all have none, and to look for them costs as much as to read the number
+    text.parse().or_else(|_| text.trim().parse()).ok()
+}
+
+/// `str::split` at a mark of one byte of ASCII. Fields are a few bytes long: to look at each byte costs
+/// less than the search for long texts that the library begins anew behind every mark.
+pub fn split(text: &str, mark: u8) -> Parts<'_> {
+    splitn(usize::MAX, text, mark)
+}
+
+/// `str::splitn` at a mark of one byte of ASCII: the last of `most` parts is all the rest.
+pub fn splitn(most: usize, text: &str, mark: u8) -> Parts<'_> {
+    Parts {
+        left: most,
+        rest: Some(text),
+        mark,
+    }
+}
+
+/// See [`split`].
+#[derive(Debug, Clone)]
+pub struct Parts<'a> {
+    left: usize,
+    rest: Option<&'a str>,
+    mark: u8,
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.left = self.left.checked_sub(1)?;
+        let rest = self.rest.take()?;
+        let mark = rest.bytes().position(|byte| byte == self.mark);
+        let Some(at) = mark.filter(|_| self.left > 0) else {
+            return Some(rest);
+        };
+        let (part, behind) = rest.split_at_checked(at)?;
+        self.rest = behind.get(1..);
+        Some(part)
+    }
 }
 
 /// A finite decimal number; `None` if it is anything else.
@@ -64,6 +104,25 @@ mod tests {
         assert_eq!(whole("x", &[0, 1], be_u16), Ok(1));
         assert_eq!(whole("x", &[0, 1, 2], be_u16).map_err(|r| r.at), Err(2));
         assert_eq!(whole("x", &[0], be_u16).map_err(|r| r.at), Err(0));
+    }
+
+    #[test]
+    fn blanks_around_a_number_do_not_count() {
+        assert_eq!(number::<u8>("7"), Some(7));
+        assert_eq!(number::<u8>(" 7\r\n"), Some(7));
+        assert_eq!(number::<u8>("7 7"), None);
+        assert_eq!(number::<u8>(""), None);
+    }
+
+    #[test]
+    fn a_text_is_split_as_the_library_does() {
+        for text in ["", ",", "a", "a,,b", ",a,", "ä,ö,é", "a;b"] {
+            assert!(split(text, b',').eq(text.split(',')), "{text}");
+            for most in 0..4 {
+                let here = splitn(most, text, b',');
+                assert!(here.eq(text.splitn(most, ',')), "{text} in {most}");
+            }
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@
 use super::events;
 use crate::contract::{Context, Instance, RecordBuilder, Reject, Settings, fields};
 use crate::kit::cells::{self, Cell};
-use crate::kit::parse::{float, number};
+use crate::kit::parse::{self, float, number};
 use crate::kit::time::{digits, or_impossible};
 use crate::kit::units::{round, scaled};
 use smallvec::SmallVec;
@@ -44,7 +44,7 @@ pub(super) fn position(
     rest: &str,
     cx: &mut Context<'_>,
 ) -> Result<(), Reject> {
-    let parts: SmallVec<[&str; 40]> = rest.split(',').take(FIELDS_MAX + 1).collect();
+    let parts: SmallVec<[&str; 40]> = parse::split(rest, b',').take(FIELDS_MAX + 1).collect();
     if !(FIELDS_MIN..=FIELDS_MAX).contains(&parts.len()) {
         return Err(Reject::new(
             "text",

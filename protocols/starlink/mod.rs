@@ -65,7 +65,7 @@ use crate::contract::{
     Acks, Context, Cut, Decode, Fatal, Info, Instance, Login, Model, ParamId, Probe, RecordBuilder,
     Reject, Setting, Time, fields,
 };
-use crate::kit::parse::{float, number};
+use crate::kit::parse::{self, float, number};
 use crate::kit::{checksum, framing, luhn, time, units};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -121,7 +121,7 @@ impl Decode for Decoder {
         let body = text
             .strip_prefix("SLU")
             .ok_or(Reject::new("text", "not of a unit", 1))?;
-        let parts: Fields<'_> = body.splitn(FIELDS_MAX, ',').collect();
+        let parts: Fields<'_> = parse::splitn(FIELDS_MAX, body, b',').collect();
         let [ident, kind, serial, ref values @ ..] = *parts.as_slice() else {
             return Err(short);
         };
@@ -273,7 +273,7 @@ fn coordinate(text: &str) -> Option<f64> {
         "-" => "S",
         _ => return None,
     };
-    crate::kit::parse::nmea_degrees(digits, hemisphere)
+    parse::nmea_degrees(digits, hemisphere)
 }
 
 /// Adds the value of a known tag; `None` if it is not known, or not of the tag's form.

@@ -3,7 +3,7 @@
 use super::report::{Fields, Report, place_at, push_left, time_of};
 use super::{legacy, serial, universal};
 use crate::contract::{Context, Login, Reject, Time, fields};
-use crate::kit::parse::{float, number};
+use crate::kit::parse::{self, float, number};
 use crate::kit::{checksum, hex};
 
 const FIELDS_MAX: usize = 256;
@@ -63,13 +63,13 @@ fn split(text: &str, data: Option<(usize, usize)>) -> Result<Fields<'_>, Reject>
         let line_end = if lost == 2 { b"\r\n".as_slice() } else { b"" };
         let sum = checksum::sum(data.as_bytes()).wrapping_add(checksum::sum(line_end));
         let stated = rest.split(';').next().unwrap_or_default();
-        all.extend(head.split(';').take(FIELDS_MAX));
+        all.extend(parse::split(head, b';').take(FIELDS_MAX));
         // the sum is the serial port's: what it covers is lost, the device's own fields are not
         let fits = u8::from_str_radix(stated, 16) == Ok(sum);
         all.push(if fits { data } else { "" });
-        all.extend(rest.split(';').take(FIELDS_MAX));
+        all.extend(parse::split(rest, b';').take(FIELDS_MAX));
     } else {
-        all.extend(text.split(';').take(FIELDS_MAX + 1));
+        all.extend(parse::split(text, b';').take(FIELDS_MAX + 1));
     }
     if all.len() > FIELDS_MAX {
         return Err(too_many);

@@ -12,7 +12,7 @@
 use super::parts::{Frame, is_state, push_alarm, push_state};
 use crate::contract::{Context, RecordBuilder, Reject, Time, fields};
 use crate::kit::cells::{self, Cell};
-use crate::kit::parse::{float, nmea_degrees, number};
+use crate::kit::parse::{self, float, nmea_degrees, number};
 use crate::kit::time::{self, digits};
 use smallvec::SmallVec;
 
@@ -24,7 +24,7 @@ type Fields<'f> = SmallVec<[&'f str; 24]>;
 pub(super) fn read(frame: Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     let Frame { command, body, .. } = frame;
     let body = body.trim_start_matches(',');
-    let mut rest: Fields<'_> = body.split(',').take(FIELDS_MAX).collect();
+    let mut rest: Fields<'_> = parse::split(body, b',').take(FIELDS_MAX).collect();
     let mut alarm = "";
     if let ["ALARM", digit, _, ..] = *rest.as_slice() {
         alarm = digit;

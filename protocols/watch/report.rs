@@ -28,7 +28,7 @@
 
 use crate::contract::{Context, Instance, ParamId, RecordBuilder, Reject, fields};
 use crate::kit::cells::{self, Cell};
-use crate::kit::parse::{float, number};
+use crate::kit::parse::{self, float, number};
 use crate::kit::time::{digits, or_impossible};
 use smallvec::SmallVec;
 
@@ -50,8 +50,7 @@ const ALARMS: [(u32, ParamId); 7] = [
 ];
 
 pub(super) fn read(keyword: &str, rest: &str, cx: &mut Context<'_>) -> Result<(), Reject> {
-    let parts: SmallVec<[&str; 64]> = rest
-        .split(',')
+    let parts: SmallVec<[&str; 64]> = parse::split(rest, b',')
         .map(str::trim)
         .take(FIELDS_MAX + 1)
         .collect();
@@ -178,7 +177,7 @@ fn network(parts: &[&str], message: &mut RecordBuilder<'_>) {
         if !name.is_empty() {
             message.push((fields::WIFI_SSID_N, number), *name);
         }
-        let dbm = crate::kit::parse::number::<i64>(dbm);
+        let dbm = parse::number::<i64>(dbm);
         message.push_some((fields::WIFI_SIGNAL_DBM_N, number), dbm);
     }
     if let Some((accuracy, more)) = rest.split_first() {

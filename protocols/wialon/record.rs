@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::field::value;
 use super::params;
 use crate::contract::{Context, ParamId, RecordBuilder, Reject, Time, Value, fields};
-use crate::kit::parse::{float, number};
+use crate::kit::parse::{self, float, number};
 use crate::kit::time::digits;
 use crate::kit::units;
 use smallvec::SmallVec;
@@ -143,7 +143,7 @@ impl<'f> Reading<'f> {
     /// Reads the fields of SD or, if there are more, of D. Those beyond the first `plain` are extra
     /// and refuse nothing.
     pub(super) fn parse(body: &'f str, plain: usize) -> Result<Self, Fault> {
-        let parts: SmallVec<[&str; FULL_FIELDS]> = body.splitn(FULL_FIELDS, ';').collect();
+        let parts: SmallVec<[&str; FULL_FIELDS]> = parse::splitn(FULL_FIELDS, body, b';').collect();
         let [
             date,
             time,
