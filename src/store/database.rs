@@ -7,12 +7,15 @@
 //! - Several keys are written together by a transaction; `apply_batch` is not atomic to readers
 //!   and slow for many. The closure of a transaction may run again: it has no side effects.
 //! - `Mode::LowSpace` and a flush every 500 ms, since the flusher also gives back old segments.
+//! - It writes a snapshot as `snap.N.generating` and renames it, but takes whatever begins with
+//!   `snap.` for one when it opens: one that a crash has left half written would refuse every start
+//!   from then on. [`Database::open`] removes it: what it was made from is still there.
 //! - A second process on the same folder is refused by sled's lock.
 //! - Every call blocks.
 
 use super::Kind;
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,6 +24,8 @@ use std::time::{Duration, Instant};
 const CACHE_BYTES: u64 = 64 << 20;
 /// How often sled writes out what nobody asked it to, which also runs its garbage collection.
 const FLUSH_EVERY_MS: u64 = 500;
+/// How the name of a snapshot ends that is being written.
+const UNFINISHED: &str = "generating";
 /// How long a lock is waited for: what had it may be about to go (a killed process that the disk still
 /// keeps, a child between fork and exec, sled's own threads behind a close).
 const LOCK_WAIT: Duration = Duration::from_millis(500);
@@ -130,7 +135,13 @@ impl Database {
             .mode(sled::Mode::LowSpace)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(Some(FLUSH_EVERY_MS));
-        let db = patiently(|| config.open().map_err(failed))?;
+        let db = patiently(|| {
+            remove_unfinished(path).map_err(|error| StoreError::Io {
+                path: path.to_owned(),
+                error,
+            })?;
+            config.open().map_err(failed)
+        })?;
         db.flush().map_err(failed)?;
         for (name, folder) in [("conf", false), ("db", false), ("blobs", true), ("", true)] {
             sync(&path.join(name), folder)?;
@@ -236,6 +247,30 @@ pub(super) fn sync(path: &Path, folder: bool) -> Result<(), StoreError> {
     }
 }
 
+/// Removes snapshots that a crash has left unfinished. Nobody's work: who has the database open holds
+/// the lock that is taken for it.
+fn remove_unfinished(path: &Path) -> io::Result<()> {
+    let data = match File::options().write(true).open(path.join("db")) {
+        Ok(data) => data,
+        // there is no database yet
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match data.try_lock() {
+        Ok(()) => {}
+        // opening says so
+        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|end| end == UNFINISHED) {
+            std::fs::remove_file(&file)?;
+        }
+    }
+    Ok(())
+}
+
 fn refine(path: &Path, error: sled::Error) -> StoreError {
     let path = path.to_owned();
     match error {
@@ -250,7 +285,7 @@ fn refine(path: &Path, error: sled::Error) -> StoreError {
         sled::Error::Corruption { at, .. } => StoreError::Corrupt {
             path,
             detail: at.map_or_else(
-                || "its conf file cannot be read".to_owned(),
+                || "its conf file or its snapshot cannot be read".to_owned(),
                 |at| format!("at {at:?}"),
             ),
         },
@@ -258,5 +293,32 @@ fn refine(path: &Path, error: sled::Error) -> StoreError {
             path,
             detail: other.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_a_crash_has_left_unfinished_does_not_refuse_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some.sled");
+        let database = Database::open(&path).unwrap();
+        database.db.insert("key", "value").unwrap();
+        database.durable().unwrap();
+        drop(database);
+        let half = path.join("snap.FFFFFFFFFFFFFFFF.generating");
+        std::fs::write(&half, b"half of a snapshot").unwrap();
+        let database = Database::open(&path).unwrap();
+        assert_eq!(database.db.get("key").unwrap().unwrap(), "value");
+        assert!(!half.exists());
+        // who has the database open may be writing one
+        std::fs::write(&half, b"half of a snapshot").unwrap();
+        assert!(matches!(
+            Database::open(&path),
+            Err(StoreError::InUse { .. })
+        ));
+        assert!(half.exists());
     }
 }
