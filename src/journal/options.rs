@@ -13,6 +13,8 @@ pub const UNTOLD_BYTES_MAX: usize = 256 * 1024;
 pub const RETRY_MS: u64 = 1000;
 /// How often counters are checkpointed.
 pub const CHECKPOINT_MS: u64 = 500;
+/// How often the keeper looks at the free space and brings the indexes up to date.
+pub(super) const LOOK_MS: u64 = 500;
 /// How much of the newest journal the start gives back for what is rebuilt from it.
 pub const REPLAY_BYTES: u64 = 64 * 1024 * 1024;
 /// The folder of the archives in the journal's folder.

@@ -4,6 +4,7 @@
 use super::entry::EntryRef;
 use super::fold::Fold;
 use super::ledger::{BlockedUntil, Checkpoint, Ledger, LedgerError};
+use super::options::LOOK_MS;
 use super::statistics::{FORGET_MS, Period};
 use super::{Failure, Shared, Watermark, lock, note_block, stats};
 use crate::archive::day_of;
@@ -334,6 +335,8 @@ impl Shared {
     /// The keeper's life.
     fn keep(&self) {
         let mut statistics_at = Instant::now();
+        let mut checkpointed_at = Instant::now();
+        let look = self.options.checkpoint.min(Duration::from_millis(LOOK_MS));
         let mut forgot_at: Option<Instant> = None;
         let mut retained_at = Instant::now();
         let mut counted_at: Option<Instant> = None;
@@ -343,7 +346,7 @@ impl Shared {
                 if !state.closing {
                     (state, _) = self
                         .wake_keeper
-                        .wait_timeout(state, self.options.checkpoint)
+                        .wait_timeout(state, look)
                         .unwrap_or_else(PoisonError::into_inner);
                 }
                 (state.closing, std::mem::take(&mut state.count))
@@ -356,11 +359,13 @@ impl Shared {
             if with_statistics {
                 statistics_at = Instant::now();
             }
+            let due = with_statistics || checkpointed_at.elapsed() >= self.options.checkpoint;
             // behind a failed write the disk is left alone; the start folds what is missing
-            if self.failure.get().is_none()
-                && let Err(error) = self.checkpoint(with_statistics)
-            {
-                tracing::error!(%error, "the checkpoint failed; it is tried again");
+            if due && self.failure.get().is_none() {
+                checkpointed_at = Instant::now();
+                if let Err(error) = self.checkpoint(with_statistics) {
+                    tracing::error!(%error, "the checkpoint failed; it is tried again");
+                }
             }
             if with_statistics && self.failure.get().is_none() && self.lifetimes.get().is_some() {
                 self.keep_levels();
@@ -420,7 +425,6 @@ impl Shared {
         }
     }
 
-    /// Forgets the rows that are older than their period is kept.
     /// What there is now goes into the statistics.
     fn keep_levels(&self) {
         let mut levels = lock(&self.levels);
@@ -431,6 +435,7 @@ impl Shared {
         }
     }
 
+    /// Forgets the rows that are older than their period is kept.
     fn forget_statistics(&self) {
         let now_s = self.clock.now_us().div_euclid(1_000_000);
         for period in Period::ALL {
