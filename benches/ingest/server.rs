@@ -75,7 +75,22 @@ impl Server {
             line.starts_with("channel ").then_some(())?;
             address.trim().parse().ok()
         };
-        Self::start(name, command, address, setup.channels.len(), Some(data))
+        let list = data.path().join("others.csv");
+        let data_dir = data.path().join("data");
+        let server = Self::start(name, command, address, setup.channels.len(), Some(data))?;
+        if setup.others > 0 {
+            std::fs::write(&list, setup.list_of_others().map_err(io::Error::other)?)?;
+            let imported = Command::new(program)
+                .args(["import", "devices", "--account", "l0", "--type", "h02"])
+                .arg("--data")
+                .args([&data_dir, &list])
+                .stdout(Stdio::null())
+                .status()?;
+            if !imported.success() {
+                return Err(io::Error::other("the devices that never call: no import"));
+            }
+        }
+        Ok(server)
     }
 
     /// Starts `command`, on whose standard error `address` finds `count` times where it listens; with it
@@ -222,7 +237,7 @@ impl Pages {
 pub(crate) struct Setup {
     /// Registered trackers, those with the numbers from 0 on.
     pub(crate) trackers: usize,
-    /// Registered devices that never call.
+    /// Registered devices that never call, more than a configuration file may name.
     pub(crate) others: usize,
     /// Accounts of the lowest level, which own the trackers in turn.
     pub(crate) leaves: usize,
@@ -256,20 +271,23 @@ impl Setup {
         }
     }
 
+    /// The devices that never call, as `tollgate import` takes them.
+    fn list_of_others(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::from("ident,name\n");
+        for index in 0..self.others {
+            writeln!(text, "{},{index}", 1_000_000_000 + index)?;
+        }
+        Ok(text)
+    }
+
     fn config(&self, data: &Path) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         let out = &mut text;
-        // a million of them must fit into a configuration file
         writeln!(out, "devices = [")?;
         for index in 0..self.trackers {
             let (leaf, ident) = (index % self.leaves, ident(index));
             write!(out, "{{name=\"t{index}\",account=\"l{leaf}\",")?;
             writeln!(out, "protocol=\"teltonika\",ident=\"{ident}\"}},")?;
-        }
-        for index in 0..self.others {
-            let ident = 1_000_000_000 + index;
-            write!(out, "{{name=\"{index}\",account=\"l0\",")?;
-            writeln!(out, "protocol=\"h02\",ident=\"{ident}\"}},")?;
         }
         writeln!(out, "]\n")?;
         writeln!(out, "[gateway]\ndata_dir = \"{}\"", data.display())?;
