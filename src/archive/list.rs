@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The name of the list in the archives' folder.
@@ -110,6 +111,8 @@ pub struct Archives {
     heads: Mutex<Heads>,
     /// Files that no list on the disk names for certain.
     left: Mutex<BTreeSet<PathBuf>>,
+    /// Storing a list has failed: the one on the disk may be that or the one of the view.
+    in_doubt: AtomicBool,
 }
 
 impl Archives {
@@ -176,6 +179,7 @@ impl Archives {
             next: Mutex::new(next),
             heads: Mutex::default(),
             left: Mutex::default(),
+            in_doubt: AtomicBool::new(false),
         })
     }
 
@@ -218,8 +222,7 @@ impl Archives {
         archives.extend(added.into_iter().map(|one| Arc::new(one.archive)));
         archives.sort_by_key(|archive| archive.number());
         let view = View { settled, archives };
-        let next = *lock(&self.next);
-        store(self.files.as_ref(), &self.dir, &view, next)?;
+        self.store(&view)?;
         lock(&self.left).extend(gone.iter().map(|archive| archive.path().to_owned()));
         self.view.store(Arc::new(view));
         {
@@ -233,10 +236,23 @@ impl Archives {
         self.sweep()
     }
 
+    /// Brings the list to the disk. One that could not be synced may be there all the same.
+    fn store(&self, view: &View) -> io::Result<()> {
+        let next = *lock(&self.next);
+        self.in_doubt.store(true, Ordering::Relaxed);
+        store(self.files.as_ref(), &self.dir, view, next)?;
+        self.in_doubt.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Step 3 of the order on disk, and what was written and is not to be named: it gives back the
-    /// space of archives that were given up.
+    /// space of archives that were given up. While the list on the disk may name one of them, the
+    /// list that does not is stored first.
     pub fn sweep(&self) -> io::Result<()> {
         let view = self.view();
+        if self.in_doubt.load(Ordering::Relaxed) {
+            self.store(&view)?;
+        }
         let named: BTreeSet<&Path> = view.archives.iter().map(|one| one.path()).collect();
         let mut left = std::mem::take(&mut *lock(&self.left));
         left.retain(|path| !named.contains(path.as_path()));

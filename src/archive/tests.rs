@@ -3,9 +3,12 @@
 use super::*;
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId};
 use crate::segment::OsFiles;
+use crate::segment::watched::{Call, Watched};
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A message that a test can own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -269,6 +272,46 @@ fn what_the_list_does_not_name_goes_with_the_next_start() {
     let refused = Archives::open(Arc::new(OsFiles), dir.path(), 0, false);
     assert!(matches!(refused, Err(ListError::Missing(gone)) if gone.ends_with(LIST)));
     assert_eq!(count(), 1);
+}
+
+#[test]
+fn an_archive_stays_while_a_list_that_could_not_be_synced_may_name_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fails = Arc::new(AtomicUsize::new(0));
+    let files = Watched::by({
+        let fails = Arc::clone(&fails);
+        move |call| match call {
+            Call::SyncDir(_) => {
+                let one_less = |left: usize| left.checked_sub(1);
+                match fails.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
+                    Ok(_) => Err(io::Error::other("on purpose")),
+                    Err(_) => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    });
+    let archives = Archives::open(Arc::new(files), dir.path(), 0, false).expect("opens");
+    let written = write(&archives, &messages());
+    fails.store(2, Ordering::Relaxed);
+    let path = written.archive.path().to_owned();
+    let refused = archives.commit(5999, vec![written], &BTreeSet::new());
+    assert!(refused.is_err());
+    let on_disk = || {
+        listed(&OsFiles, dir.path())
+            .expect("whole")
+            .0
+            .archives
+            .len()
+    };
+    assert_eq!((archives.view().archives.len(), on_disk()), (0, 1));
+    // of the two lists a power cut may leave either
+    assert!(archives.sweep().is_err());
+    assert!(path.exists());
+    // the one that does not name it is there for certain: now it may go
+    archives.sweep().expect("a disk");
+    assert_eq!((path.exists(), on_disk()), (false, 0));
+    assert_eq!(open(dir.path()).view().archives.len(), 0);
 }
 
 #[test]
