@@ -188,6 +188,8 @@ struct Shared {
     indexes: read::Indexes,
     ledger: Mutex<Box<dyn Ledger>>,
     saved: AtomicU64,
+    /// Up to where the statistics in it are durable: what is in doubt is not.
+    statistics_durable: AtomicU64,
     /// The number of the last entry in the snapshot of telemetry.
     telemetry: AtomicU64,
     lifetimes: OnceLock<Arc<dyn Lifetimes>>,
@@ -337,6 +339,7 @@ impl Journal {
             ended: AtomicBool::new(false),
             failure: OnceLock::new(),
             saved: AtomicU64::new(checkpoint.watermark.raw()),
+            statistics_durable: AtomicU64::new(checkpoint.statistics_watermark.raw()),
             telemetry: AtomicU64::new(0),
             lifetimes: OnceLock::new(),
             retaining: Mutex::new(()),

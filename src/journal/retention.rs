@@ -27,7 +27,7 @@ use crate::segment::{FileOps, Files};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The name of the audit's base in the journal's folder.
 pub const BASE: &str = "audit.base";
@@ -156,11 +156,10 @@ impl Shared {
     /// The last entry that ledger, statistics, the snapshot of telemetry and the archives hold, all
     /// of them.
     fn retained_below(&self) -> u64 {
-        // in the order of a checkpoint, so that none is under way
-        let ledger = lock(&self.ledger);
-        let statistics = lock(&self.unsaved).statistics_saved.sequence();
-        drop(ledger);
-        let counters = super::Position::from_raw(self.saved.load(Ordering::Acquire)).sequence();
+        let durable =
+            |mark: &AtomicU64| super::Position::from_raw(mark.load(Ordering::Acquire)).sequence();
+        let counters = durable(&self.saved);
+        let statistics = durable(&self.statistics_durable);
         let telemetry = self.telemetry.load(Ordering::Acquire);
         let settled = self.archives.view().settled;
         counters.min(statistics).min(telemetry).min(settled)

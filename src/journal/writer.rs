@@ -531,6 +531,8 @@ impl Shared {
         }
         stats::add(&self.stats.checkpoints, 1);
         self.saved.store(watermark.raw(), Ordering::Release);
+        let statistics = checkpoint.statistics_watermark.raw();
+        self.statistics_durable.store(statistics, Ordering::Release);
         Ok(watermark)
     }
 }
