@@ -144,6 +144,10 @@ impl Shared {
             }
             _ => {}
         }
+        // of two names of a folder the later one may reach the disk alone: the sidecar would count
+        // what is not in the segment any more
+        let failed = SettleError::of(&self.dir);
+        self.files.sync_dir(&self.dir).map_err(failed)?;
         let name = segment
             .path()
             .file_name()
