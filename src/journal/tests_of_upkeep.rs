@@ -115,7 +115,7 @@ fn a_segment_waits_until_its_messages_are_in_archives() {
     let shared = &journal.inner.shared;
     until("counters and rows are kept", || {
         shared.saved.load(Ordering::Acquire) == last.raw()
-            && lock(&shared.unsaved).statistics_saved == last
+            && shared.statistics_durable.load(Ordering::Acquire) == last.raw()
     });
     until("sidecars are there", || {
         let segments = journal.catalog().segments();
