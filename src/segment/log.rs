@@ -1,20 +1,14 @@
-//! The log: a folder of segments, the last of which is written to.
+//! A log that is open: a folder of segments, the last of which is written to.
 
-use super::files::{self, FileOps, Files, TEMPORARY, is_no_space, is_out_of_files};
-use super::format::{
-    self, Batch, ENTRY_HEAD_BYTES, Entry, FOOTER_BYTES, HEADER_BYTES, Header, read_entry,
-};
-use arc_swap::ArcSwap;
+use super::catalog::{Catalog, Segment, name_of};
+use super::files::{FileOps, Files, is_no_space, is_out_of_files};
+use super::format::{self, Batch, FOOTER_BYTES, HEADER_BYTES, Header};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-const EXTENSION: &str = ".seg";
-const SPARE: &str = "spare.tmp";
-pub(super) const LOCK: &str = "lock";
-/// How much is read at once when entries are read one after the other.
-const READ_BYTES: usize = 256 * 1024;
+pub(super) const SPARE: &str = "spare.tmp";
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy)]
@@ -34,32 +28,6 @@ impl Default for Options {
     }
 }
 
-/// Why a log cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it open.
-    #[error("{} is in use by another process", .0.display())]
-    Locked(PathBuf),
-    /// What was durable once is not whole any more.
-    #[error("{} is corrupt at byte {offset}: {what}", path.display())]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// Where in it.
-        offset: u64,
-        /// What is wrong there.
-        what: String,
-    },
-    /// The file system says no.
-    #[error("{}: {error}", path.display())]
-    Io {
-        /// Of which file or folder.
-        path: PathBuf,
-        /// What it says.
-        error: io::Error,
-    },
-}
-
 /// Why a batch is not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
@@ -77,170 +45,6 @@ pub enum AppendError {
     },
 }
 
-/// What opening found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Opened {
-    /// Bytes of a torn tail that were cut.
-    pub cut_bytes: u64,
-    /// Where in the last segment.
-    pub cut_at: u64,
-    /// Entries that were damaged and are given up, see [`super::give_up`].
-    pub given_up: u64,
-}
-
-impl Opened {
-    /// Says it, of a log whose entries were promised to nobody.
-    pub fn tell(&self, dir: &Path) {
-        if self.cut_bytes > 0 {
-            tracing::warn!(
-                bytes = self.cut_bytes,
-                at = self.cut_at,
-                dir = %dir.display(),
-                "cut a torn tail; what was in it is lost"
-            );
-        }
-    }
-}
-
-/// One file of a log, shared with its readers.
-#[derive(Debug)]
-pub struct Segment {
-    path: PathBuf,
-    header: Header,
-    end: AtomicU64,
-    next: AtomicU64,
-    sealed: AtomicBool,
-}
-
-impl Segment {
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What it says of itself.
-    pub const fn header(&self) -> &Header {
-        &self.header
-    }
-
-    /// The sequence number of its first entry.
-    pub const fn first(&self) -> u64 {
-        self.header.first
-    }
-
-    /// The sequence number behind its last durable entry.
-    pub fn next(&self) -> u64 {
-        self.next.load(Ordering::Acquire)
-    }
-
-    /// Where its durable entries end.
-    pub fn end(&self) -> u64 {
-        self.end.load(Ordering::Acquire)
-    }
-
-    /// Will nothing be added any more?
-    pub fn is_sealed(&self) -> bool {
-        self.sealed.load(Ordering::Acquire)
-    }
-
-    /// The durable entries from `offset` on (at least [`HEADER_BYTES`]), with their places.
-    pub fn entries(&self, files: &dyn Files, offset: u64) -> io::Result<SegmentEntries> {
-        Ok(SegmentEntries {
-            file: files.open(&self.path)?,
-            seed: self.header.seed(),
-            end: self.end(),
-            offset: offset.max(HEADER_BYTES as u64),
-            buffer: Vec::new(),
-            at: 0,
-        })
-    }
-}
-
-/// Reads entries of a segment one after the other.
-pub struct SegmentEntries {
-    file: Box<dyn FileOps>,
-    seed: u32,
-    end: u64,
-    /// Of the next entry.
-    offset: u64,
-    buffer: Vec<u8>,
-    /// Of the next entry in the buffer.
-    at: usize,
-}
-
-impl SegmentEntries {
-    /// Where the next entry begins.
-    pub const fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// More of the segment has become durable.
-    pub fn extend(&mut self, end: u64) {
-        self.end = self.end.max(end);
-    }
-
-    /// Goes to the entry at `offset`.
-    pub fn seek(&mut self, offset: u64) {
-        let ahead = offset.wrapping_sub(self.offset);
-        match usize::try_from(ahead) {
-            Ok(ahead) if ahead < self.buffer.len().saturating_sub(self.at) => self.at += ahead,
-            _ => {
-                self.buffer.clear();
-                self.at = 0;
-            }
-        }
-        self.offset = offset;
-    }
-
-    /// The next entry and where it begins; `None` at the end. An entry that is not whole is an
-    /// error of kind `InvalidData`.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the entry borrows the buffer"
-    )]
-    pub fn next(&mut self) -> io::Result<Option<(u64, Entry<'_>)>> {
-        if self.offset >= self.end {
-            return Ok(None);
-        }
-        self.fill(ENTRY_HEAD_BYTES, READ_BYTES)?;
-        let length = format::u32_at(self.buffer.get(self.at..).unwrap_or_default(), 0) as usize;
-        let whole = ENTRY_HEAD_BYTES.saturating_add(length);
-        self.fill(whole, READ_BYTES)?;
-        let offset = self.offset;
-        let start = self.at;
-        self.at += whole;
-        self.offset += whole as u64;
-        let entry = read_entry(self.seed, &self.buffer[start..])
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a bad entry"))?;
-        Ok(Some((offset, entry)))
-    }
-
-    /// Sees to it that `count` bytes from `at` on are in the buffer.
-    fn fill(&mut self, count: usize, read_bytes: usize) -> io::Result<()> {
-        if self.buffer.len() - self.at >= count {
-            return Ok(());
-        }
-        let left = self.end - self.offset;
-        if (count as u64) > left {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "an entry that is longer than its segment",
-            ));
-        }
-        let want = usize::try_from(left)
-            .map_or(read_bytes, |left| left.min(read_bytes))
-            .max(count);
-        self.buffer.resize(want, 0);
-        self.at = 0;
-        let read = self.file.read_at(&mut self.buffer, self.offset)?;
-        self.buffer.truncate(read);
-        if read < count {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
-    }
-}
-
 /// Where an appended batch is.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -254,147 +58,25 @@ pub struct Place {
     pub rotated: bool,
 }
 
-/// The segments of a log, the oldest first; shared with readers.
-#[derive(Debug, Clone, Default)]
-pub struct Catalog {
-    segments: Arc<ArcSwap<Vec<Arc<Segment>>>>,
-}
-
-impl Catalog {
-    /// As they are now.
-    pub fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
-        self.segments.load_full()
-    }
-
-    fn push(&self, segment: &Arc<Segment>) {
-        self.segments.rcu(|segments| {
-            let mut segments = Vec::clone(segments);
-            segments.push(Arc::clone(segment));
-            segments
-        });
-    }
-
-    /// Puts another in the place of the last one.
-    fn replace_last(&self, segment: &Arc<Segment>) {
-        self.segments.rcu(|segments| {
-            let mut segments = Vec::clone(segments);
-            segments.pop();
-            segments.push(Arc::clone(segment));
-            segments
-        });
-    }
-
-    /// Unlinks the oldest segment, unless it is the last one: what is in it is gone. Readers that
-    /// have it open read on. Whether anybody still needs it is the caller's to know; of callers
-    /// there is one at a time.
-    pub fn remove_oldest(&self, files: &dyn Files, dir: &Path) -> io::Result<()> {
-        let segments = self.segments();
-        let [oldest, _, ..] = segments.as_slice() else {
-            return Ok(());
-        };
-        // one after the other, also behind a sync that failed: a power cut leaves no hole between
-        // two that stay
-        files.sync_dir(dir)?;
-        match files.unlink(oldest.path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        self.segments
-            .rcu(|segments| segments.iter().skip(1).cloned().collect::<Vec<_>>());
-        files.sync_dir(dir)
-    }
-}
-
-struct Active {
-    file: Box<dyn FileOps>,
-    segment: Arc<Segment>,
-    capacity: u64,
+pub(super) struct Active {
+    pub(super) file: Box<dyn FileOps>,
+    pub(super) segment: Arc<Segment>,
+    pub(super) capacity: u64,
 }
 
 /// A folder of segments, open for appending.
 pub struct SegmentLog {
-    files: Arc<dyn Files>,
-    dir: PathBuf,
-    options: Options,
-    catalog: Catalog,
-    active: Option<Active>,
-    spare: Option<Box<dyn FileOps>>,
-    next: u64,
-    _lock: Box<dyn Send + Sync>,
+    pub(super) files: Arc<dyn Files>,
+    pub(super) dir: PathBuf,
+    pub(super) options: Options,
+    pub(super) catalog: Catalog,
+    pub(super) active: Option<Active>,
+    pub(super) spare: Option<Box<dyn FileOps>>,
+    pub(super) next: u64,
+    pub(super) _lock: Box<dyn Send + Sync>,
 }
 
 impl SegmentLog {
-    /// Opens the log in `dir`, which is made if it is not there; see the [module](super) for what
-    /// is checked, cut and refused.
-    pub fn open(
-        files: Arc<dyn Files>,
-        dir: &Path,
-        options: Options,
-    ) -> Result<(Self, Opened), OpenError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |error| OpenError::Io { path, error }
-        };
-        if !dir_exists(files.as_ref(), dir) {
-            files.create_dir(dir).map_err(io(dir))?;
-            if let Some(parent) = dir.parent() {
-                files.sync_dir(parent).map_err(io(parent))?;
-            }
-        }
-        let lock_path = dir.join(LOCK);
-        let lock = files
-            .lock(&lock_path)
-            .map_err(io(&lock_path))?
-            .ok_or_else(|| OpenError::Locked(dir.to_owned()))?;
-
-        let mut names = Vec::new();
-        for name in files.list(dir).map_err(io(dir))? {
-            if name.ends_with(TEMPORARY) {
-                files.unlink(&dir.join(&name)).map_err(io(dir))?;
-            } else if let Some(first) = first_of(&name) {
-                names.push((first, name));
-            }
-        }
-        names.sort_unstable();
-
-        let mut log = Self {
-            files,
-            dir: dir.to_owned(),
-            options,
-            catalog: Catalog::default(),
-            active: None,
-            spare: None,
-            next: 1,
-            _lock: lock,
-        };
-        let mut opened = Opened::default();
-        let last = names.len().saturating_sub(1);
-        for (index, (first, name)) in names.iter().enumerate() {
-            if index > 0 && *first != log.next {
-                return Err(OpenError::Corrupt {
-                    path: dir.join(name),
-                    offset: 0,
-                    what: format!(
-                        "the segment before it ends at entry {}, a segment is missing",
-                        log.next
-                    ),
-                });
-            }
-            opened = log.take(&dir.join(name), *first, index == last)?;
-        }
-        if let Some((_, name)) = names.last()
-            && let Some(segment) = log.catalog.segments().last()
-            && segment.header.node != options.node
-        {
-            return Err(OpenError::Corrupt {
-                path: dir.join(name),
-                offset: 0,
-                what: format!("it was written by node {}", segment.header.node),
-            });
-        }
-        Ok((log, opened))
-    }
-
     /// The segments.
     pub const fn catalog(&self) -> &Catalog {
         &self.catalog
@@ -459,7 +141,7 @@ impl SegmentLog {
         self.spare.is_some()
     }
 
-    fn allocate(&self, bytes: u64) -> io::Result<Box<dyn FileOps>> {
+    pub(super) fn allocate(&self, bytes: u64) -> io::Result<Box<dyn FileOps>> {
         let path = self.dir.join(SPARE);
         let file = self.files.create(&path)?;
         if let Err(error) = file.allocate(bytes) {
@@ -586,135 +268,6 @@ impl SegmentLog {
         self.active = None;
         Ok(())
     }
-
-    /// Takes one file of the folder into the catalog.
-    fn take(&mut self, path: &Path, first: u64, last: bool) -> Result<Opened, OpenError> {
-        let io = |error| OpenError::Io {
-            path: path.to_owned(),
-            error,
-        };
-        let corrupt = |offset: u64, what: &str| OpenError::Corrupt {
-            path: path.to_owned(),
-            offset,
-            what: what.to_owned(),
-        };
-        let file = self.files.open(path).map_err(io)?;
-        let length = file.len().map_err(io)?;
-        let mut head = [0; HEADER_BYTES];
-        let read = file.read_at(&mut head, 0).map_err(io)?;
-        let header = Header::decode(&head[..read]).map_err(|what| corrupt(0, what))?;
-        if header.first != first {
-            return Err(corrupt(0, "its name and its header disagree"));
-        }
-        let seed = header.seed();
-        if let Some(at) = length.checked_sub(FOOTER_BYTES as u64)
-            && at >= HEADER_BYTES as u64
-        {
-            let bytes = files::read_exact_at(file.as_ref(), at, FOOTER_BYTES).map_err(io)?;
-            if let Some(next) = format::read_footer(seed, &bytes, at) {
-                self.next = next;
-                self.catalog.push(&Arc::new(Segment {
-                    path: path.to_owned(),
-                    header,
-                    end: AtomicU64::new(at),
-                    next: AtomicU64::new(next),
-                    sealed: AtomicBool::new(true),
-                }));
-                return Ok(Opened::default());
-            }
-        }
-        if !last {
-            return Err(corrupt(
-                length.saturating_sub(FOOTER_BYTES as u64),
-                "it has no footer, though a later segment exists",
-            ));
-        }
-        let length = usize::try_from(length).map_err(|_| corrupt(0, "it is too long"))?;
-        let bytes = files::read_exact_at(file.as_ref(), 0, length).map_err(io)?;
-        drop(file);
-        let scanned = scan(seed, first, &bytes).map_err(|at| {
-            corrupt(
-                at as u64,
-                "a bad entry, with good ones behind it that were written later",
-            )
-        })?;
-        self.next = scanned.next;
-        self.make_durable_anew(path, header, &bytes[..scanned.end])
-            .map_err(io)?;
-        Ok(Opened {
-            cut_bytes: scanned.torn_bytes as u64,
-            cut_at: scanned.end as u64,
-            given_up: 0,
-        })
-    }
-
-    /// Copies the valid part of the last segment, that may be in the page cache only.
-    fn make_durable_anew(&mut self, path: &Path, header: Header, valid: &[u8]) -> io::Result<()> {
-        let capacity = self
-            .options
-            .segment_bytes
-            .max((valid.len() + FOOTER_BYTES) as u64);
-        let file = self.allocate(capacity)?;
-        file.write_at(valid, 0)?;
-        file.sync_data()?;
-        self.files.rename(&self.dir.join(SPARE), path)?;
-        self.files.sync_dir(&self.dir)?;
-        let segment = Arc::new(Segment {
-            path: path.to_owned(),
-            header,
-            end: AtomicU64::new(valid.len() as u64),
-            next: AtomicU64::new(self.next),
-            sealed: AtomicBool::new(false),
-        });
-        self.catalog.push(&segment);
-        self.active = Some(Active {
-            file,
-            segment,
-            capacity,
-        });
-        Ok(())
-    }
-}
-
-struct Scanned {
-    end: usize,
-    next: u64,
-    torn_bytes: usize,
-}
-
-/// Reads an unsealed segment; an error is the place of a bad entry in the middle.
-fn scan(seed: u32, first: u64, bytes: &[u8]) -> Result<Scanned, usize> {
-    let mut at = HEADER_BYTES;
-    let mut next = first;
-    while let Some(entry) = bytes.get(at..).and_then(|rest| read_entry(seed, rest))
-        && entry.sequence == next
-        && entry.kind != format::KIND_FOOTER
-    {
-        at += entry.bytes();
-        next += 1;
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    let torn_bytes = format::written(rest);
-    if format::later_batch(seed, rest, torn_bytes, next).is_some() {
-        return Err(at);
-    }
-    Ok(Scanned {
-        end: at,
-        next,
-        torn_bytes,
-    })
-}
-
-fn dir_exists(files: &dyn Files, dir: &Path) -> bool {
-    files.list(dir).is_ok()
-}
-
-pub(super) fn name_of(first: u64) -> String {
-    format!("{first:020}{EXTENSION}")
-}
-
-pub(super) fn first_of(name: &str) -> Option<u64> {
-    name.strip_suffix(EXTENSION)?.parse().ok()
 }
 
 pub(super) fn random_epoch() -> io::Result<u64> {

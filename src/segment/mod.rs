@@ -23,11 +23,13 @@
 //! disk does not have. A bad entry with a good one of a later batch behind it
 //! (see [`mod@format`]) was durable once: that is corruption, and opening refuses.
 
+mod catalog;
 pub mod checked;
 pub mod fields;
 pub mod files;
 pub mod format;
 mod log;
+mod opening;
 mod repair;
 mod rewritten;
 mod tail;
@@ -35,11 +37,11 @@ mod tail;
 mod tests;
 pub mod watched;
 
+pub use catalog::{Catalog, Segment, SegmentEntries};
 pub use files::{FileOps, Files, OsFiles};
 pub use format::{Batch, Entry, Header};
-pub use log::{
-    AppendError, Catalog, OpenError, Opened, Options, Place, Segment, SegmentEntries, SegmentLog,
-};
+pub use log::{AppendError, Options, Place, SegmentLog};
+pub use opening::{OpenError, Opened};
 pub use repair::{Damage, Examined, Filler, examine, give_up};
 pub use rewritten::{Change, rewritten};
 pub use tail::Tail;

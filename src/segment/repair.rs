@@ -7,12 +7,14 @@
 //! it was. Each file is replaced whole (temporary name, sync, rename, sync of the folder): a
 //! crash leaves it damaged as before, or repaired.
 
+use super::catalog::{first_of, name_of};
 use super::files::{self, Files, read_exact_at};
 use super::format::{
     self, Batch, ENTRY_HEAD_BYTES, Entry, FOOTER_BYTES, HEADER_BYTES, Header, KIND_FOOTER,
     read_entry, u32_at, u64_at,
 };
-use super::log::{LOCK, OpenError, first_of, name_of, random_epoch};
+use super::log::random_epoch;
+use super::opening::{LOCK, OpenError};
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -4,9 +4,9 @@
 //! It sees what the file system shows, which may not be durable yet: it is for who looks on, never
 //! for who answers. An entry that is not whole is one that is being written: it is looked at again.
 
+use super::catalog::{first_of, name_of};
 use super::files::{FileOps, Files};
 use super::format::{self, Entry, HEADER_BYTES, Header, KIND_FOOTER, read_entry};
-use super::log::{first_of, name_of};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
