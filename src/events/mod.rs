@@ -23,7 +23,10 @@
 //! | 9004 | a device came on a second connection, the first was closed | `taken_from` |
 
 mod code;
+mod event;
 mod log;
+mod writer;
 
 pub use code::{Code, Origin, OriginKind};
-pub use log::{Entry, Event, Events, KEPT_BYTES_MAX, KEPT_US_MAX, OpenError, QUEUED_MAX, Query};
+pub use event::{Entry, Event};
+pub use log::{Events, KEPT_BYTES_MAX, KEPT_US_MAX, OpenError, QUEUED_MAX, Query};
