@@ -13,6 +13,15 @@ use serde_json::{Map, Value, json};
 /// The header that says which limit refused a call.
 pub(super) const REFUSAL: HeaderName = HeaderName::from_static("x-tollgate-refusal");
 
+/// Unix us as seconds.
+pub(super) fn seconds(at_us: i64) -> Value {
+    if at_us % 1_000_000 == 0 {
+        (at_us / 1_000_000).into()
+    } else {
+        json!(at_us as f64 / 1e6)
+    }
+}
+
 /// Codes of errors. The first two that flespi is known to use are its own.
 pub(super) mod code {
     /// There is no such path, or it does not know the method.

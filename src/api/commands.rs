@@ -1,8 +1,7 @@
 //! Commands to devices, at once or by their queue, and what became of them.
 
-use super::answer::{Answer, Error, code};
+use super::answer::{self, Answer, Error, code};
 use super::call::Call;
-use super::dto;
 use super::items::Kind;
 use super::selector::Selector;
 use crate::control::CommandRefused;
@@ -112,7 +111,7 @@ fn row(command: &Command) -> Value {
         "priority": command.priority,
         "max_attempts": command.attempts_max,
         "timeout": command.timeout_ms / 1_000,
-        "timestamp": dto::seconds(made_us),
+        "timestamp": answer::seconds(made_us),
         "expires": if command.stored { command.expires_us.div_euclid(1_000_000) } else { 0 },
         "executed": false,
     })
@@ -121,7 +120,7 @@ fn row(command: &Command) -> Value {
 fn result_row(ended: &Ended) -> Value {
     let mut row = row(&ended.command);
     row["executed"] = ended.outcome.is_executed().into();
-    row["ended"] = dto::seconds(ended.at_us);
+    row["ended"] = answer::seconds(ended.at_us);
     row["outcome"] = ended.outcome.name().into();
     match &ended.outcome {
         Outcome::Answered(text) => row["response"] = text.as_str().into(),

@@ -1,8 +1,7 @@
 //! Why data does not arrive: Tollgate's own.
 
-use super::answer::{Answer, Error};
+use super::answer::{self, Answer, Error};
 use super::call::Call;
-use super::dto;
 use super::items::Kind;
 use super::messages::whole;
 use crate::doctor::{diagnose, gather};
@@ -112,7 +111,7 @@ fn silent_ones(call: &Call, ids: &[u64], seconds: u64) -> Vec<Value> {
             "id": device.id,
             "name": state.item.name,
             "ident": device.ident.as_str(),
-            "last_active": dto::seconds(newest_ms.saturating_mul(1_000)),
+            "last_active": answer::seconds(newest_ms.saturating_mul(1_000)),
             "silent_for": now_ms.saturating_sub(*newest_ms) / 1_000,
         })
     });

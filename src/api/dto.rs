@@ -5,6 +5,7 @@
 //! `fields` asks for and nobody has is left out, because clients ask for what only flespi has.
 
 use super::State;
+use super::answer::seconds;
 use crate::account::{Account, Dimension};
 use crate::ids::minute_of;
 use crate::registry::items::{
@@ -163,15 +164,6 @@ impl Sheet<'_> {
 
     fn end(self) -> Map<String, Value> {
         self.wants.narrowed(self.out)
-    }
-}
-
-/// Unix us as seconds.
-pub(super) fn seconds(at_us: i64) -> Value {
-    if at_us % 1_000_000 == 0 {
-        (at_us / 1_000_000).into()
-    } else {
-        json!(at_us as f64 / 1e6)
     }
 }
 

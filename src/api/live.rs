@@ -1,11 +1,10 @@
 //! What is there now: connections, idents that no device has, telemetry.
 
-use super::answer::{Answer, Error, Row};
+use super::answer::{self, Answer, Error, Row};
 use super::call::Call;
-use super::dto;
 use super::expression::fits_pattern;
 use super::items::Kind;
-use super::selector::Selector;
+use super::selector::{Selector, names_it};
 use super::telemetry::{Wanted, write_telemetry};
 use crate::ids::{ChannelId, DeviceId};
 use crate::router::{CloseCode, Facts};
@@ -45,7 +44,7 @@ fn rows_of(call: &Call, kind: Kind, ids: &[u64], facts: &Facts) -> Vec<Value> {
             "source": facts.peer.to_string(),
             "ip": facts.peer.ip().to_string(),
             "transport": "tcp",
-            "established": dto::seconds(facts.established_us),
+            "established": answer::seconds(facts.established_us),
             "secondary": false,
             "parked": facts.parked,
             "meta": {},
@@ -144,8 +143,8 @@ pub(super) fn idents(call: &Arc<Call>) -> Result<Answer, Error> {
                 "protocol_id": unknown.protocol,
                 "size": unknown.frame_bytes,
                 "count": unknown.count,
-                "first_seen": dto::seconds(unknown.first_seen_us),
-                "last_seen": dto::seconds(unknown.last_seen_us),
+                "first_seen": answer::seconds(unknown.first_seen_us),
+                "last_seen": answer::seconds(unknown.last_seen_us),
                 "frame": protocols::kit::hex::encode(&unknown.frame),
                 "message": decoded,
             });
@@ -156,14 +155,6 @@ pub(super) fn idents(call: &Arc<Call>) -> Result<Answer, Error> {
         }
     }
     Ok(Answer::list(rows, chosen.errors))
-}
-
-/// Does one of the names or patterns mean this parameter?
-pub(super) fn names_it(selector: &str, name: &str) -> bool {
-    selector.split(',').map(str::trim).any(|wanted| {
-        let is_pattern = wanted.contains(['*', '?']);
-        wanted == "all" || wanted == name || is_pattern && fits_pattern(name, wanted)
-    })
 }
 
 /// A row of telemetry is seldom longer.

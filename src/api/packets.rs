@@ -1,8 +1,7 @@
 //! Raw traffic, in flespi's form.
 
-use super::answer::{Answer, Error};
+use super::answer::{self, Answer, Error};
 use super::call::Call;
-use super::dto;
 use super::expression::fits_pattern;
 use super::items::Kind;
 use super::live::only;
@@ -84,7 +83,7 @@ fn read(
 
 fn row_of(packet: &Packet) -> Value {
     let mut row = json!({
-        "timestamp": dto::seconds(packet.at_us),
+        "timestamp": answer::seconds(packet.at_us),
         "conn": packet.connection,
         "index": packet.index,
         "type": packet.direction.number(),

@@ -1,7 +1,7 @@
 //! What is read and not written: protocols, device types, parameters, logs, statistics, the
 //! recycle bin.
 
-use super::answer::{Answer, Error};
+use super::answer::{self, Answer, Error};
 use super::call::Call;
 use super::dto;
 use super::items::Kind;
@@ -153,7 +153,9 @@ pub(super) fn device_types(call: &Arc<Call>) -> Result<Answer, Error> {
 pub(super) fn message_parameters(call: &Arc<Call>) -> Answer {
     let selector = call.text(0);
     let mut rows = parameters();
-    rows.retain(|row| super::live::names_it(selector, row["name"].as_str().unwrap_or_default()));
+    rows.retain(|row| {
+        super::selector::names_it(selector, row["name"].as_str().unwrap_or_default())
+    });
     if let Some(names) = &call.query.fields {
         rows = rows.iter().map(|row| only(row, names)).collect();
     }
@@ -362,8 +364,8 @@ pub(super) fn deleted(call: &Arc<Call>) -> Result<Answer, Error> {
             "item_type": path,
             "name": deleted.item.get("name").cloned().unwrap_or_default(),
             "cid": deleted.cid,
-            "deleted": dto::seconds(deleted.deleted_us),
-            "expires": dto::seconds(deleted.deleted_us.saturating_add(BIN_KEPT_US)),
+            "deleted": answer::seconds(deleted.deleted_us),
+            "expires": answer::seconds(deleted.deleted_us.saturating_add(BIN_KEPT_US)),
         })
     });
     let all = [

@@ -169,6 +169,14 @@ impl Term {
     }
 }
 
+/// Does one of the names or patterns mean the parameter `name`?
+pub(super) fn names_it(selector: &str, name: &str) -> bool {
+    selector.split(',').map(str::trim).any(|wanted| {
+        let is_pattern = wanted.contains(['*', '?']);
+        wanted == "all" || wanted == name || is_pattern && fits_pattern(name, wanted)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@
 //! made of the newest of its parts; who the device is stands behind what it has sent.
 
 use super::answer::write;
-use super::live::names_it;
+use super::selector::names_it;
 use crate::registry::DeviceHandle;
 use protocols::record::Datum;
 use protocols::{Key, Record};

@@ -31,6 +31,8 @@ use protocols::record::{read_varint, unzigzag, write_varint, zigzag};
 use std::io;
 use std::net::SocketAddr;
 
+/// How the names of archives end.
+pub(super) const EXTENSION: &str = ".archive";
 /// Bytes of messages behind which a block ends, before compression.
 pub const BLOCK_BYTES: usize = 32 * 1024;
 /// Rows of a leaf.
@@ -56,6 +58,11 @@ pub(super) mod kind {
 const SAME_DEVICE: u8 = 1;
 const SAME_ORIGIN: u8 = 2;
 const HAS_DECODER: u8 = 4;
+
+/// The name of an archive's file.
+pub(super) fn name_of(day: i32, class: u8, number: u64) -> String {
+    format!("{day:06}-{class}-{number:012}{EXTENSION}")
+}
 
 /// Where a message came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Which archives there are: the list on the disk, and the same in memory for readers.
 
-use super::format::{Header, Row, TOTALS_BYTES, Totals};
+use super::format::{EXTENSION, Header, Row, TOTALS_BYTES, Totals, name_of};
 use super::reader::{Archive, Head};
 use super::writer::{Writer, Written};
 use crate::ids::DeviceId;
@@ -25,7 +25,6 @@ pub const LIST_FORM: Form = Form {
 /// Bytes of heads of archives in memory.
 pub const HEADS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-const EXTENSION: &str = ".archive";
 /// An archive in the list: day 4, class 4, number 8, epoch 8, length 8, totals.
 const LINE_BYTES: usize = 32 + TOTALS_BYTES;
 
@@ -336,11 +335,6 @@ fn store(files: &dyn Files, dir: &Path, view: &View, next: u64) -> io::Result<()
         writer.push(&line)?;
     }
     writer.finish()
-}
-
-/// The name of an archive's file.
-pub(super) fn name_of(day: i32, class: u8, number: u64) -> String {
-    format!("{day:06}-{class}-{number:012}{EXTENSION}")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,7 +3,7 @@
 
 use super::format::{
     self, BLOCK_BYTES, BlockRef, Footer, HEADER_BYTES, Header, LEAF_ROWS, Leaf, Origin, Row,
-    Stored, Totals, kind,
+    Stored, Totals, kind, name_of,
 };
 use super::reader::Archive;
 use crate::ids::DeviceId;
@@ -76,7 +76,7 @@ impl<'f> Writer<'f> {
             epoch: u64::from_le_bytes(epoch),
             number,
         };
-        let path = dir.join(super::list::name_of(day, class, number));
+        let path = dir.join(name_of(day, class, number));
         let file = files.create(&temporary(&path))?;
         Ok(Self {
             files,

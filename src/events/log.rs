@@ -13,13 +13,6 @@ use std::sync::atomic::Ordering;
 
 pub use crate::segment::OpenError;
 
-/// The most events that wait for the writer; what comes on top is lost and counted.
-pub const QUEUED_MAX: usize = 16 * 1024;
-/// What is kept on disk at most.
-pub const KEPT_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// How long it is kept at most, in us: 30 days.
-pub const KEPT_US_MAX: i64 = 30 * 86_400 * 1_000_000;
-
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// What to read back.

@@ -29,4 +29,5 @@ mod writer;
 
 pub use code::{Code, Origin, OriginKind};
 pub use event::{Entry, Event};
-pub use log::{Events, KEPT_BYTES_MAX, KEPT_US_MAX, OpenError, QUEUED_MAX, Query};
+pub use log::{Events, OpenError, Query};
+pub use writer::{KEPT_BYTES_MAX, KEPT_US_MAX, QUEUED_MAX};

@@ -2,7 +2,6 @@
 
 use super::code::Code;
 use super::event::Event;
-use super::log::{KEPT_BYTES_MAX, KEPT_US_MAX, QUEUED_MAX};
 use crate::ids::Clock;
 use crate::metrics::{Metrics, names};
 use crate::segment::{AppendError, Batch, Files, Segment, SegmentLog};
@@ -11,6 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+/// The most events that wait for the writer; what comes on top is lost and counted.
+pub const QUEUED_MAX: usize = 16 * 1024;
+/// What is kept on disk at most.
+pub const KEPT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How long it is kept at most, in us: 30 days.
+pub const KEPT_US_MAX: i64 = 30 * 86_400 * 1_000_000;
 
 /// What comes within this time is written by one sync.
 const PACE: Duration = Duration::from_millis(100);

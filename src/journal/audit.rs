@@ -5,12 +5,13 @@
 //! [`super::entry`] and adds them up one by one. Two programs that agree to the byte are not wrong
 //! in the same way.
 
-use super::retention::{BASE, Base, read_whole};
+use super::base::{BASE, Base};
 use super::{Journal, LedgerError, Period, Shared, lock};
 use crate::account::Totals;
 use crate::archive;
 use crate::ids::{AccountId, Position};
 use crate::segment::Files;
+use crate::segment::files::read_whole;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};

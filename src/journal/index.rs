@@ -19,13 +19,13 @@
 //! time in us), place of the entry 4, which message of the entry (of a channel: how many) 4.
 
 use super::entry::EntryRef;
-use super::sizes::Held;
 use crate::ids::{ChannelId, DeviceId};
 use crate::segment::files::{self, TEMPORARY, read_exact_at};
 use crate::segment::{FileOps, Files, Segment, SegmentEntries};
 use foldhash::HashMap;
 use protocols::Record;
 use std::io;
+use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 6] = *b"TGIDX\0";
@@ -34,6 +34,22 @@ const HEADER_BYTES: usize = 40;
 const ROW_BYTES: usize = 48;
 const POSTING_BYTES: usize = 16;
 pub(super) const EXTENSION: &str = "idx";
+
+/// Messages that are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub struct Held {
+    /// How many; of a channel: how many frames.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl AddAssign for Held {
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+}
 
 /// Whose messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,6 +40,7 @@
 //! | changed counters, unsaved statistics | one for each used account and minute | while the ledger fails they grow with the accounts that are in use |
 
 pub mod audit;
+pub mod base;
 pub mod deleted;
 pub mod entry;
 mod erase;
@@ -84,8 +85,10 @@ mod writer;
 
 pub use crate::segment::Batch;
 pub use audit::{Audit, AuditError, Difference};
+pub use base::Base;
 pub use deleted::{DeleteError, Deletion, DeletionKind};
 pub use entry::{ConnectionWas, EntryRef, FrameMeta, FrameWriter, Note, PartMeta, What};
+pub use index::Held;
 pub use ledger::{BlockedUntil, Checkpoint, Ledger, LedgerError, MemoryLedger};
 pub use options::{
     ARCHIVES_DIR, CHECKPOINT_MS, FREE_BYTES_MIN, Failure, OpenError, Options, QUEUE_BYTES_MAX,
@@ -93,7 +96,7 @@ pub use options::{
 };
 pub use page::Messages;
 pub use read::{DeviceNames, Follow, Range, StoredMessage};
-pub use retention::{Base, Lifetimes};
+pub use retention::Lifetimes;
 pub use statistics::{Period, Row, StatisticsError};
 pub use stats::{BUCKETS, Histogram, Stats};
 pub use verify::{Finding, Verified};

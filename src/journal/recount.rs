@@ -6,12 +6,13 @@
 //! between a count before it and one behind it; when nothing does, all three are the same.
 
 use super::audit::{Audit, AuditError, Difference, number};
-use super::retention::{CHANNEL_TTL_S_MAX, Lifetimes, read_whole};
+use super::retention::{CHANNEL_TTL_S_MAX, Lifetimes};
 use super::storage::Counted;
 use super::{Shared, lock};
 use crate::account::Dimension;
 use crate::archive;
 use crate::ids::{AccountId, ChannelId, DeviceId};
+use crate::segment::files::read_whole;
 use protocols::Record;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -17,25 +17,15 @@
 //! the next time.
 
 use super::audit::{self, AuditError};
-use super::sizes::Held;
+use super::base::{BASE, Base};
+use super::index::Held;
 use super::{Shared, index, lock, stats};
-use crate::account::Totals;
 use crate::ids::{AccountId, ChannelId, DeviceId};
 use crate::segment::Segment;
-use crate::segment::checked::{CheckedReader, CheckedWriter, Form};
-use crate::segment::{FileOps, Files};
-use std::collections::BTreeMap;
+use crate::segment::files::read_whole;
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The name of the audit's base in the journal's folder.
-pub const BASE: &str = "audit.base";
-/// How its file begins.
-pub const BASE_FORM: Form = Form {
-    magic: *b"TGBASE",
-    version: 1,
-};
 /// The longest that a channel's buffer keeps messages, seconds.
 pub const CHANNEL_TTL_S_MAX: u32 = 31 * 86_400;
 /// How often it is looked whether something may go.
@@ -59,66 +49,6 @@ pub trait Lifetimes: Send + Sync {
     /// why it cannot. It may be asked again for the same.
     fn erase_elsewhere(&self, _: DeviceId, _: i64) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// What the segments that are gone had counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Base {
-    /// The number of the last entry in it.
-    pub last: u64,
-    /// The totals of every account and its branch up to there.
-    pub accounts: BTreeMap<AccountId, Totals>,
-}
-
-impl Base {
-    /// Reads it; where none was written yet it is empty.
-    pub fn load(files: &dyn Files, dir: &Path) -> io::Result<Self> {
-        let Some(mut reader) = CheckedReader::open(files, &dir.join(BASE), BASE_FORM.magic)? else {
-            return Ok(Self::default());
-        };
-        let newer = || io::Error::new(io::ErrorKind::InvalidData, "a newer version wrote it");
-        if reader.version() != BASE_FORM.version {
-            return Err(newer());
-        }
-        let mut base = Self {
-            last: reader.number(),
-            accounts: BTreeMap::new(),
-        };
-        while let Some(block) = reader.next_block()? {
-            let mut rest = block.as_slice();
-            while let Some((head, after)) = rest.split_first_chunk::<9>() {
-                let (id, count) = head.split_first_chunk::<8>().expect("nine bytes");
-                let count = usize::from(count[0]);
-                let numbers = after.get(..count * 8).ok_or_else(newer)?;
-                let numbers: Vec<u64> = numbers
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|number| u64::from_le_bytes(*number))
-                    .collect();
-                base.accounts.insert(
-                    AccountId(u64::from_le_bytes(*id)),
-                    Totals::from_slice(&numbers),
-                );
-                rest = &after[count * 8..];
-            }
-        }
-        Ok(base)
-    }
-
-    fn store(&self, files: &dyn Files, dir: &Path) -> io::Result<()> {
-        let mut writer = CheckedWriter::begin(files, dir, BASE, BASE_FORM, self.last)?;
-        for (id, totals) in &self.accounts {
-            let numbers = totals.to_array();
-            let mut row = id.0.to_le_bytes().to_vec();
-            row.push(u8::try_from(numbers.len()).expect("there are few numbers"));
-            for number in numbers {
-                row.extend_from_slice(&number.to_le_bytes());
-            }
-            writer.push(&row)?;
-        }
-        writer.finish()
     }
 }
 
@@ -220,15 +150,4 @@ impl Shared {
         tracing::info!(path = %segment.path().display(), "a segment is past its messages' ttl");
         Ok(())
     }
-}
-
-/// A whole file, as far as there is one: a segment is cut to its length when it ends, which may be
-/// while it is read.
-pub(super) fn read_whole(files: &dyn Files, path: &Path) -> io::Result<Vec<u8>> {
-    let file: Box<dyn FileOps> = files.open(path)?;
-    let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
-    let mut bytes = vec![0; length];
-    let read = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(read);
-    Ok(bytes)
 }

@@ -23,8 +23,8 @@
 //! [`Options::settle_share`]: super::Options::settle_share
 
 use super::entry::EntryRef;
+use super::index::Held;
 use super::retention::Lifetimes;
-use super::sizes::Held;
 use super::{Shared, lock, stats};
 use crate::archive::{Origin, Stored, Written, class_of, day_of};
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId};

@@ -5,29 +5,12 @@
 //! the next count. The messages of a device that some were deleted of are read until the deletion is
 //! done, which is when its days are settled: what was deleted is gone at once.
 
-use super::index::{Of, Sidecar};
+use super::index::{Held, Of, Sidecar};
 use super::{Journal, Range, Shared, lock};
 use crate::ids::{ChannelId, DeviceId};
 use crate::segment::Segment;
 use foldhash::HashMap;
 use std::io;
-use std::ops::AddAssign;
-
-/// Messages that are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
-pub struct Held {
-    /// How many; of a channel: how many frames.
-    pub messages: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl AddAssign for Held {
-    fn add_assign(&mut self, other: Self) {
-        self.messages += other.messages;
-        self.bytes += other.bytes;
-    }
-}
 
 /// What was counted.
 #[derive(Debug, Default)]

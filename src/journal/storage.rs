@@ -12,8 +12,9 @@
 //! days of archives, or what a segment has of it, until the rest fits.
 
 use super::deleted::{Deletion, DeletionKind};
+use super::index::Held;
 use super::retention::{CHANNEL_TTL_S_MAX, Lifetimes};
-use super::sizes::{Held, Sizes};
+use super::sizes::Sizes;
 use super::{Shared, index, lock};
 use crate::account::Dimension;
 use crate::ids::{AccountId, ChannelId, DeviceId};

@@ -1,6 +1,7 @@
 //! The journal over a long time: what goes, what is damaged, what is given up.
 
-use super::retention::{BASE, Lifetimes};
+use super::base::BASE;
+use super::retention::Lifetimes;
 use super::tests::{append, frame, open, open_with, quick, wait_for};
 use super::*;
 use crate::ids::{ChannelId, DeviceId, ManualClock};

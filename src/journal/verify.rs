@@ -4,9 +4,9 @@
 //! then a torn tail, which is no damage. It goes on behind whatever it finds.
 
 use super::ARCHIVES_DIR;
+use super::base::{BASE, Base};
 use super::entry::{EntryRef, FrameRef};
 use super::index::{self, Sidecar};
-use super::retention::{BASE, Base};
 use crate::archive;
 use crate::segment::checked::CheckedReader;
 use crate::segment::files::{TEMPORARY, read_exact_at};

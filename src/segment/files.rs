@@ -61,6 +61,17 @@ pub fn read_exact_at(file: &dyn FileOps, offset: u64, length: usize) -> io::Resu
     Ok(bytes)
 }
 
+/// A whole file, as far as there is one: a segment is cut to its length when it ends, which may be
+/// while it is read.
+pub fn read_whole(files: &dyn Files, path: &Path) -> io::Result<Vec<u8>> {
+    let file = files.open(path)?;
+    let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
 /// Puts `content` under `name` in `dir` so that after a power cut the name has the old content or
 /// the new one, whole: temporary name, sync, rename, sync of the folder.
 pub fn replace(files: &dyn Files, dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
