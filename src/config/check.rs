@@ -5,6 +5,7 @@ use super::raw::{
     PacketsRaw, Raw, TracesRaw,
 };
 use super::units::{Bytes, Span};
+use super::words::out_of_bounds;
 use super::{ConfigError, nearest};
 use protocols::{Ident, Model, PROTOCOLS, Protocol, Settings};
 use std::collections::{BTreeMap, BTreeSet};
@@ -213,13 +214,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn number(&mut self, path: &str, value: u64, least: u64, most: u64) {
-        if value < least || value > most {
-            let problem = format!("{value} is not within {least} to {most}");
-            let hint = Some(format!("the nearest is {}", value.clamp(least, most)));
-            self.mistakes
-                .push(ConfigError::new(path, problem).hint(hint));
-        }
+    fn number(&mut self, path: &str, value: impl Into<i64>) {
+        self.mistakes.extend(out_of_bounds(path, value.into()));
     }
 
     fn size(&mut self, path: &str, value: Bytes, least: Bytes, most: Bytes) {
@@ -232,7 +228,7 @@ impl<'a> Check<'a> {
     }
 
     fn traces(&mut self, traces: &TracesRaw) {
-        self.number("traces.one_in", traces.one_in.into(), 1, 1_000_000_000);
+        self.number("traces.one_in", traces.one_in);
         if traces.endpoint.is_empty() {
             return;
         }
@@ -260,7 +256,7 @@ impl<'a> Check<'a> {
         if host.is_empty() || host.len() > 253 || host.contains(|c: char| c.is_whitespace()) {
             self.wrong("gateway.host", "is no host name or address");
         }
-        self.number("gateway.workers", gateway.workers.into(), 0, 1024);
+        self.number("gateway.workers", gateway.workers);
         let ms = Span::millis;
         let secs = Span::secs;
         self.span("gateway.drain".into(), gateway.drain, secs(0), secs(3600));
@@ -273,7 +269,7 @@ impl<'a> Check<'a> {
                 bounds.unidentified_per_source,
             ),
         ] {
-            self.number(key, value.into(), 1, 10_000_000);
+            self.number(key, value);
         }
         self.span("bounds.idle".into(), bounds.idle, secs(1), secs(86_400));
         self.span(
@@ -289,13 +285,8 @@ impl<'a> Check<'a> {
             secs(0),
             secs(600),
         );
-        self.number("bounds.takeovers", bounds.takeovers.into(), 1, 100_000);
-        self.number(
-            "bounds.account_logins",
-            bounds.account_logins.into(),
-            1,
-            1_000_000,
-        );
+        self.number("bounds.takeovers", bounds.takeovers);
+        self.number("bounds.account_logins", bounds.account_logins);
         self.span(
             "bounds.keepalive".into(),
             bounds.keepalive,
@@ -321,7 +312,7 @@ impl<'a> Check<'a> {
             Bytes(1 << 20),
             Bytes(1 << 30),
         );
-        self.number("journal.node", journal.node.into(), 0, 4095);
+        self.number("journal.node", journal.node);
         self.span(
             "journal.checkpoint".into(),
             journal.checkpoint,
@@ -472,8 +463,8 @@ impl<'a> Check<'a> {
         // in the file's order: who is named first is tried first
         let mut seen = BTreeSet::new();
         numbers.retain(|number| seen.insert(*number));
-        if channel.port == Some(0) {
-            self.wrong(format!("{path}.port"), "0 is no port");
+        if let Some(port) = channel.port {
+            self.number(&format!("{path}.port"), port);
         }
         if channel.allow.len() > 256 {
             self.wrong(format!("{path}.allow"), "has more than 256 prefixes");

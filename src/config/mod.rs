@@ -18,6 +18,7 @@ mod prefix;
 mod raw;
 mod read;
 mod units;
+mod words;
 
 pub use check::{
     ACCOUNT_LEVELS_MAX, AccountConfig, ChannelConfig, Config, DeviceConfig, ITEMS_MAX, LimitConfig,

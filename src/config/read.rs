@@ -1,6 +1,7 @@
 //! From text to [`Raw`], key by key, so that one mistake does not hide the next.
 
-use super::raw::Raw;
+use super::raw::{Raw, TlsRaw};
+use super::words::misread;
 use super::{ConfigError, FILE_BYTES_MAX, nearest};
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use std::cell::Cell;
@@ -79,6 +80,14 @@ fn one<T: DeserializeOwned + Default>(
             mistakes.push(unknown(&at, &key, fields));
             continue;
         }
+        if key == "tls" && value.is_table() {
+            // a table in a table has keys of its own
+            let before = mistakes.len();
+            one::<TlsRaw>(&at, value.clone(), mistakes);
+            if mistakes.len() > before {
+                continue;
+            }
+        }
         let alone = Table::from_iter([(key.clone(), value.clone())]);
         match T::deserialize(Value::Table(alone)) {
             Ok(_) => {
@@ -96,26 +105,6 @@ fn unknown(path: &str, key: &str, fields: &[&str]) -> ConfigError {
         None => format!("there are {}", fields.join(", ")),
     };
     ConfigError::new(path, "there is no such key").hint(Some(hint))
-}
-
-/// serde names the choices of an enum in its message: the nearest of them is the hint.
-fn misread(path: String, value: &Value, message: &str) -> ConfigError {
-    let choices: Vec<&str> = match message.split_once("expected ") {
-        Some((_, choices)) if message.starts_with("unknown variant") => {
-            choices.split('`').skip(1).step_by(2).collect()
-        }
-        _ => Vec::new(),
-    };
-    if choices.is_empty() {
-        let line = message.lines().next().unwrap_or(message);
-        return ConfigError::new(path, line.trim());
-    }
-    let word = value.as_str().unwrap_or_default();
-    let hint = match nearest(word, choices.iter().copied()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None => format!("there are {}", choices.join(", ")),
-    };
-    ConfigError::new(path, format!("\"{word}\" is no choice")).hint(Some(hint))
 }
 
 /// The keys of a table, as serde knows them.

@@ -37,6 +37,13 @@ impl Span {
         Self(Duration::from_millis(millis))
     }
 
+    /// For people: days, hours or minutes alone, if it is two of them or more.
+    pub fn rounded(self) -> Self {
+        let secs = self.0.as_secs();
+        let unit = [86_400, 3600, 60].into_iter().find(|unit| secs >= 2 * unit);
+        unit.map_or(self, |unit| Self::secs(secs / unit * unit))
+    }
+
     /// In whole seconds, at most what fits.
     pub fn as_secs(self) -> u32 {
         u32::try_from(self.0.as_secs()).unwrap_or(u32::MAX)
@@ -208,6 +215,18 @@ texted!(Span, Bytes, PortRange, super::Prefix);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_times_are_rounded_down_for_people() {
+        for (secs, shown) in [
+            (31_535_997, "364d"),
+            (86_401, "24h"),
+            (121, "2m"),
+            (61, "61s"),
+        ] {
+            assert_eq!(Span::secs(secs).rounded().to_string(), shown);
+        }
+    }
 
     #[test]
     fn units_are_read_and_written_back() {
