@@ -6,13 +6,14 @@ mod tracker;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 pub(crate) use tracker::{Heard, Tracker, frame, is_timeout};
@@ -25,19 +26,52 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 /// The ports of a gateway, if nothing else is said.
 const PORTS: u16 = 6;
 
+/// The first of the ports that are handed out.
+const FIRST_PORT: u16 = 21_000;
+/// Each process that tests has one block of ports to itself.
+const BLOCKS: u16 = 16;
+const BLOCK_PORTS: u16 = 500;
+
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
-/// The first of so many neighbouring ports that are free, other than other tests'.
+/// The first of so many neighbouring ports that are free and no other test's.
 pub(crate) fn free_ports(count: u16) -> u16 {
-    // other processes of this test begin elsewhere
-    let offset = u16::try_from(std::process::id() % 40 * 200).expect("below 8000");
-    loop {
-        let first = 21_000 + offset + NEXT_PORT.fetch_add(count, Ordering::Relaxed);
-        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if (first..first + count).all(is_free) {
+    assert!(count <= BLOCK_PORTS / 4, "{count} of {BLOCK_PORTS}");
+    let block = FIRST_PORT + my_block() * BLOCK_PORTS;
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    for _ in 0..10_000 {
+        let number = NEXT_PORT.fetch_add(count, Ordering::Relaxed) % BLOCK_PORTS;
+        let first = block + number;
+        if number + count <= BLOCK_PORTS && (first..first + count).all(is_free) {
             return first;
         }
     }
+    panic!("no {count} neighbouring ports are free from {block} on");
+}
+
+/// The block of this process: it holds the lock of a file until it ends, however it ends. Who finds
+/// all taken waits.
+fn my_block() -> u16 {
+    static MINE: OnceLock<(u16, File)> = OnceLock::new();
+    let taken = || {
+        let take = |block: &u16| {
+            let path = std::env::temp_dir().join(format!("tollgate-test-ports.{block}"));
+            let made = File::options().append(true).create(true).open(&path);
+            // another user's cannot be written, but locked
+            let file = made.or_else(|_| File::open(&path)).ok()?;
+            file.try_lock().ok().map(|()| (*block, file))
+        };
+        let begun = Instant::now();
+        loop {
+            let mut blocks = 0..BLOCKS;
+            if let Some(taken) = blocks.find_map(|block| take(&block)) {
+                return taken;
+            }
+            assert!(begun.elapsed() < 10 * LONG, "{BLOCKS} tests run at once");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    MINE.get_or_init(taken).0
 }
 
 /// What a gateway is started with.
