@@ -18,6 +18,16 @@ tollgate=${TOLLGATE:-target/release/tollgate}
 dir=${FLEET_DIR:-$(mktemp -d)}
 port=${FLEET_PORT:-30001}
 seconds=${FLEET_SECONDS:-120}
+for number in "$trackers" "${2:-1}" "$port" "$seconds"; do
+    [[ $number =~ ^[1-9][0-9]*$ ]] || {
+        echo "$number is no number; usage: deploy/fleet.sh [TRACKERS [GATEWAYS]]" >&2
+        exit 64
+    }
+done
+[ -x "$tollgate" ] || {
+    echo "there is no $tollgate: cargo build --release, or name the binary with TOLLGATE=" >&2
+    exit 66
+}
 
 ulimit -Sn "$(ulimit -Hn)"
 files=$(ulimit -n)

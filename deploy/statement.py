@@ -91,10 +91,31 @@ def verify(rows, counted):
             yield "%s: %d messages stated, %d in the export" % (roots[0]["day"], roots[0]["messages"], counted[at])
 
 
+def rows(name):
+    """The objects of a file, one a line; what is none ends the program with its place."""
+    try:
+        with open(name) as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    sys.exit("%s, line %d: no JSON, a line for each is wanted as Tollgate prints them" % (name, number))
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit("%s: %s" % (name, error))
+
+
 if __name__ == "__main__":
-    statements = [json.loads(line) for line in open(sys.argv[1])]
-    exported = (json.loads(line)["server.timestamp"] for name in sys.argv[2:3] for line in open(name))
-    days = collections.Counter(at // DAY * DAY for at in exported)
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: statement.py STATEMENTS.ndjson [MESSAGES.ndjson]")
+    try:
+        statements = list(rows(sys.argv[1]))
+        exported = (row["server.timestamp"] for name in sys.argv[2:] for row in rows(name))
+        days = collections.Counter(at // DAY * DAY for at in exported)
+    except KeyError as name:
+        sys.exit("%s: a line without %s: is it an export of messages?" % (sys.argv[-1], name))
+    missing = [name for row in statements for name in ("cid", "day", "timestamp", "previous", "hash", *NUMBERS) if name not in row]
+    if missing:
+        sys.exit("%s: a line without %r: is it what `tollgate statement` prints?" % (sys.argv[1], missing[0]))
     faults = list(verify(statements, days if len(sys.argv) > 2 else None))
     print("\n".join(faults) or "%d statements, every hash and sum is right" % len(statements))
     sys.exit(1 if faults else 0)
