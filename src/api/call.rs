@@ -158,19 +158,19 @@ pub(super) fn fields_of(text: &str) -> Result<Option<Vec<String>>, Error> {
     Ok((!names.is_empty()).then_some(names))
 }
 
-/// The JSON of a body or of `data`; nothing at all is `None`.
-pub(super) fn json_of(bytes: &[u8]) -> Result<Option<Value>, Error> {
+/// The JSON of a body or of `data`, whichever `what` says; nothing at all is `None`.
+pub(super) fn json_of(bytes: &[u8], what: &str) -> Result<Option<Value>, Error> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
     let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| Error::bad(format!("the body is no JSON: {error}")))?;
+        .map_err(|error| Error::bad(format!("{what} is no JSON: {error}")))?;
     if value.is_null() {
         return Ok(None);
     }
     if depth_of(&value, BODY_DEPTH_MAX) > BODY_DEPTH_MAX {
         return Err(Error::bad(format!(
-            "the body nests deeper than {BODY_DEPTH_MAX} levels"
+            "{what} nests deeper than {BODY_DEPTH_MAX} levels"
         )));
     }
     Ok(Some(value))

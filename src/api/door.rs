@@ -393,10 +393,10 @@ async fn data_of(
     if announced.is_none() {
         charge::request(state, caller, bytes.len())?;
     }
-    match (call::json_of(&bytes)?, &query.data) {
+    match (call::json_of(&bytes, "the body")?, &query.data) {
         (Some(_), Some(_)) => Err(Error::field("data", "stands in the query and in the body")),
         (Some(body), None) => Ok(Some(body)),
-        (None, Some(data)) => call::json_of(data.as_bytes()).map_err(|error| Error {
+        (None, Some(data)) => call::json_of(data.as_bytes(), "it").map_err(|error| Error {
             field: Some("data".into()),
             ..error
         }),

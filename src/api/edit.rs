@@ -60,9 +60,34 @@ pub(super) fn whole_of(value: &Value) -> Option<i64> {
     })
 }
 
-fn number<T: TryFrom<i64>>(field: &str, value: &Value) -> Result<T, WriteError> {
-    let whole = whole_of(value).ok_or_else(|| wrong(field, "must be a whole number"))?;
-    T::try_from(whole).map_err(|_| wrong(field, format!("{whole} is out of range")))
+/// A type of whole numbers, in words.
+trait Whole: TryFrom<i64> {
+    const WORDS: &'static str;
+}
+
+impl Whole for u8 {
+    const WORDS: &'static str = "must be a whole number from 0 to 255";
+}
+
+impl Whole for u16 {
+    const WORDS: &'static str = "must be a whole number from 0 to 65535";
+}
+
+impl Whole for u32 {
+    const WORDS: &'static str = "must be a whole number from 0 to 4294967295";
+}
+
+impl Whole for u64 {
+    const WORDS: &'static str = "must be a whole number of 0 or more";
+}
+
+impl Whole for i64 {
+    const WORDS: &'static str = "must be a whole number";
+}
+
+fn number<T: Whole>(field: &str, value: &Value) -> Result<T, WriteError> {
+    let fitting = whole_of(value).and_then(|whole| T::try_from(whole).ok());
+    fitting.ok_or_else(|| wrong(field, T::WORDS))
 }
 
 fn id(field: &str, value: &Value) -> Result<u64, WriteError> {

@@ -115,9 +115,11 @@ pub fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
     })?;
     let Some(copied) = answer.pointer("/result/0").filter(|_| status.is_success()) else {
         let reason = answer.pointer("/errors/0/reason").and_then(Value::as_str);
-        return Err(Failure::new(
-            Exit::Io,
-            reason.unwrap_or("the gateway refused"),
+        let reason = reason.unwrap_or("the gateway refused");
+        let what = format_args!("{}: {reason}", to.display());
+        return Err(Failure::new(Exit::Io, what).hint(
+            "the gateway writes there: its user must be able to, and there must be room (`df`); \
+             the backup before is whole",
         ));
     };
     let number = |name: &str| copied.get(name).and_then(Value::as_u64).unwrap_or(0);

@@ -1,7 +1,7 @@
 //! Speaks the local API: to a running gateway by the socket in its data directory, or, where none
 //! runs, to the directory itself by the same routes in this process.
 
-use super::data::{DataArgs, SOCKET};
+use super::data::{DataArgs, SOCKET, no_directory};
 use super::gateway::{Gateway, Settings};
 use super::{Exit, Failure, local, runtime};
 use axum::Router;
@@ -37,6 +37,12 @@ pub(crate) fn asking<T>(
     })
 }
 
+fn not_ours(socket: &Path, error: &io::Error) -> Failure {
+    let what = format_args!("{}: {error}", socket.display());
+    Failure::new(Exit::NoInput, what)
+        .hint("run this as the user that runs the gateway (or as root): its data is its own")
+}
+
 impl Client {
     /// Finds a running gateway, or opens the directory.
     pub(crate) async fn of(data: &Path) -> Result<Self, Failure> {
@@ -44,20 +50,12 @@ impl Client {
         match UnixStream::connect(&socket).await {
             Ok(_) => return Ok(Self::Running(socket)),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(Failure::new(
-                    Exit::NoInput,
-                    format_args!("{}: {error}", socket.display()),
-                )
-                .hint("run this as the user that runs the gateway"));
+                return Err(not_ours(&socket, &error));
             }
             Err(_) => {}
         }
         if !data.is_dir() {
-            return Err(Failure::new(
-                Exit::NoInput,
-                format_args!("{} is no data directory", data.display()),
-            )
-            .hint("name the gateway's data directory with --data, or its file with --config"));
+            return Err(no_directory(data));
         }
         let dir = data.to_owned();
         let opened = tokio::task::spawn_blocking(move || Gateway::open(&dir, Settings::alone()));
@@ -73,6 +71,9 @@ impl Client {
         let socket = data.join(SOCKET);
         match UnixStream::connect(&socket).await {
             Ok(_) => Ok(Self::Running(socket)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(not_ours(&socket, &error))
+            }
             Err(error) => Err(Failure::new(
                 Exit::Unavailable,
                 format_args!("no gateway answers on {}: {error}", socket.display()),

@@ -1,6 +1,6 @@
 //! `tollgate compact`: writes the databases of items and counters anew, in less space.
 
-use super::data::DataArgs;
+use super::data::{DataArgs, no_directory, unusable};
 use super::{Exit, Failure};
 use crate::store::{Compacted, DirLock, StoreError, Which, compact};
 use clap::Args as ClapArgs;
@@ -19,16 +19,14 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let dir = args.data.dir()?;
     if !dir.is_dir() {
-        let what = format_args!("{} is no data directory", dir.display());
-        return Err(Failure::new(Exit::NoInput, what));
+        return Err(no_directory(&dir));
     }
-    let failed = |error: StoreError| {
-        let failure = Failure::new(Exit::Io, &error);
-        match error {
-            StoreError::InUse { .. } => failure.hint("stop the gateway first, then compact"),
-            StoreError::Corrupt { .. } => failure.hint("nothing was changed"),
-            _ => failure,
+    let failed = |error: StoreError| match error {
+        StoreError::InUse { .. } => {
+            Failure::new(Exit::Data, error).hint("stop the gateway first, then compact")
         }
+        StoreError::Corrupt { .. } => Failure::new(Exit::Data, error).hint("nothing was changed"),
+        error => unusable(&dir, &error),
     };
     let lock = DirLock::take(&dir).map_err(failed)?;
     let mut out = std::io::stdout().lock();

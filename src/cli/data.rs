@@ -3,6 +3,10 @@
 use super::{Exit, Failure};
 use crate::config::{Config, ConfigError};
 use clap::Args;
+use rustix::io::Errno;
+use std::error::Error;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The name of the local API's socket in the data directory.
@@ -35,11 +39,84 @@ impl DataArgs {
     }
 }
 
+/// What is named as the data directory is none.
+pub(super) fn no_directory(dir: &Path) -> Failure {
+    let what = format_args!("{} is no data directory", dir.display());
+    Failure::new(Exit::NoInput, what)
+        .hint("name the gateway's data directory with --data, or its file with --config")
+}
+
+/// A data directory cannot be used: what the system refuses is told with what mends it.
+pub(super) fn unusable(dir: &Path, error: &(dyn Error + 'static)) -> Failure {
+    let what = format!("data directory {}: {error}", dir.display());
+    let mut causes = std::iter::successors(Some(error), |error| Error::source(*error));
+    if let Some(refused) = causes.find_map(|error| error.downcast_ref::<std::io::Error>()) {
+        let failure = Failure::new(Exit::Io, what);
+        return match refused_hint(dir, refused) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        };
+    }
+    // whatever kind of file it is, they all say it so
+    let is_newer = what.contains("newer version");
+    let failure = Failure::new(Exit::Data, what);
+    if is_newer {
+        failure.hint(
+            "start the version that wrote it, or restore a backup of before: nothing was changed",
+        )
+    } else {
+        failure
+    }
+}
+
+/// What to do where the system refuses something in the data directory.
+fn refused_hint(dir: &Path, error: &std::io::Error) -> Option<String> {
+    Some(match Errno::from_io_error(error)? {
+        Errno::MFILE | Errno::NFILE => RAISE_FILES.to_owned(),
+        Errno::NOSPC | Errno::DQUOT => {
+            format!(
+                "`df {}` shows its file system: make room there",
+                dir.display()
+            )
+        }
+        Errno::ROFS => "its file system is mounted read-only: `dmesg` may say why".to_owned(),
+        Errno::ACCESS | Errno::PERM => {
+            let me = rustix::process::geteuid().as_raw();
+            let owner = std::fs::metadata(dir).map(|found| found.uid());
+            let dir = dir.display();
+            match owner {
+                Ok(owner) if owner == me => format!(
+                    "something in it is another user's (a command was run as root?): \
+                     `find {dir} ! -uid {me}` shows it"
+                ),
+                Ok(owner) => format!(
+                    "this runs as user {me} and the directory is user {owner}'s: \
+                     run it as that one, or `chown -R {me} {dir}`"
+                ),
+                Err(_) => format!("this runs as user {me}, who may not look there"),
+            }
+        }
+        _ => return None,
+    })
+}
+
+/// Where there are no more files to be had.
+pub(super) const RAISE_FILES: &str =
+    "raise the limit of open files: `ulimit -n`, or LimitNOFILE in a systemd unit";
+
 /// Reads a configuration: all its mistakes at once.
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
     let bytes = std::fs::read(file).map_err(|error| {
-        Failure::new(Exit::NoInput, format_args!("{}: {error}", file.display()))
-            .hint("`tollgate config default` prints a file to begin with")
+        let failure = Failure::new(Exit::NoInput, format_args!("{}: {error}", file.display()));
+        match error.kind() {
+            ErrorKind::NotFound => {
+                failure.hint("`tollgate config default` prints a file to begin with")
+            }
+            ErrorKind::PermissionDenied => {
+                failure.hint("run this as the user that runs the gateway, or as root")
+            }
+            _ => failure,
+        }
     })?;
     let text = text_of(bytes, file, "a configuration in TOML")?;
     Config::parse(&text).map_err(|errors| mistakes(file, &errors))

@@ -8,7 +8,7 @@ use super::data::DataArgs;
 use super::messages::seconds;
 use super::{Exit, Failure};
 use crate::api::forms::{self, CUT_OFF, Columns, Writer};
-use crate::ids::DeviceId;
+use crate::ids::{AccountId, DeviceId};
 use crate::journal::{DeviceNames, Journal, Range};
 use crate::registry::Registry;
 use clap::{Args as ClapArgs, ValueEnum};
@@ -40,10 +40,10 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
     /// The device's id; may be given several times
-    #[arg(long, value_name = "ID", group = "whose")]
+    #[arg(long, value_name = "ID", value_parser = super::id, group = "whose")]
     device: Vec<u64>,
     /// All devices of an account and of those below it
-    #[arg(long, value_name = "ID", group = "whose")]
+    #[arg(long, value_name = "ID", value_parser = super::id, group = "whose")]
     account: Vec<u64>,
     /// The form
     #[arg(long, value_enum, default_value_t = Format::Ndjson)]
@@ -128,8 +128,22 @@ pub(crate) fn export(
     piece.hand_on();
 }
 
+/// What is asked for and not there. What a deleted device had nobody reads any more.
+pub(crate) fn missing(registry: &Registry, asked: &Asked) -> Option<String> {
+    let device = |id: &&u64| registry.device(DeviceId(**id)).is_none();
+    let account = |id: &&u64| registry.account(AccountId(**id)).is_none();
+    if let Some(id) = asked.devices.iter().find(device) {
+        return Some(format!("there is no device {id}"));
+    }
+    if let Some(id) = asked.accounts.iter().find(account) {
+        return Some(format!("there is no account {id}"));
+    }
+    let none = devices_of(registry, asked).is_empty();
+    none.then(|| "these accounts have no devices".to_owned())
+}
+
 /// Which devices are meant: those named, and those of branches.
-pub(crate) fn devices_of(registry: &Registry, asked: &Asked) -> Vec<DeviceId> {
+fn devices_of(registry: &Registry, asked: &Asked) -> Vec<DeviceId> {
     let mut devices: BTreeSet<DeviceId> = asked.devices.iter().map(|id| DeviceId(*id)).collect();
     for device in registry.devices() {
         let path = device.path();

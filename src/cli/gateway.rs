@@ -7,6 +7,7 @@
 //! Stop: no new connections; what was received becomes durable and is answered; the counters are
 //! checkpointed; then the event log ends.
 
+use super::data::{RAISE_FILES, unusable};
 use super::{Exit, Failure};
 use crate::account::Tree;
 use crate::api;
@@ -222,16 +223,13 @@ impl Gateway {
         make_dir(dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let files: Arc<dyn Files> = Arc::new(OsFiles);
-        let data = |error: &dyn std::fmt::Display| {
-            let what = format!("data directory {}: {error}", dir.display());
-            // whatever kind of file it is, they all say it so
-            let is_newer = what.contains("newer version");
-            let failure = Failure::new(Exit::Data, what);
-            if is_newer {
-                failure.hint("start the version that wrote it, or restore a backup of before: nothing was changed")
-            } else {
-                failure
-            }
+        let data = |error: &(dyn std::error::Error + 'static)| unusable(dir, error);
+        let thread = |what: &str, error: &std::io::Error| {
+            let failure = Failure::new(Exit::Unavailable, format_args!("{what}: {error}"));
+            failure.hint(bind_hint(
+                error,
+                "the system gives no more threads or memory",
+            ))
         };
         let lock = DirLock::take(dir).map_err(|error| match error {
             StoreError::InUse { .. } => Failure::new(Exit::Data, error)
@@ -296,7 +294,7 @@ impl Gateway {
             Arc::clone(&clock),
             SNAPSHOT_BYTES,
         )
-        .map_err(|error| Failure::new(Exit::Unavailable, format_args!("telemetry: {error}")))?;
+        .map_err(|error| thread("telemetry", &error))?;
         let router = Router::new();
         metrics.add_source(Arc::new(AccountSeries::new(
             Arc::clone(&tree),
@@ -321,8 +319,8 @@ impl Gateway {
             proxies: settings.proxies.into(),
             certificates: settings.certificates,
         };
-        let mut channels = Channels::start(settings.workers, deps)
-            .map_err(|error| Failure::new(Exit::Unavailable, format_args!("workers: {error}")))?;
+        let mut channels =
+            Channels::start(settings.workers, deps).map_err(|error| thread("workers", &error))?;
         channels.adopt(settings.sockets).map_err(|error| {
             let what = format_args!("sockets of the service manager: {error}");
             Failure::new(Exit::Unavailable, what)
@@ -554,9 +552,7 @@ impl Newest<'_> {
 /// What to do where a socket cannot be bound: `in_use` is for a port that somebody has.
 pub(crate) fn bind_hint(error: &std::io::Error, in_use: &'static str) -> &'static str {
     match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE) => {
-            "raise the limit of open files: `ulimit -n`, or LimitNOFILE in a systemd unit"
-        }
+        Some(Errno::MFILE | Errno::NFILE) => RAISE_FILES,
         Some(Errno::ACCESS) => {
             "ports below 1024 want a capability: CAP_NET_BIND_SERVICE, or take a higher port"
         }

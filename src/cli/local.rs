@@ -114,8 +114,8 @@ async fn erasing(State(rooms): State<Rooms>) -> Response {
 
 /// Messages of devices, in the form that was asked for.
 async fn export_messages(State(rooms): State<Rooms>, Json(asked): Json<Asked>) -> Response {
-    if export::devices_of(&rooms.registry, &asked).is_empty() {
-        return failed(&"there is no such device");
+    if let Some(missing) = export::missing(&rooms.registry, &asked) {
+        return failed(&missing);
     }
     let (reader, mut writer) = tokio::io::duplex(FOLLOW_BYTES);
     let (pieces, mut to_write) = mpsc::channel::<String>(4);

@@ -1,7 +1,7 @@
 //! `tollgate messages`: what a device or a channel has stored, or stores as it comes.
 
 use super::client::{Client, asking};
-use super::data::DataArgs;
+use super::data::{DataArgs, SOCKET};
 use super::{Exit, Failure};
 use axum::body::Body;
 use axum::http::Method;
@@ -21,10 +21,10 @@ const CLOCK_SLACK_S: f64 = 60.0;
 #[group(required = true, multiple = false, id = "of")]
 pub struct Of {
     /// The device's id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = super::id)]
     device: Option<u64>,
     /// The channel's id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = super::id)]
     channel: Option<u64>,
 }
 
@@ -112,13 +112,20 @@ async fn print(client: &Client, args: &Args) -> Result<(), Failure> {
         serde_json::from_slice(&bytes).map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let messages = answer.get("result").and_then(Value::as_array);
     let Some(messages) = messages.filter(|_| status.is_success()) else {
+        let what = module.trim_end_matches('s');
+        // for the operator, who may see all, the refusal of what is foreign is that of what is missing
+        if status == axum::http::StatusCode::FORBIDDEN {
+            let failure = Failure::new(Exit::Data, format_args!("there is no {what} {id}"));
+            return Err(failure.hint(format_args!(
+                "the API lists them: `curl --unix-socket DATA_DIR/{SOCKET} \
+                 'http://localhost/gw/{module}/all?fields=id,name'`"
+            )));
+        }
         let reason = answer.pointer("/errors/0/reason").and_then(Value::as_str);
-        return Err(
-            Failure::new(Exit::Data, reason.unwrap_or("the gateway refused")).hint(format_args!(
-                "there may be no such {}",
-                module.trim_end_matches('s')
-            )),
-        );
+        return Err(Failure::new(
+            Exit::Data,
+            reason.unwrap_or("the gateway refused"),
+        ));
     };
     let mut out = std::io::stdout().lock();
     for message in messages {

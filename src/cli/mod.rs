@@ -51,7 +51,8 @@ Exit codes:
    0  done
    1  done, and what was checked does not hold
   64  the call or the configuration is wrong
-  65  the input is not what it should be (no hexadecimal, a foreign or truncated capture)
+  65  the input is not what it should be (no hexadecimal, a foreign or truncated capture, a damaged
+      journal, a data directory that another process uses)
   66  the input cannot be opened
   69  the other side is not there or went away
   70  a mistake in this program
@@ -157,6 +158,12 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 /// A line to the person at the terminal. If even that cannot be written there is nobody to tell.
 fn say(line: &dyn Display) {
     drop(writeln!(io::stderr().lock(), "{line}"));
+}
+
+/// The number of an item, on the command line.
+fn id(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "the number of one is wanted, as its `id` in the API".to_owned())
 }
 
 /// Unix ms by the machine's clock.

@@ -38,10 +38,10 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
     /// Of connections on which this device named itself: its id
-    #[arg(long, value_name = "ID", group = "whose")]
+    #[arg(long, value_name = "ID", value_parser = super::id, group = "whose")]
     device: Option<u64>,
     /// Of this channel: its id
-    #[arg(long, value_name = "ID", group = "whose")]
+    #[arg(long, value_name = "ID", value_parser = super::id, group = "whose")]
     channel: Option<u64>,
     /// Of connections on which this ident named itself
     #[arg(long, value_name = "IDENT", group = "whose")]

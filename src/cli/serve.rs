@@ -206,7 +206,7 @@ async fn http_listener(
     listener.map_err(|error| {
         Failure::new(Exit::Unavailable, format_args!("http.listen {at}: {error}")).hint(bind_hint(
             &error,
-            "end the program that has the port, or set another address in [http]",
+            "end the program that has the port (another gateway? `ss -ltnp` shows it), or set another address in [http]",
         ))
     })
 }

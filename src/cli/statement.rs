@@ -1,8 +1,8 @@
 //! `tollgate statement`: what an account and its branch used, by day, chained by hash.
 
-use super::Failure;
 use super::client::{Client, asking};
 use super::data::DataArgs;
+use super::{Exit, Failure};
 use axum::http::Method;
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
@@ -26,17 +26,24 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
     /// The account's id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = super::id)]
     account: u64,
     /// The first day (UTC); without it the last one alone
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     from: Option<String>,
     /// The last day; without it yesterday
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     to: Option<String>,
     /// Those of every account below it too
     #[arg(long)]
     branch: bool,
+}
+
+fn day(text: &str) -> Result<String, String> {
+    match text.parse::<jiff::civil::Date>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("no day like 2026-11-30".to_owned()),
+    }
 }
 
 /// Runs it.
@@ -50,7 +57,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn lines(client: &Client, args: &Args) -> Result<Vec<Value>, Failure> {
-    let mut accounts = vec![(args.account, None)];
+    let known = client.result("/platform/subaccounts/all?fields=id").await?;
+    let id = args.account;
+    if !known.iter().any(|row| row.get("id") == Some(&json!(id))) {
+        return Err(
+            Failure::new(Exit::Data, format_args!("there is no account {id}"))
+                .hint("`tollgate accounts` lists them"),
+        );
+    }
+    let mut accounts = vec![(id, None)];
     if args.branch {
         let path = "/platform/subaccounts/all?fields=id,owner_id";
         let below = client

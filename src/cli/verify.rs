@@ -1,6 +1,6 @@
 //! `tollgate verify`: reads everything in a data directory and reports what is not as written.
 
-use super::data::DataArgs;
+use super::data::{DataArgs, no_directory};
 use super::gateway::{EVENTS_DIR, JOURNAL_DIR};
 use super::{Exit, Failure};
 use crate::journal::Ledger as _;
@@ -30,10 +30,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let dir = args.data.dir()?;
     if !dir.is_dir() {
-        return Err(Failure::new(
-            Exit::NoInput,
-            format_args!("{} is no data directory", dir.display()),
-        ));
+        return Err(no_directory(&dir));
     }
     let mut findings = Vec::new();
     let mut left_off = 0;

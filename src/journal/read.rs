@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A message as it is kept.
@@ -166,6 +167,8 @@ impl Default for Range {
 pub(super) struct Indexes {
     /// Whoever writes or removes sidecars holds it.
     pub(super) keeping: Mutex<()>,
+    /// The last attempt to bring them up to date failed, which is told once.
+    failing: AtomicBool,
     pub(super) state: Mutex<IndexState>,
 }
 
@@ -185,6 +188,7 @@ impl Indexes {
             .collect();
         Self {
             keeping: Mutex::default(),
+            failing: AtomicBool::new(false),
             state: Mutex::new(IndexState {
                 memory: BTreeMap::new(),
                 sidecars,
@@ -206,6 +210,7 @@ impl Shared {
     /// Step 3 of the order on disk: the keeper brings the index of the segment in use up to date,
     /// and writes the sidecars of sealed ones.
     pub(super) fn keep_indexes(&self) {
+        let mut fails = false;
         for segment in self.catalog.segments().iter() {
             let _alone = lock(&self.indexes.keeping);
             if self.indexes.has_sidecar(segment) {
@@ -216,7 +221,11 @@ impl Shared {
             let mut memory = lock(&memory);
             if let Err(error) = memory.catch_up(segment, self.files.as_ref()) {
                 stats::add(&self.stats.read_errors, 1);
-                tracing::error!(%error, path = %segment.path().display(), "indexing failed");
+                if !self.indexes.failing.load(Ordering::Relaxed) {
+                    let path = segment.path().display();
+                    tracing::error!(%error, %path, "indexing failed, it is tried again");
+                }
+                fails = true;
                 continue;
             }
             if !sealed || self.failure.get().is_some() {
@@ -233,9 +242,17 @@ impl Shared {
                 }
                 Err(error) => {
                     stats::add(&self.stats.sidecar_errors, 1);
-                    tracing::warn!(%error, path = %segment.path().display(), "no sidecar written");
+                    if !self.indexes.failing.load(Ordering::Relaxed) {
+                        let path = segment.path().display();
+                        tracing::warn!(%error, %path, "no sidecar written, it is tried again");
+                    }
+                    fails = true;
                 }
             }
+        }
+        let failed = self.indexes.failing.swap(fails, Ordering::Relaxed);
+        if failed && !fails {
+            tracing::info!("indexes are up to date again");
         }
     }
 

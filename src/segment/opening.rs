@@ -33,6 +33,7 @@ pub enum OpenError {
         /// Of which file or folder.
         path: PathBuf,
         /// What it says.
+        #[source]
         error: io::Error,
     },
 }

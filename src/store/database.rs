@@ -39,6 +39,7 @@ pub enum StoreError {
         /// What was touched.
         path: PathBuf,
         /// What it says.
+        #[source]
         error: io::Error,
     },
     /// Another process has it open.

@@ -1,8 +1,12 @@
 //! What an operator gets wrong: each time it is told what, where, and what to do, and the exit code
 //! says of which kind it is.
 
-use crate::harness::{Heard, Setup, Tracker, command, now_ms};
-use std::process::Output;
+use crate::harness::{Heard, Setup, TOLLGATE, Tracker, command, now_ms};
+use std::fs::Permissions;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Output};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -31,7 +35,7 @@ fn a_mistake_of_the_file_is_told_with_its_line_and_what_was_meant() {
     tells(
         &told,
         &[
-            "line 2, gateway.workers: invalid type: string \"two\"",
+            "line 2, gateway.workers: \"two\" is no whole number; write one from 0 to 1024",
             "line 8, channels[0].acount: there is no such key; did you mean account?",
             "line 9, channels[0].protocol: there is no protocol \"teltonica\"; did you mean \"teltonika\"?",
             // what is missing is missing here
@@ -84,6 +88,104 @@ fn a_certificate_that_is_not_there_is_told_with_its_channel_and_file() {
         &told,
         &["channels[0].tls: /nowhere/chain.pem: No such file"],
     );
+}
+
+#[test]
+fn a_data_directory_in_use_is_one_exit_code_and_says_what_to_end() {
+    let setup = Setup::new();
+    let gateway = setup.start();
+    let Err((status, told)) = setup.try_start() else {
+        panic!("two on one directory");
+    };
+    let compacted = command(&["compact", "--data"], &setup.data(), &[]);
+    assert_eq!(
+        (status.code(), compacted.status.code()),
+        (Some(65), Some(65))
+    );
+    tells(&told, &["in use by another process", "hint: end that one"]);
+    tells(
+        &said(&compacted),
+        &["in use by another process", "hint: stop the gateway"],
+    );
+    gateway.stop();
+}
+
+#[test]
+fn a_data_directory_of_another_user_is_told_with_who_may() {
+    let setup = Setup::new();
+    setup.start().stop();
+    let data = setup.data();
+    let root = rustix::process::geteuid().is_root();
+    // root may everything: there it is nobody who asks, else a directory that nobody may look into
+    for folder in [setup.dir.path(), &data] {
+        let mode = if root { 0o755 } else { 0o700 };
+        std::fs::set_permissions(folder, Permissions::from_mode(mode)).expect("ours");
+    }
+    if !root {
+        std::fs::set_permissions(&data, Permissions::from_mode(0o000)).expect("ours");
+    }
+    let ask = |verb: &[&str]| {
+        let mut asked = Command::new(TOLLGATE);
+        asked.args(verb).arg("--data").arg(&data);
+        asked.env_remove("TOLLGATE_DATA");
+        if root {
+            asked.uid(65_534).gid(65_534);
+        }
+        asked.output()
+    };
+    let config = setup.config().to_string_lossy().into_owned();
+    for verb in [
+        &["serve", "--config", &config][..],
+        &["audit"],
+        &["accounts"],
+    ] {
+        let output = match ask(verb) {
+            Ok(output) => output,
+            // the program lies where nobody may run it
+            Err(error) => {
+                assert!(
+                    root && error.kind() == ErrorKind::PermissionDenied,
+                    "{error}"
+                );
+                return;
+            }
+        };
+        let told = said(&output);
+        // who may not even look at the socket is told so before the directory is opened
+        assert!(matches!(output.status.code(), Some(66 | 74)), "{told}");
+        tells(&told, &["Permission denied", "hint: ", "user"]);
+    }
+    std::fs::set_permissions(&data, Permissions::from_mode(0o700)).expect("ours");
+}
+
+#[test]
+fn what_is_not_there_is_told_by_its_number() {
+    let setup = Setup::new();
+    let gateway = setup.start();
+    gateway.master_and_channel();
+    for (verb, missing) in [
+        (
+            &["messages", "--device", "77", "--data"][..],
+            "no device 77",
+        ),
+        (&["messages", "--channel", "77", "--data"], "no channel 77"),
+        (&["export", "--device", "77", "--data"], "no device 77"),
+        (&["export", "--account", "77", "--data"], "no account 77"),
+        (&["statement", "--account", "77", "--data"], "no account 77"),
+    ] {
+        let output = command(verb, &setup.data(), &[]);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(65), "{verb:?}: {told}");
+        tells(&told, &[missing]);
+    }
+    let output = command(
+        &["messages", "--device", "van", "--data"],
+        &setup.data(),
+        &[],
+    );
+    assert_eq!(output.status.code(), Some(64));
+    tells(&said(&output), &["'van'", "the number of one is wanted"]);
+    gateway.stop();
 }
 
 #[test]

@@ -206,7 +206,7 @@ pub(super) fn journal(between: &Between<'_>) -> Vec<Line> {
     let state = if now.sum("tollgate_journal_failed") > 0.0 {
         ("a write failed: nothing is acked", Tone::Bad)
     } else if now.sum("tollgate_journal_stalled") > 0.0 {
-        ("no space or open file: trackers are not read", Tone::Bad)
+        ("no space or file: trackers are not read", Tone::Bad)
     } else {
         ("writing", Tone::Plain)
     };
