@@ -45,6 +45,7 @@
 pub mod bounds;
 mod commands;
 mod connection;
+mod der;
 pub mod events;
 mod frames;
 pub mod gate;
@@ -62,6 +63,7 @@ mod tally;
 mod tests;
 pub mod tls;
 mod told;
+mod validity;
 pub mod wheel;
 mod worker;
 
@@ -73,6 +75,7 @@ pub use events::{ConnectionEvent, EventQueue, EventSink, Happened, Lost, NoEvent
 pub use listen::OpenError;
 pub use series::{AccountSeries, JournalSeries};
 pub use subject::Subject;
+pub use validity::Validity;
 pub use worker::Deps;
 
 use std::collections::BTreeMap;
@@ -94,7 +97,7 @@ use crate::registry::items::ChannelItem;
 use crate::router::CloseCode;
 
 use bounds::{CLOSE_PAUSE, CLOSE_WAIT, COMMANDS_QUEUED_MAX};
-use series::RoomSeries;
+use series::{CertificateSeries, RoomSeries};
 use worker::{Room, Worker};
 
 /// What a worker is told.
@@ -124,7 +127,7 @@ struct Hand {
 pub struct Channels {
     room: Arc<Room>,
     hands: Vec<Hand>,
-    open: Mutex<BTreeMap<ChannelId, Listening>>,
+    open: Arc<Mutex<BTreeMap<ChannelId, Listening>>>,
     /// Sockets that were open before this process, by their ports.
     given: BTreeMap<u16, std::net::TcpListener>,
 }
@@ -135,12 +138,26 @@ struct Listening {
     tls: Option<Arc<tls::Terms>>,
 }
 
+/// From when to when the certificates of those that speak TLS are valid.
+fn validities(open: &BTreeMap<ChannelId, Listening>) -> Vec<(ChannelId, Validity)> {
+    let of = |(id, listening): (&ChannelId, &Listening)| {
+        let validity = listening.tls.as_ref()?.validity()?;
+        Some((*id, validity))
+    };
+    open.iter().filter_map(of).collect()
+}
+
 impl Channels {
     /// Starts the workers: as many threads, at least one. No channel is open yet.
     pub fn start(workers: usize, deps: Deps) -> io::Result<Self> {
         let metrics = Arc::clone(&deps.metrics);
         let room = Room::new(deps);
         metrics.add_source(Arc::new(RoomSeries(Arc::downgrade(&room))));
+        let open = Arc::new(Mutex::default());
+        metrics.add_source(Arc::new(CertificateSeries {
+            open: Arc::downgrade(&open),
+            metrics: Arc::downgrade(&metrics),
+        }));
         let hands = (0..workers.max(1))
             .map(|number| {
                 let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
@@ -180,7 +197,7 @@ impl Channels {
         Ok(Self {
             room,
             hands,
-            open: Mutex::default(),
+            open,
             given: BTreeMap::new(),
         })
     }
@@ -269,6 +286,12 @@ impl Channels {
                 Err(error) => Some((id, Err(error))),
             })
             .collect()
+    }
+
+    /// From when to when the certificates of channels are valid that speak TLS, as far as their dates
+    /// can be read.
+    pub fn validities(&self) -> Vec<(ChannelId, Validity)> {
+        validities(&self.opened())
     }
 
     /// How long the worker that is behind most has not turned its wheel: it turns ten times a

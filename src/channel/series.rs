@@ -1,13 +1,15 @@
 //! What other rooms have counted already, put on the metrics page at the scrape.
 
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::account::{Dimension, Tree};
-use crate::ids::{Clock, minute_of};
+use crate::ids::{ChannelId, Clock, minute_of};
 use crate::journal::Journal;
-use crate::metrics::{ACCOUNT_SERIES_MAX, Counted, Page, Source, names};
+use crate::metrics::{ACCOUNT_SERIES_MAX, Counted, Metrics, Page, Source, names};
 
 use super::worker::Room;
+use super::{Listening, validities};
 
 /// The series of accounts, from the tree's own numbers; of [`ACCOUNT_SERIES_MAX`] accounts at most,
 /// those with the lowest ids. An account's numbers contain its branch's, so nothing is missing from
@@ -161,6 +163,36 @@ fn counted(histogram: &crate::journal::Histogram, bounds: &'static [f64], units:
     }
 }
 
+/// Until when the certificates of channels are valid.
+pub(super) struct CertificateSeries {
+    pub(super) open: Weak<Mutex<BTreeMap<ChannelId, Listening>>>,
+    pub(super) metrics: Weak<Metrics>,
+}
+
+impl Source for CertificateSeries {
+    fn write(&self, page: &mut Page) {
+        let (Some(open), Some(metrics)) = (self.open.upgrade(), self.metrics.upgrade()) else {
+            return;
+        };
+        let all = validities(&open.lock().unwrap_or_else(PoisonError::into_inner));
+        page.begin(&names::TLS_CERTIFICATE_EXPIRES);
+        // of those that share a label the first that ends
+        let mut others = None;
+        for (id, validity) in all {
+            let label = metrics.channel_label(id);
+            if label == "other" {
+                let least = others.unwrap_or(validity.until_s);
+                others = Some(validity.until_s.min(least));
+            } else {
+                page.sample(&names::TLS_CERTIFICATE_EXPIRES, &[&label], validity.until_s);
+            }
+        }
+        if let Some(until_s) = others {
+            page.sample(&names::TLS_CERTIFICATE_EXPIRES, &[&"other"], until_s);
+        }
+    }
+}
+
 /// The gauges of this room.
 pub(super) struct RoomSeries(pub(super) Weak<Room>);
 
@@ -187,5 +219,6 @@ impl Source for RoomSeries {
         page.single(&names::CONNECTIONS_PARKED, deps.router.parked_count());
         page.single(&names::PARKED_BYTES, room.parked_bytes.load(Relaxed));
         page.single(&names::COMMANDS_WAITING, deps.router.commands().count());
+        page.single(&names::CLOCK_AHEAD, deps.clock.ahead_us() as f64 / 1e6);
     }
 }

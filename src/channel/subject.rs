@@ -15,16 +15,15 @@ use crate::account::Account;
 use crate::ids::{AccountId, Ident};
 use crate::registry::items::ClientBinds;
 
+use super::der::{Der, SEQUENCE, behind_issuer};
+
 /// So many common names, and so many units, of one certificate are looked at.
 const NAMES_MAX: usize = 8;
 /// A longer name is none.
 const NAME_BYTES_MAX: usize = 64;
 
-const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT: u8 = 0x06;
-/// `[0]`: the version, which a certificate may leave out.
-const VERSION: u8 = 0xa0;
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ORGANIZATIONAL_UNIT: &[u8] = &[0x55, 0x04, 0x0b];
 
@@ -45,13 +44,7 @@ impl Subject {
     }
 
     fn read(&mut self, certificate: &[u8]) -> Option<()> {
-        let mut tbs = Der(Der(Der(certificate).take(SEQUENCE)?).take(SEQUENCE)?);
-        let (first, _) = tbs.next()?;
-        if first == VERSION {
-            tbs.next()?; // the serial number
-        }
-        tbs.take(SEQUENCE)?; // the algorithm
-        tbs.take(SEQUENCE)?; // the issuer
+        let mut tbs = behind_issuer(certificate)?;
         tbs.take(SEQUENCE)?; // the dates
         let mut subject = Der(tbs.take(SEQUENCE)?);
         while !subject.0.is_empty() {
@@ -96,39 +89,6 @@ impl Subject {
                 numbers.any(|id| account.is_or_is_below(AccountId(id)))
             }),
         }
-    }
-}
-
-/// Values of DER one behind the other.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The next value: its tag and what is in it.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&length, mut rest) = rest.split_first()?;
-        let length = if length < 0x80 {
-            usize::from(length)
-        } else {
-            // a certificate is shorter than 16 MiB
-            let digits = rest.split_off(..usize::from(length & 0x7f))?;
-            if digits.is_empty() || digits.len() > 3 {
-                return None;
-            }
-            digits
-                .iter()
-                .fold(0, |sum, digit| sum << 8 | usize::from(*digit))
-        };
-        let value = rest.split_off(..length)?;
-        self.0 = rest;
-        Some((tag, value))
-    }
-
-    /// What is in the next value, if it has this tag.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
-        self.next()
-            .filter(|(found, _)| *found == tag)
-            .map(|(_, value)| value)
     }
 }
 

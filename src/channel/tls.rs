@@ -39,6 +39,7 @@ use super::bounds::{CERTIFICATE_BYTES_MAX, HANDSHAKE_BYTES_MAX};
 use super::connection::Wire;
 use super::subject::Subject;
 use super::tally::Tally;
+use super::validity::Validity;
 use super::worker::Worker;
 
 /// What is wrong with a channel's certificate.
@@ -207,6 +208,14 @@ impl Content {
     }
 }
 
+impl Content {
+    /// Of the certificate that is shown, the first.
+    fn validity(&self) -> Option<Validity> {
+        let first = CertificateDer::pem_slice_iter(&self.certificate).next();
+        Validity::of(&first?.ok()?)
+    }
+}
+
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
@@ -226,6 +235,7 @@ pub(super) struct Terms {
     files: Files,
     digest: ArcSwap<blake3::Hash>,
     config: ArcSwap<ServerConfig>,
+    validity: ArcSwap<Option<Validity>>,
 }
 
 impl Terms {
@@ -241,6 +251,7 @@ impl Terms {
         Ok(Some(Arc::new(Self {
             digest: ArcSwap::from_pointee(content.digest()),
             config: ArcSwap::from_pointee(content.config(&files)?),
+            validity: ArcSwap::from_pointee(content.validity()),
             files,
         })))
     }
@@ -254,8 +265,14 @@ impl Terms {
             return Ok(false);
         }
         self.config.store(Arc::new(content.config(&self.files)?));
+        self.validity.store(Arc::new(content.validity()));
         self.digest.store(Arc::new(digest));
         Ok(true)
+    }
+
+    /// From when to when its certificate is valid, if that can be read.
+    pub(super) fn validity(&self) -> Option<Validity> {
+        **self.validity.load()
     }
 
     fn acceptor(&self) -> TlsAcceptor {

@@ -7,12 +7,13 @@
 //! Stop: no new connections; what was received becomes durable and is answered; the counters are
 //! checkpointed; then the event log ends.
 
+use super::certificates::Certificates;
 use super::data::{RAISE_FILES, unusable};
 use super::{Exit, Failure};
 use crate::account::Tree;
 use crate::api;
 use crate::channel::{self, AccountSeries, Bounds, Channels, Deps, JournalSeries, OpenError};
-use crate::config::Config;
+use crate::config::{Config, Span};
 use crate::control::{self, Control, Listeners, SNAPSHOT_BYTES, TelemetryKeeper};
 use crate::events::{Code, Event, Events, Origin};
 use crate::ids::{AccountId, ChannelId, Clock, DeviceId, Position, SystemClock};
@@ -36,6 +37,9 @@ use std::time::Duration;
 pub(crate) const JOURNAL_DIR: &str = "journal";
 /// The folder of the event log in the data directory.
 pub(crate) const EVENTS_DIR: &str = "events";
+
+/// Where the gateway's time is so far ahead of the machine's clock that is told.
+const CLOCK_AHEAD: Span = Span::secs(60);
 
 /// A thread that has been at one thing for so long stands still: `/health/ready` says so.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(5);
@@ -256,6 +260,7 @@ impl Gateway {
             &mut |position, entry| newest.take(position, &entry),
         )
         .map_err(|error| data(&error))?;
+        tell_clock(clock.ahead_us());
         let events = Events::open(
             Arc::clone(&files),
             &dir.join(EVENTS_DIR),
@@ -424,10 +429,8 @@ impl Gateway {
 
     /// The channels' certificates, to be read again.
     pub(crate) fn certificates(&self) -> Certificates {
-        Certificates {
-            channels: Arc::clone(&self.channels),
-            registry: Arc::clone(self.control.registry()),
-        }
+        let registry = Arc::clone(self.control.registry());
+        Certificates::of(Arc::clone(&self.channels), registry)
     }
 
     /// Stops: drains the connections, makes everything durable, checkpoints. Says how many
@@ -451,6 +454,19 @@ impl Gateway {
     }
 }
 
+/// Says it where times go on from ones that the machine's clock has not reached yet.
+fn tell_clock(ahead_us: i64) {
+    let ahead = Span::secs(u64::try_from(ahead_us / 1_000_000).unwrap_or(0));
+    if ahead >= CLOCK_AHEAD {
+        let ahead = ahead.rounded();
+        tracing::warn!(
+            %ahead,
+            "what is on disk was written under a later time than this machine's clock says, and server \
+             times go on from there at half their speed: is the clock right? (docs/operations.md, \"The clock\")"
+        );
+    }
+}
+
 /// Do disk and ingest move? Neither fails when it stands still, so it is told by the time.
 fn moves(writing_for: Duration, silent_for: Duration) -> Result<(), String> {
     if writing_for >= STANDSTILL {
@@ -462,43 +478,6 @@ fn moves(writing_for: Duration, silent_for: Duration) -> Result<(), String> {
         return Err(format!("ingest has stood still for {seconds} s"));
     }
     Ok(())
-}
-
-/// The certificates of the channels, as their files have them.
-#[derive(Clone)]
-pub(crate) struct Certificates {
-    channels: Arc<Channels>,
-    registry: Arc<Registry>,
-}
-
-impl Certificates {
-    /// Reads the certificates of all channels again, and opens those that could not be listened on
-    /// for theirs. Says what has changed and what cannot be used. Blocks on files.
-    pub(crate) fn read_again(&self) {
-        for (channel, read) in self.channels.read_certificates() {
-            match read {
-                Ok(()) => tracing::info!(%channel, "its certificate was read anew"),
-                Err(error) => {
-                    tracing::error!(%channel, %error, "its certificate stays as it was");
-                }
-            }
-        }
-        for channel in self.registry.channels() {
-            let state = channel.state.load_full();
-            let listens = state.enabled && state.owner.enabled_chain();
-            if !listens || state.item.tls.is_none() || self.channels.address(channel.id).is_some() {
-                continue;
-            }
-            match self.channels.open(&state.item) {
-                Ok(at) => tracing::info!(channel = %channel.id, %at, "a channel is listened on"),
-                // somebody else has just opened it
-                Err(OpenError::Open) => {}
-                Err(error) => {
-                    tracing::error!(channel = %channel.id, %error, "a channel is not listened on");
-                }
-            }
-        }
-    }
 }
 
 /// What the journal's newest part brings back: windows of duplicates and telemetry.

@@ -10,6 +10,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod backup;
+mod certificates;
 mod client;
 pub mod compact;
 pub mod config;

@@ -1,7 +1,8 @@
 //! `tollgate serve`: start, wait for a signal: read the configuration again, or drain.
 
+use super::certificates::Certificates;
 use super::data::{SOCKET, load, mistakes};
-use super::gateway::{Certificates, Gateway, STANDSTILL, Settings, bind_hint};
+use super::gateway::{Gateway, STANDSTILL, Settings, bind_hint};
 use super::systemd::{self, Notify};
 use super::{Exit, Failure, local, runtime, say};
 use crate::api;
@@ -125,7 +126,9 @@ async fn serve(file: &Path, config: &Config, mut settings: Settings) -> Result<(
         }
     });
     let api_upkeep = tokio::spawn(api::upkeep(gateway.state()));
-    let certificates = tokio::spawn(look_at_certificates(gateway.certificates()));
+    let read = gateway.certificates();
+    read.tell_age();
+    let certificates = tokio::spawn(look_at_certificates(read.clone()));
     announce(&gateway, &listening, http_at, &data);
     notify.ready();
 
@@ -141,7 +144,7 @@ async fn serve(file: &Path, config: &Config, mut settings: Settings) -> Result<(
                     file: file.to_owned(),
                     running: running.clone(),
                     control: Arc::clone(&gateway.control),
-                    certificates: gateway.certificates(),
+                    certificates: read.clone(),
                 };
                 if let Some(config) = reload.run().await {
                     running = config;

@@ -38,6 +38,7 @@ impl Span {
     }
 
     /// For people: days, hours or minutes alone, if it is two of them or more.
+    #[must_use]
     pub fn rounded(self) -> Self {
         let secs = self.0.as_secs();
         let unit = [86_400, 3600, 60].into_iter().find(|unit| secs >= 2 * unit);
@@ -220,7 +221,7 @@ mod tests {
     fn long_times_are_rounded_down_for_people() {
         for (secs, shown) in [
             (31_535_997, "364d"),
-            (86_401, "24h"),
+            (86_401, "1d"),
             (121, "2m"),
             (61, "61s"),
         ] {

@@ -46,6 +46,8 @@ pub enum Cause {
     WrongProtocol,
     /// It speaks without TLS to a channel with it.
     TlsExpected,
+    /// It speaks TLS, and the two did not agree.
+    TlsFailed,
     /// It speaks TLS to a channel without it.
     TlsUnexpected,
     /// Its address may not call.
@@ -322,6 +324,9 @@ fn strays(facts: &Facts, found: &mut Vec<Finding>) {
     const MISMATCHES: [i64; 3] = [4, 6, 19];
     const WHITELIST: i64 = 16;
     const INACTIVITY: i64 = 17;
+    // rustls' words for what the other side said, and for what it is
+    const ALERT: &str = "received fatal alert";
+    const INCOMPATIBLE: &str = "peer is incompatible";
     let newest_us = newest_us(facts);
     let later = facts.strays.iter().filter(|told| told.at_us > newest_us);
     let mut sure = Vec::new();
@@ -346,6 +351,30 @@ fn strays(facts: &Facts, found: &mut Vec<Finding>) {
                     told.channel
                 ),
                 "turn TLS off in the tracker, or give the channel a certificate (`tls`)",
+            )
+        } else if MISMATCHES.contains(&code) && told.tls && told.text("why").contains(ALERT) {
+            finding(
+                Cause::TlsFailed,
+                told.at_us,
+                format!(
+                    "from {source} channel {} was called by TLS, and its certificate was not taken: {}",
+                    told.channel,
+                    told.text("why")
+                ),
+                "has it expired, is it for this host, does the tracker know its authority? \
+                 `openssl s_client -connect HOST:PORT` shows what is sent",
+            )
+        } else if MISMATCHES.contains(&code) && told.tls && told.text("why").contains(INCOMPATIBLE)
+        {
+            finding(
+                Cause::TlsFailed,
+                told.at_us,
+                format!(
+                    "from {source} channel {} was called by a TLS that it does not speak: {}",
+                    told.channel,
+                    told.text("why")
+                ),
+                "TLS 1.2 and 1.3 are spoken: a newer firmware, or a channel without `tls`",
             )
         } else if MISMATCHES.contains(&code) && told.tls {
             finding(
@@ -634,6 +663,15 @@ mod tests {
         hello.tls = true;
         facts.strays = vec![hello];
         assert_eq!(first(&facts), Cause::TlsExpected);
+        for why in [
+            "tls: received fatal alert: UnknownCA",
+            "tls: peer is incompatible: x",
+        ] {
+            let mut failed = told(3, 102, &json!({ "close_code": 4, "why": why }));
+            failed.tls = true;
+            facts.strays = vec![failed];
+            assert_eq!(first(&facts), Cause::TlsFailed);
+        }
         facts.strays = vec![told(2, 102, &json!({ "close_code": 16 }))];
         assert_eq!(first(&facts), Cause::SourceNotAllowed);
         facts.log = vec![told(50, 9005, &json!({ "cause": "secret" }))];

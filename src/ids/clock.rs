@@ -24,6 +24,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// It is at least `at_us`: what is on disk already has that time.
     fn at_least(&self, at_us: i64);
+
+    /// How far it is ahead of the machine's clock, in microseconds: that was ahead once.
+    fn ahead_us(&self) -> i64 {
+        0
+    }
 }
 
 /// How far the machine's clock may be behind, and time just stands still.
@@ -61,14 +66,28 @@ impl SystemClock {
     }
 }
 
+/// What the machine's clock says, unix us.
+fn wall_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    })
+}
+
 impl Clock for SystemClock {
     fn now_us(&self) -> i64 {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| {
-                i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-            });
-        self.at(wall, Instant::now)
+        self.at(wall_us(), Instant::now)
+    }
+
+    fn ahead_us(&self) -> i64 {
+        let wall_us = wall_us();
+        let ahead_us = self.at(wall_us, Instant::now) - wall_us;
+        // a step of nothing is none
+        if ahead_us > BEHIND_US_MAX {
+            ahead_us
+        } else {
+            0
+        }
     }
 
     fn at_least(&self, at_us: i64) {
@@ -117,6 +136,8 @@ mod tests {
         let far = clock.now_us() + 3_600_000_000;
         clock.at_least(far);
         assert!(clock.now_us() >= far);
+        assert!((3_500_000_000..=3_600_000_000).contains(&clock.ahead_us()));
+        assert_eq!(SystemClock::default().ahead_us(), 0);
         assert_eq!(minute_of(-1), 0);
     }
 

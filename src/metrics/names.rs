@@ -63,6 +63,8 @@ table! {
         "Connections closed at once because a bound on their number was reached.";
     TLS_HANDSHAKES Counter "tollgate_tls_handshakes_total" ["outcome"]
         "TLS handshakes: done, or failed by certificate, violation, gone.";
+    TLS_CERTIFICATE_EXPIRES Gauge "tollgate_tls_certificate_expires_timestamp_seconds" ["channel"]
+        "Until when the certificate of the channel is valid, in Unix seconds.";
     CONNECTIONS Gauge "tollgate_connections" ["channel"]
         "Connections open now.";
     CONNECTIONS_UNIDENTIFIED Gauge "tollgate_connections_unidentified" []
@@ -180,6 +182,8 @@ table! {
     API_SECONDS Histogram "tollgate_api_request_seconds" []
         "Time of a request.";
 
+    CLOCK_AHEAD Gauge "tollgate_clock_ahead_seconds" []
+        "How far server times are ahead of the machine's clock, which was ahead once.";
     BUILD Gauge "tollgate_build_info" ["version"]
         "Always 1; which build runs.";
     LOG_LINES_LOST Counter "tollgate_log_lines_lost_total" []

@@ -93,6 +93,13 @@ fn a_clock_that_is_set_back_over_a_restart_puts_nothing_before_what_is_stored() 
     let ahead_s = now_us() as f64 / 1e6 + 80_000.0;
     for round in 1..3 {
         let gateway = setup.start();
+        let said = gateway.said();
+        assert!(
+            said.contains("a later time than this machine's clock"),
+            "{said}"
+        );
+        let ahead = gateway.metric("tollgate_clock_ahead_seconds");
+        assert!(ahead > 80_000.0, "{ahead}");
         send(round * 3);
         let path = format!("/gw/channels/{channel}/messages");
         let (status, answer) = gateway.call(0, "GET", &path, &Value::Null);

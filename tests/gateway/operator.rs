@@ -1,7 +1,7 @@
 //! What an operator gets wrong: each time it is told what, where, and what to do, and the exit code
 //! says of which kind it is.
 
-use crate::harness::{Heard, Setup, TOLLGATE, Tracker, command, now_ms};
+use crate::harness::{Heard, Setup, TOLLGATE, Tracker, command, now_ms, until};
 use std::fs::Permissions;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
@@ -185,6 +185,61 @@ fn what_is_not_there_is_told_by_its_number() {
     );
     assert_eq!(output.status.code(), Some(64));
     tells(&said(&output), &["'van'", "the number of one is wanted"]);
+    gateway.stop();
+}
+
+/// A certificate and its key in PEM, valid until the first day of that year.
+fn certificate(until: i32) -> (String, String) {
+    let names = vec!["localhost".to_owned()];
+    let mut params = rcgen::CertificateParams::new(names).expect("a name");
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let made = params.self_signed(&key).expect("a certificate");
+    (made.pem(), key.serialize_pem())
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_told_and_one_that_is_broken_changes_nothing() {
+    let files = tempfile::tempdir().expect("a folder");
+    let write = |(certificate, key): &(String, String)| {
+        std::fs::write(files.path().join("gps.pem"), certificate).expect("it is written");
+        std::fs::write(files.path().join("gps.key"), key).expect("it is written");
+    };
+    write(&certificate(2021));
+    let setup = Setup::new().with(&format!(
+        "[[accounts]]\nname = \"a\"\n\
+         [[channels]]\nname = \"c\"\naccount = \"a\"\nprotocol = \"teltonika\"\n\
+         tls = {{ certificate = \"{0}/gps.pem\", key = \"{0}/gps.key\" }}\n",
+        files.path().display()
+    ));
+    let gateway = setup.start();
+    tells(
+        &gateway.said(),
+        &["has expired", "channel=1", "2021-01-01", "put a new one"],
+    );
+    let expires = "tollgate_tls_certificate_expires_timestamp_seconds{channel=\"1\"}";
+    let of_2021 = 1_609_459_200.0;
+    assert!((gateway.metric(expires) - of_2021).abs() < 0.5);
+    // neither a key of another certificate nor a file that is none takes its place
+    write(&(certificate(2098).0, certificate(2099).1));
+    gateway.send_sighup();
+    until("it is told", || {
+        gateway.said().contains("is not the key of")
+    });
+    write(&("no certificate".to_owned(), certificate(2099).1));
+    gateway.send_sighup();
+    until("it is told", || {
+        gateway.said().contains("no certificate in PEM")
+    });
+    assert!((gateway.metric(expires) - of_2021).abs() < 0.5);
+    write(&certificate(2100));
+    gateway.send_sighup();
+    until("the new one is there", || {
+        gateway.metric(expires) > of_2021 + 1e9
+    });
+    let times = gateway.said().matches("has expired").count();
+    assert_eq!(times, 1, "{}", gateway.said());
     gateway.stop();
 }
 
