@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use tempfile::TempDir;
@@ -17,6 +17,9 @@ use crate::trackers::ident;
 pub(crate) const SERVER_CORE: usize = 1;
 /// All trackers are on this one.
 pub(crate) const GENERATOR_CORE: usize = 0;
+
+/// Of util-linux.
+pub(crate) const TASKSET: &str = "/usr/bin/taskset";
 
 /// The ports of the gateways' channels.
 const PORTS: Range<u16> = 24_300..24_400;
@@ -151,9 +154,9 @@ impl Server {
     /// The CPU time that it has used so far, user and system, in seconds.
     fn cpu_seconds(&self) -> io::Result<f64> {
         let mut nanoseconds = 0u64;
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+        for thread in self.threads()? {
             // a thread that has just ended is none
-            let Ok(stat) = std::fs::read_to_string(task?.path().join("schedstat")) else {
+            let Ok(stat) = std::fs::read_to_string(thread.join("schedstat")) else {
                 continue;
             };
             let running = stat
@@ -163,6 +166,13 @@ impl Server {
             nanoseconds += running.unwrap_or(0u64);
         }
         Ok(nanoseconds as f64 / 1e9)
+    }
+
+    /// The kernel's folders of its threads, named by their ids.
+    pub(crate) fn threads(&self) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id()))?
+            .map(|task| Ok(task?.path()))
+            .collect()
     }
 
     /// The memory of its own that it holds, in bytes, counted by the kernel page by page.
@@ -192,14 +202,19 @@ impl Drop for Server {
 
 /// `program` on a core of its own, where the machine has two and util-linux is there.
 pub(crate) fn on_core(core: usize, program: impl AsRef<OsStr>) -> Command {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if cores > 1 && Path::new("/usr/bin/taskset").exists() {
-        let mut command = Command::new("/usr/bin/taskset");
+    if pins() {
+        let mut command = Command::new(TASKSET);
         command.args(["-c", &core.to_string()]).arg(program);
         command
     } else {
         Command::new(program)
     }
+}
+
+/// Has the machine cores to share out, and what does it?
+pub(crate) fn pins() -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores > 1 && Path::new(TASKSET).exists()
 }
 
 /// Ports that no other gateway of this run has, while there are few.

@@ -1,13 +1,14 @@
 //! How long a tracker waits for its ack, beside what an fsync takes on the same disk; and whether
 //! siblings of a blocked account notice those who wait.
 //!
-//! Quote the ratios. Both are of alternating slices of one run: of the disk alone and of the load, or
-//! of the load with the blocked account's trackers calling and without. Trackers send a record a
-//! second each, spread over it; a latency is that of the ack, as the tracker sees it, from its
-//! sending on, or from when it should have sent if its last ack came too late for that. The
-//! trackers are one thread of a process of their own on one core, and the gateway is on the other, where
-//! there are two: else the kernel wakes the gateway behind the tracker that has sent, while the other
-//! core is idle, and what is measured is that.
+//! Quote the ratios. Each is of two slices of one run that follow each other: of the disk alone and of the
+//! load, or of the load with the blocked account's trackers calling and without; of all rounds' ratios the
+//! median is told, so that what else happens to the machine in one of them is not what is measured.
+//! Trackers send a record a second each, spread over it; a latency is that of the ack, as the tracker sees
+//! it, from its sending on, or from when it should have sent if its last ack came too late for that. The
+//! trackers are one thread of a process of their own on one core, and the gateway's worker is on the other,
+//! where there are two: else the kernel wakes the worker behind the tracker that has sent, while the other
+//! core is idle, and what is measured is that. The gateway's other threads run where they find room.
 //!
 //! ```text
 //! cargo bench --bench latency
@@ -47,7 +48,7 @@ use clap::Parser;
 use fleet::Fleet;
 use frames::frame;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use server::{SERVER_CORE, Server, on_core};
+use server::{SERVER_CORE, Server, TASKSET, on_core, pins};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -55,7 +56,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -143,14 +144,38 @@ impl Latencies {
     }
 
     /// The median and the 99th of a hundred.
-    fn percentiles(&mut self) -> (f64, f64) {
+    fn percentiles(&mut self) -> [f64; 2] {
         self.0.sort_unstable();
         let at = |percent: usize| {
             let index = self.0.len().saturating_sub(1) * percent / 100;
             self.0.get(index).map_or(f64::NAN, |us| f64::from(*us))
         };
-        (at(50), at(99))
+        [at(50), at(99)]
     }
+}
+
+/// Of what kind a slice is, first or second of its round: percentiles of each round.
+#[derive(Default)]
+struct Slices([Vec<[f64; 2]>; 2]);
+
+impl Slices {
+    /// What the rounds have given, of one kind and percentile, smallest first.
+    fn sorted(&self, of: impl Fn(&[f64; 2], &[f64; 2]) -> f64) -> Vec<f64> {
+        let [without, with] = &self.0;
+        let rounds = without.iter().zip(with);
+        let mut all: Vec<f64> = rounds.map(|(without, with)| of(without, with)).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        all
+    }
+}
+
+/// The median, and the quartiles of what is sorted.
+fn quartiles(sorted: &[f64]) -> [f64; 3] {
+    let last = sorted.len().saturating_sub(1);
+    [2, 1, 3].map(|quarter| {
+        let at = last * quarter / 4;
+        sorted.get(at).copied().unwrap_or(f64::NAN)
+    })
 }
 
 fn measure(args: &Args) -> io::Result<()> {
@@ -164,7 +189,7 @@ fn measure(args: &Args) -> io::Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let (mut without, mut with) = (Latencies::default(), Latencies::default());
+    let mut slices = Slices::default();
     let mut late = Latencies::default();
     let slice = Duration::from_millis(args.slice_ms);
     let mut fleet = Fleet::connect(tollgate.address(), args.trackers)?;
@@ -174,33 +199,50 @@ fn measure(args: &Args) -> io::Result<()> {
     };
     // a first slice that does not count: everything is touched once
     fleet.slice(slice)?;
+    let stolen = stolen_ticks();
+    let begun = Instant::now();
     for round in 0..args.rounds {
         for turn in 0..2 {
             // neither always comes second
             let second = (turn + round) % 2 == 1;
-            if args.held.is_some() {
-                held.calls.send_replace(second);
+            let mut latencies = if args.held.is_none() && !second {
+                probe(data.path(), slice)?
+            } else {
+                held.calls.send_replace(args.held.is_some() && second);
                 let sent = fleet.slice(slice)?;
                 held.calls.send_replace(false);
-                let to = if second { &mut with } else { &mut without };
-                to.0.extend(sent.took);
                 late.0.extend(sent.late);
-            } else if second {
-                let sent = fleet.slice(slice)?;
-                with.0.extend(sent.took);
-                late.0.extend(sent.late);
-            } else {
-                probe(data.path(), slice, &mut without)?;
-            }
+                Latencies(sent.took)
+            };
+            slices.0[usize::from(second)].push(latencies.percentiles());
         }
     }
-    report(args, &mut without, &mut with);
-    let (p50, p99) = late.percentiles();
-    println!("  trackers sent late     p50 {p50:>8.0} us   p99 {p99:>8.0} us");
+    report(args, &slices);
+    let [p50, p99] = late.percentiles();
+    println!("  trackers sent late      p50 {p50:>7.0} us, p99 {p99:>7.0} us");
+    if let (Some(before), Some(after)) = (stolen, stolen_ticks()) {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let whole = begun.elapsed().as_secs_f64() * TICKS_PER_S * cores as f64;
+        let share = 100.0 * after.saturating_sub(before) as f64 / whole;
+        println!(
+            "  taken by the host       {share:.1} % of the cores' time: the more, the less the rest says"
+        );
+    }
     Ok(())
 }
 
-fn report(args: &Args, without: &mut Latencies, with: &mut Latencies) {
+/// Of the kernel's accounts, in a second.
+const TICKS_PER_S: f64 = 100.0;
+
+/// How long, in ticks, the host has run something else on the cores while they had work; `None` where
+/// the kernel does not say.
+fn stolen_ticks() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    line.split_whitespace().nth(7)?.parse().ok()
+}
+
+fn report(args: &Args, slices: &Slices) {
     let (names, asked) = match args.held {
         None => (["fsync of the disk", "ack"], ["below 2", "below 4"]),
         Some(_) => (
@@ -209,30 +251,34 @@ fn report(args: &Args, without: &mut Latencies, with: &mut Latencies) {
         ),
     };
     println!(
-        "{} trackers at a record a second{}, {} rounds of {} ms",
+        "{} trackers at a record a second{}, {} rounds of two slices of {} ms; medians of the rounds (quartiles)",
         args.trackers,
         args.held
             .map_or_else(String::new, |held| format!(", {held} of a blocked account")),
         args.rounds,
         args.slice_ms
     );
-    let counts = [without.0.len(), with.0.len()];
-    let both = [without.percentiles(), with.percentiles()];
-    for ((name, count), (p50, p99)) in names.iter().zip(counts).zip(both) {
-        println!("  {name:<22} p50 {p50:>8.0} us   p99 {p99:>8.0} us   of {count}");
+    for (kind, name) in names.into_iter().enumerate() {
+        let [p50, p99] = [0, 1].map(|percentile| {
+            let [median, low, high] =
+                quartiles(&slices.sorted(|without, with| [without, with][kind][percentile]));
+            format!("{median:>7.0} us ({low:.0} to {high:.0})")
+        });
+        println!("  {name:<23} p50 {p50}, p99 {p99}");
     }
-    let [(before50, before99), (p50, p99)] = both;
-    println!(
-        "  ratio {:>20.2} ({} is asked){:>12.2} ({} is asked)",
-        p50 / before50,
-        asked[0],
-        p99 / before99,
-        asked[1]
-    );
+    for (percentile, name) in ["p50", "p99"].into_iter().enumerate() {
+        let ratios = slices.sorted(|without, with| with[percentile] / without[percentile]);
+        let [median, low, high] = quartiles(&ratios);
+        println!(
+            "  ratio of {name} {median:>17.2} ({low:.2} to {high:.2}; {} is asked)",
+            asked[percentile]
+        );
+    }
 }
 
 /// Appends and syncs for so long, as the journal does it.
-fn probe(dir: &Path, length: Duration, latencies: &mut Latencies) -> io::Result<()> {
+fn probe(dir: &Path, length: Duration) -> io::Result<Latencies> {
+    let mut latencies = Latencies::default();
     let path = dir.join("probe");
     let file = File::create(&path)?;
     rustix::fs::fallocate(
@@ -257,7 +303,8 @@ fn probe(dir: &Path, length: Duration, latencies: &mut Latencies) -> io::Result<
         at += PROBE_BYTES as u64;
     }
     drop(file);
-    std::fs::remove_file(path)
+    std::fs::remove_file(path)?;
+    Ok(latencies)
 }
 
 /// Trackers of a blocked account: they call while they are told to, and call again when nothing is
@@ -351,5 +398,16 @@ fn start_tollgate(dir: &Path, args: &Args) -> io::Result<Server> {
         let (_, address) = line.split_once("channel 1 teltonika (teltonika) listens on ")?;
         address.trim().parse().ok()
     };
-    Server::start("tollgate", command, address, 1, None)
+    let server = Server::start("tollgate", command, address, 1, None)?;
+    if pins() {
+        for thread in server.threads()? {
+            let worker = std::fs::read_to_string(thread.join("comm"))?.starts_with("channels");
+            if let Some(id) = thread.file_name().filter(|_| !worker) {
+                let mut anywhere = Command::new(TASKSET);
+                anywhere.args(["-p", "ffffffff"]).arg(id);
+                anywhere.stdout(Stdio::null()).status()?;
+            }
+        }
+    }
+    Ok(server)
 }
