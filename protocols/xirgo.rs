@@ -8,9 +8,10 @@
 //! |---|---|
 //! | old | YYYY/MM/DD, HH:MM:SS, latitude, longitude, altitude, mph, course, satellites, HDOP, volts, signal, miles, fix, others |
 //! | new | the same to mph, then acceleration, deceleration, rpm, course, satellites, HDOP, miles, fuel use, volts, signal, fix, others |
-//! | configured | as the setting `format` lists them: UID or IM, EV, D (MM/DD/YYYY), T, LT, LN, AL, GSPT (km/h), HD, SV, HP, BV, CQ, GS (3: a fix), SI, IG (1 on, 2 off), OT |
+//! | configured | as the setting `format` lists them: UID or IM, EV, D (MM/DD/YYYY) and T, or both as D;T, LT, LN, AL, GSPT (km/h), HD, SV, HP, BV, CQ, GS (3: a fix), SI, IG (1 on, 2 off), OT |
 //!
-//! The layouts are told apart by where the voltage with its point stands.
+//! The layouts are told apart by where the voltage with its point stands. A date and a time in one field are
+//! of the configured layout, whose setting is missing then: name, event, time and place are read, the rest is kept.
 //!
 //! # Session
 //!
@@ -25,6 +26,7 @@
 //! # Quirks
 //!
 //! - Altitude and course may come without their decimal point in the configured layout: then they are in tenths.
+//! - So may latitude and longitude (XT2169): then they are in millionths.
 
 use crate::contract::{
     Acks, Context, Cut, Decode, Fatal, Info, Login, Model, ParamId, Probe, RecordBuilder, Reject,
@@ -38,6 +40,8 @@ use crate::kit::{framing, units};
 const NEW_FIELDS_MIN: usize = 18;
 const FIELDS_MAX: usize = 64;
 const SHORT: Reject = Reject::new("frame", "fewer fields than it has", 0);
+/// What a configured layout with date and time in one field begins with.
+const JOINED: &str = "UID,EV,D;T,LT,LN";
 
 const fn model(number: u16, name: &'static str) -> Model {
     Model {
@@ -58,6 +62,7 @@ impl Decode for Decoder {
         source: "Xirgo Technologies: device user manuals",
         port: 5081,
         frame_bytes_max: 1024,
+        version: 2,
         acks: Acks::None,
         shared: true,
         settings: &[Setting::Format],
@@ -102,7 +107,9 @@ impl Decode for Decoder {
             (form.starts_with("UID") || form.starts_with("IM")).then_some(form)
         });
         let is_dated = |date: &str| date.contains('/');
-        let form = form.filter(|form| is_dated(value(form, &parts, "D")));
+        let form = form.filter(|form| is_dated(dated(form, &parts).0));
+        let joined = date.contains(';').then_some(JOINED);
+        let form = form.or(joined.filter(|form| is_dated(dated(form, &parts).0)));
         if form.is_none() && !is_dated(date) {
             let now_ms = cx.now_ms;
             let mut message = cx.message(Time::Received(now_ms))?;
@@ -212,14 +219,25 @@ fn moment(date: &str, clock: &str) -> Option<i64> {
     civil.utc_ms()
 }
 
+/// Degrees; a number without a point that is beyond `most` is in millionths.
+fn degrees(text: &str, most: f64) -> Option<f64> {
+    let value = float(text)?;
+    let value = if value.abs() > most && !text.contains('.') {
+        units::round(value / 1e6, 6)
+    } else {
+        value
+    };
+    Some(value).filter(|value| value.abs() <= most)
+}
+
 fn push_place(
     message: &mut RecordBuilder<'_>,
     latitude: &str,
     longitude: &str,
     fixed: bool,
 ) -> bool {
-    let latitude = float(latitude).filter(|degrees| degrees.abs() <= 90.0);
-    let longitude = float(longitude).filter(|degrees| degrees.abs() <= 180.0);
+    let latitude = degrees(latitude, 90.0);
+    let longitude = degrees(longitude, 180.0);
     let place = latitude.zip(longitude).filter(|place| *place != (0.0, 0.0));
     message.push(fields::POSITION_VALID, fixed && place.is_some());
     if let Some((latitude, longitude)) = place {
@@ -299,9 +317,16 @@ fn value<'p>(form: &str, parts: &[&'p str], name: &str) -> &'p str {
     at.and_then(|at| parts.get(at)).copied().unwrap_or_default()
 }
 
+/// Date and time, in two fields or in one.
+fn dated<'p>(form: &str, parts: &[&'p str]) -> (&'p str, &'p str) {
+    let both = value(form, parts, "D;T").split_once(';');
+    both.unwrap_or_else(|| (value(form, parts, "D"), value(form, parts, "T")))
+}
+
 fn configured(form: &str, parts: &[&str], cx: &mut Context<'_>) -> Result<(), Reject> {
     let of = |name: &str| value(form, parts, name);
-    let ms = moment(of("D"), of("T"));
+    let (date, clock) = dated(form, parts);
+    let ms = moment(date, clock);
     let mut message = cx.message(or_impossible(ms, cx.now_ms))?;
     push_event(&mut message, of("EV"));
     // of three dimensions; a device that is not told to say so has one
@@ -330,12 +355,13 @@ fn configured(form: &str, parts: &[&str], cx: &mut Context<'_>) -> Result<(), Re
     );
     for (name, text) in form.split(',').zip(parts) {
         let known = [
-            "UID", "EV", "D", "T", "LT", "LN", "AL", "GSPT", "HD", "SV", "HP", "BV", "CQ", "SI",
-            "IG", "IM", "OT",
+            "UID", "EV", "D", "T", "D;T", "LT", "LN", "AL", "GSPT", "HD", "SV", "HP", "BV", "CQ",
+            "SI", "IG", "IM", "OT",
         ];
         if !known.contains(&name) && !text.is_empty() {
             message.name(name, *text);
         }
     }
+    push_rest(&mut message, parts, form.split(',').count());
     Ok(())
 }
