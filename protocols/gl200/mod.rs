@@ -26,6 +26,8 @@
 //! signal, battery, mode, motion and temperature. GTERI has a mask of eight digits behind its name
 //! for what its accessories add.
 //!
+//! Some (TT8850) begin with `00 04`, or `04`, `,count,0 or 1,` in the place of `+RESP:`.
+//!
 //! A report whose kind is not known is read the same way: the places in it are found by their shape.
 //!
 //! Binary: `+RSP`, `+EVT`, `+INF` and others with a length of their own; see `binary`.
@@ -121,9 +123,17 @@ impl Decode for Decoder {
     };
 
     fn cut(&self, input: &[u8], scanned: usize, eof: bool) -> Result<Cut, Fatal> {
-        if input.first() != Some(&b'+') {
-            let start = input.iter().position(|byte| *byte == b'+');
+        let is_start = |byte: &u8| matches!(*byte, b'+' | text::BARE);
+        if !input.first().is_some_and(is_start) {
+            let start = input.iter().position(is_start);
             return Ok(Cut::Skip(start.unwrap_or(input.len())));
+        }
+        if input.first() == Some(&text::BARE) {
+            return Ok(match input.get(1) {
+                Some(b',') => framing::until(input, scanned, eof, b"$"),
+                None if !eof => Cut::Need(2),
+                _ => Cut::Skip(1),
+            });
         }
         Ok(match text::is_text(input) {
             None if eof => Cut::Frame(input.len()),

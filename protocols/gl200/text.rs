@@ -8,11 +8,16 @@ use smallvec::SmallVec;
 
 /// The most fields of a report.
 const FIELDS_MAX: usize = 512;
+/// Begins a report without `+RESP:`.
+pub(super) const BARE: u8 = 4;
 /// So many bytes tell text from binary.
 pub(super) const MARK_BYTES: usize = 6;
 
 /// Is it text? `None`: too short to tell.
 pub(super) fn is_text(input: &[u8]) -> Option<bool> {
+    if input.first() == Some(&BARE) {
+        return Some(true);
+    }
     let mark = input.get(..MARK_BYTES)?;
     Some(matches!(mark, b"+RESP:" | b"+BUFF:") || mark.starts_with(b"+ACK:"))
 }
@@ -70,7 +75,12 @@ impl<'f> Report<'f> {
             .map_err(|error| Reject::new("text", "not printable", error.valid_up_to()))?;
         let text = text.trim_end_matches(['$', '\0', '\r', '\n']);
         let short = Reject::new("report", "fewer fields than a report has", frame.len());
-        let (mark, body) = text.split_once(':').ok_or(short)?;
+        let (mark, body) = if text.as_bytes().first() == Some(&BARE) {
+            // behind the mark, a count and a flag
+            ("+RESP", text.splitn(4, ',').nth(3).ok_or(short)?)
+        } else {
+            text.split_once(':').ok_or(short)?
+        };
         let mut head = body.splitn(4, ',');
         let (Some(kind), Some(version), Some(ident), Some(body)) =
             (head.next(), head.next(), head.next(), head.next())
