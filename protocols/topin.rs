@@ -18,6 +18,8 @@
 //! | 13 | battery %, version, zone, interval, signal %, temperature (3, not in the shorter forms), charging, pulse: status |
 //! | 17, 18, 19, 1A, 69 | time (6, decimal), access points (MAC (6), signal), count, MCC (2), MNC, cells, perhaps alarms |
 //! | 30 | none: asks for the time |
+//! | 14 | none: it goes to sleep |
+//! | 82, 83 | none: the charger is connected, disconnected |
 //! | 94, 99 | none: vibration, SOS |
 //!
 //! In kinds 08 and 09 a coordinate is degrees (1) and millionths (20 bits), with a sign in the four bits
@@ -83,7 +85,7 @@ impl Decode for Decoder {
         source: "Topin GPS tracker communication protocol",
         port: 5199,
         frame_bytes_max: 4096,
-        version: 2,
+        version: 3,
         acks: Acks::Frame,
         settings: &[Setting::TimeZone],
         models: &[
@@ -158,6 +160,9 @@ impl Decode for Decoder {
                 let mut message = cx.message(Time::Received(cx.now_ms))?;
                 message.push(fields::MESSAGE_TYPE, word(kind).as_str());
                 match kind {
+                    0x14 => message.push(fields::SLEEP_EVENT_TRIGGER, true),
+                    0x82 => message.push(fields::EXTERNAL_POWERSOURCE_STATUS, true),
+                    0x83 => message.push(fields::EXTERNAL_POWERSOURCE_STATUS, false),
                     0x94 => message.push(fields::VIBRATION_EVENT_TRIGGER, true),
                     0x99 => message.push(fields::ALARM_EVENT_TRIGGER, true),
                     _ => {}

@@ -19,6 +19,7 @@
 //! | oxygen, btemp2, TEMP | blood oxygen and body temperature, after a kind | none |
 //! | TK | a voice message | TK,1 |
 //! | JXTK | kind, file, part from 1, parts in all, bytes of a voice message | JXTKR,1 |
+//! | CCID | the number of the SIM card | none |
 //! | img | kind, time, bytes of a picture | none |
 //! | others | the answer to a command | none |
 //!
@@ -87,7 +88,7 @@ impl Decode for Decoder {
         source: "Beesure GPS SeTracker Server Protocol",
         port: 5093,
         frame_bytes_max: 64 * 1024,
-        version: 2,
+        version: 3,
         acks: Acks::None,
         shared: true,
         settings: &[Setting::TimeZone],
@@ -333,6 +334,9 @@ fn confirmation(keyword: &str, rest: &str, cx: &mut Context<'_>) -> Result<(), R
     let mut message = cx.message(Time::Received(cx.now_ms))?;
     message.push(fields::MESSAGE_TYPE, keyword);
     message.push(fields::COMMAND_RESULT, rest);
+    if keyword == "CCID" && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        message.push(fields::GSM_SIM_ICCID, rest);
+    }
     drop(message);
     cx.command_reply(None, &format!("{keyword},{rest}"));
     Ok(())
