@@ -68,14 +68,28 @@ enum Means {
 /// A row of the table.
 #[derive(Clone, Copy)]
 pub(super) struct Item {
-    name: &'static str,
+    key: u32,
     /// In the binary form; 0: a text.
     pub(super) bytes: u8,
     means: Means,
 }
 
 const fn item(name: &'static str, bytes: u8, means: Means) -> Item {
-    Item { name, bytes, means }
+    Item {
+        key: key(name.as_bytes()),
+        bytes,
+        means,
+    }
+}
+
+/// A name of up to four bytes as a number, in the order of names; 0: longer.
+const fn key(name: &[u8]) -> u32 {
+    match *name {
+        [a, b] => u32::from_be_bytes([a, b, 0, 0]),
+        [a, b, c] => u32::from_be_bytes([a, b, c, 0]),
+        [a, b, c, d] => u32::from_be_bytes([a, b, c, d]),
+        _ => 0,
+    }
 }
 
 /// Sorted by name.
@@ -278,7 +292,7 @@ static VEHICLE_VALUES: &[(&str, Item)] = &[
 
 /// The row of an item.
 pub(super) fn find(name: &str) -> Option<&'static Item> {
-    if let Ok(at) = ITEMS.binary_search_by_key(&name, |item| item.name) {
+    if let Ok(at) = ITEMS.binary_search_by_key(&key(name.as_bytes()), |item| item.key) {
         return ITEMS.get(at);
     }
     let (letters, digits) = name.split_at_checked(2)?;
@@ -383,7 +397,8 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted() {
-        assert!(ITEMS.is_sorted_by_key(|item| item.name));
+        assert!(ITEMS.is_sorted_by_key(|item| item.key));
+        assert!(find("").is_none() && find("ZO123").is_some_and(|item| item.bytes == 1));
         assert!(find("ZO14").is_some() && find("ZO").is_none() && find("ZZ1").is_none());
     }
 }
