@@ -7,6 +7,9 @@ use crate::contract::{Context, Key, ParamId, RecordBuilder, Reject, Reply, Time,
 use crate::kit::cursor::Cursor;
 use crate::kit::{bcd, hex, parse, units};
 
+/// Number and temperature of a sensor on a wire.
+const PROBE_BYTES: usize = 10;
+
 /// Reads one, and answers it where it wants that.
 pub(super) fn read(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
     match frame.kind {
@@ -65,6 +68,7 @@ fn information(frame: &Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject> {
         0x09 => satellites(&mut body, &mut message),
         0x0a => cards(&mut body, &mut message),
         0x0d => fuel_text(body.rest(), &mut message),
+        0x15 => probes(content, &mut message),
         0x1b => tag(body.rest(), &mut message),
         _ => None,
     };
@@ -113,6 +117,22 @@ fn satellites(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<
         body.take(usize::from(visible).min(body.left()))?;
     }
     parts::leftover(message, 0x94, body.rest());
+    Some(())
+}
+
+/// A count, and of each sensor its number on the wire (8) and hundredths of a degree (2).
+fn probes(content: &[u8], message: &mut RecordBuilder<'_>) -> Option<()> {
+    let (&count, all) = content.split_first()?;
+    let (probes, rest) = all.as_chunks::<PROBE_BYTES>();
+    if probes.len() != usize::from(count) || !rest.is_empty() {
+        return None;
+    }
+    for ([id @ .., high, low], number) in probes.iter().zip(1u16..) {
+        message.push((fields::SENSOR_ID_N, number), hex::encode(id).as_str());
+        let hundredths = i64::from(i16::from_be_bytes([*high, *low]));
+        let celsius = units::scaled(hundredths, 2);
+        message.push((fields::SENSOR_TEMPERATURE_N, number), celsius);
+    }
     Some(())
 }
 

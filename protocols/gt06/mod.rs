@@ -111,7 +111,7 @@ impl Decode for Decoder {
         source: "Concox: GPS Tracker Communication Protocol (GT06 1.8.1, GT06N 1.0.0, JM-VL03 1.1.2)",
         port: 5023,
         frame_bytes_max: FRAME_BYTES_MAX,
-        version: 2,
+        version: 3,
         session_bytes_max: 2 * photo::PHOTO_BYTES_MAX + 1024,
         acks: Acks::Frame,
         settings: &[Setting::Model, Setting::TimeZone],

@@ -11,6 +11,11 @@ use crate::kit::units;
 /// The length of a heartbeat with battery voltage and level (asset trackers).
 const ASSET_BYTES_MIN: usize = 14;
 
+/// The strongest signal, as the documents say.
+const SIGNAL_MAX: u8 = 4;
+/// What a supply may have, hundredths of volts.
+const WIDE_VOLTS: std::ops::RangeInclusive<u16> = 300..=6000;
+
 /// The alarms that a heartbeat may carry: 1 SOS to 5 left the fence.
 const HEARTBEAT_ALARM_MAX: u8 = 5;
 
@@ -25,6 +30,7 @@ pub(super) fn read(frame: &Frame<'_>, cx: &mut Context<'_>, make: Make) -> Resul
         (_, _, ASSET_BYTES_MIN..) => asset(&mut body, &mut message, make),
         (_, Make::Seeworld, 5) => small_voltage(&mut body, &mut message),
         (_, Make::R11, 5) => r11(&mut body, &mut message),
+        (_, _, 5) if is_wide(frame.body) => r11(&mut body, &mut message),
         _ => usual(&mut body, &mut message, make),
     };
     read.ok_or(SHORT)?;
@@ -70,7 +76,20 @@ fn small_voltage(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Opti
     Some(())
 }
 
-/// R11: the supply in hundredths of volts in the place of the battery.
+/// Is the supply in two bytes before the signal? Then what would be the signal is none, and a signal stands in
+/// the place of the alarm, with no language behind it.
+fn is_wide(body: &[u8]) -> bool {
+    let [_, high, low, third, last] = *body else {
+        return false;
+    };
+    let volts = u16::from_be_bytes([high, low]);
+    low > SIGNAL_MAX
+        && (1..=SIGNAL_MAX).contains(&third)
+        && last == 0
+        && WIDE_VOLTS.contains(&volts)
+}
+
+/// R11, and the S5E without being told: the supply in hundredths of volts in the place of the battery.
 fn r11(body: &mut Cursor<'_>, message: &mut RecordBuilder<'_>) -> Option<()> {
     parts::terminal(message, body.u8()?);
     let volts = hundredths(body.u16()?);
