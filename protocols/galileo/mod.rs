@@ -85,6 +85,7 @@ impl Decode for Decoder {
         source: "Galileosky: Protocol of data exchange with the server",
         port: 5034,
         frame_bytes_max: 32 * 1024 + 5,
+        version: 2,
         acks: Acks::Frame,
         shared: true,
         settings: &[Setting::Format],

@@ -29,7 +29,7 @@
 //! | d4, d5 | 4, 1 | distance counted (m), which keys are there |
 //! | e0, e1 | 4, 1 + n | number of a command, its answer |
 //! | e2 to e9, ea | 4, 1 + n | the user's values, the user's bytes |
-//! | fe | 2 + n | tags of two bytes, each of four bytes |
+//! | fe | 2 + n | tags whose numbers have two bytes |
 
 use crate::contract::{Context, Instance, Key, RecordBuilder, Reject, Time, Value, fields};
 use crate::kit::cursor::Cursor;
@@ -309,16 +309,32 @@ fn engine(bytes: &[u8], message: &mut RecordBuilder<'_>) {
     }
 }
 
+/// Numbers of two bytes and their values: those of Modbus and Bluetooth have four bytes, 8E what is heard of
+/// satellites. How long others are is not told, so from the first of them on all is kept.
 fn extended(bytes: &[u8], message: &mut RecordBuilder<'_>) {
-    const GROUP_BYTES: usize = 6;
-    if !bytes.len().is_multiple_of(GROUP_BYTES) {
-        message.wire(0xfe, bytes);
-        return;
-    }
-    for group in bytes.chunks_exact(GROUP_BYTES) {
-        if let Some((id, value)) = group.split_at_checked(2) {
-            let id = u32::try_from(little_endian(id)).unwrap_or_default();
-            message.push(Key::Wire { space: 1, id }, signed(little_endian(value), 4));
+    const FOUR_BYTES_MAX: u16 = 0x80;
+    let mut body = Cursor::new(bytes);
+    while body.left() > 0 {
+        let before = body.rest();
+        let (Some(id), Some(value)) = (body.array().map(u16::from_le_bytes), body.take(4)) else {
+            message.wire(0xfe, before);
+            return;
+        };
+        match (id, value) {
+            (0x8e, [visible, used, average, most]) => {
+                message.push(fields::GNSS_SATELLITES_VISIBLE, *visible);
+                message.name("satellites.used", *used);
+                message.name("satellites.snr.average", *average);
+                message.name("satellites.snr.max", *most);
+            }
+            (..=FOUR_BYTES_MAX, _) => {
+                let id = u32::from(id);
+                message.push(Key::Wire { space: 1, id }, signed(little_endian(value), 4));
+            }
+            _ => {
+                message.wire(0xfe, before);
+                return;
+            }
         }
     }
 }
