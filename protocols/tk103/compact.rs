@@ -28,7 +28,12 @@ pub(super) fn read(frame: Frame<'_>, cx: &mut Context<'_>) -> Result<(), Reject>
         "BP05" => {
             let leading = body.bytes().take_while(u8::is_ascii_digit).count();
             // behind the ident stands a date of six digits, or a list of cells
-            let own = leading.min(IDENT_DIGITS);
+            let place = body.get(..IDENT_DIGITS).unwrap_or_default();
+            let own = if place.contains('\0') {
+                IDENT_DIGITS
+            } else {
+                leading.min(IDENT_DIGITS)
+            };
             let body = if leading == 6 {
                 body
             } else {

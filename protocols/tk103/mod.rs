@@ -37,6 +37,8 @@
 //!
 //! - No checksum.
 //! - With commas the date is `DDMMYY`, without them `YYMMDD`.
+//! - An ident of fewer than twelve digits may end with a zero byte in a place of twelve bytes, behind which stands
+//!   what was left there. It is answered as it came.
 
 mod battery;
 mod comma;
@@ -54,6 +56,8 @@ const IDENT_DIGITS_MIN: usize = 11;
 const IDENT_BYTES_MAX: usize = 16;
 /// An ident with letters in it, where no comma ends it.
 const LETTERED_IDENT_BYTES: usize = 12;
+/// The place of an ident that ends with a zero byte.
+const PADDED_IDENT_BYTES: usize = 12;
 
 const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
     Model {
@@ -67,8 +71,17 @@ const fn model(number: u16, vendor: &'static str, name: &'static str) -> Model {
 #[derive(Default)]
 pub(crate) struct Decoder;
 
+/// Digits, and a zero byte behind them.
+fn is_padded(place: &str) -> bool {
+    let (digits, _) = place.split_once('\0').unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// How long the ident is: its digits; where it has letters, up to a comma or as long as most are.
 fn ident_bytes(text: &str) -> usize {
+    if text.get(..PADDED_IDENT_BYTES).is_some_and(is_padded) {
+        return PADDED_IDENT_BYTES;
+    }
     let alphanumeric = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     if digits >= IDENT_DIGITS_MIN {
@@ -148,7 +161,8 @@ impl Decode for Decoder {
         if ident.is_empty() || !command.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err(short);
         }
-        cx.identify(Login::of(ident))?;
+        let name = ident.split('\0').next().unwrap_or(ident);
+        cx.identify(Login::of(name))?;
         let frame = Frame {
             ident,
             command,
@@ -172,6 +186,7 @@ impl Decode for Decoder {
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         match rest.get(digits..) {
             Some([]) | None if digits <= 16 => Probe::More,
+            Some([0, ..]) if (1..PADDED_IDENT_BYTES).contains(&digits) => Probe::Yes,
             Some([b',']) if (11..=16).contains(&digits) => Probe::More,
             // behind the comma the locks of JT/T 808 have a number
             Some([b'B', ..] | [b',', b'A'..=b'Z', ..]) if (11..=16).contains(&digits) => Probe::Yes,
