@@ -94,7 +94,7 @@ impl Decode for Decoder {
         source: "Meiligao: GPRS Communication Protocol V2.1",
         port: 5009,
         frame_bytes_max: 4096,
-        version: 2,
+        version: 3,
         acks: Acks::None,
         settings: &[Setting::TimeZone],
         models: &[
@@ -457,7 +457,7 @@ fn push_alarm(message: &mut RecordBuilder<'_>, alarm: u8) {
         0x11 => fields::OVERSPEEDING_EVENT_TRIGGER,
         0x12 => fields::MOVEMENT_EVENT_TRIGGER,
         0x13 => fields::GEOFENCE_EVENT_ENTER,
-        0x14 => fields::CRASH_EVENT_TRIGGER,
+        0x14 => fields::POWER_ON_EVENT_TRIGGER,
         0x50 => fields::POWER_CUT_EVENT_TRIGGER,
         0x53 => fields::GNSS_ANTENNA_CUT_EVENT_TRIGGER,
         0x72 => fields::HARSH_BRAKING_EVENT_TRIGGER,
