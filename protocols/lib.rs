@@ -123,6 +123,11 @@ pub fn by_number(number: u16) -> Option<&'static Protocol> {
     PROTOCOLS.iter().find(|protocol| protocol.number == number)
 }
 
+/// The name of the protocol of that stored number; of one that is not there any more a question mark.
+pub fn name_of(number: u16) -> &'static str {
+    by_number(number).map_or("?", |protocol| protocol.info.name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -323,14 +323,18 @@ fn channel(state: &State, item: &ChannelItem, wants: &Wants) -> Map<String, Valu
         [one] => *one,
         _ => 0,
     };
-    let name_of = |number: u16| protocols::by_number(number).map_or("?", |p| p.info.name);
     sheet.base("id", item.id.0);
     sheet.base("cid", item.cid.0);
     sheet.base("name", item.name.as_str());
     sheet.base("enabled", item.enabled);
     sheet.base("protocol_id", single);
     sheet.base_with("protocol_name", || {
-        if single == 0 { "auto" } else { name_of(single) }.into()
+        if single == 0 {
+            "auto"
+        } else {
+            protocols::name_of(single)
+        }
+        .into()
     });
     sheet.base_with("configuration", || {
         Value::Object(item.configuration.clone())
@@ -346,7 +350,7 @@ fn channel(state: &State, item: &ChannelItem, wants: &Wants) -> Map<String, Valu
     sheet.more("protocols", || {
         item.protocols
             .iter()
-            .map(|&number| name_of(number))
+            .map(|&number| protocols::name_of(number))
             .collect()
     });
     sheet.more("host", || item.host.as_str().into());

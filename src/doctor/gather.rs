@@ -162,7 +162,7 @@ impl Room<'_> {
             id: device.id,
             name: state.item.name.clone(),
             cid: account.id(),
-            protocol: name_of(device.protocol),
+            protocol: protocols::name_of(device.protocol),
             enabled: state.enabled,
             account_disabled: disabled,
             blocked,
@@ -185,7 +185,7 @@ impl Room<'_> {
                 if names_it {
                     unknown.push(UnknownFacts {
                         channel: self.channel(channel),
-                        protocol: name_of(one.protocol),
+                        protocol: protocols::name_of(one.protocol),
                         count: one.count,
                         last_us: one.last_seen_us,
                     });
@@ -343,10 +343,6 @@ impl Room<'_> {
         });
         shown.collect()
     }
-}
-
-fn name_of(protocol: u16) -> &'static str {
-    protocols::by_number(protocol).map_or("?", |protocol| protocol.info.name)
 }
 
 fn address(source: &str) -> Option<std::net::IpAddr> {

@@ -2,13 +2,14 @@
 
 use super::code::{Code, Origin, OriginKind};
 use crate::ids::AccountId;
+use crate::segment::fields::Fields;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// An event of a connection is mostly shorter.
 const ENTRY_BYTES: usize = 256;
 /// Time, code, kind, id, account.
-pub(super) const HEAD_BYTES: usize = 8 + 2 + 1 + 8 + 8;
+const HEAD_BYTES: usize = 8 + 2 + 1 + 8 + 8;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,27 +66,44 @@ impl Event {
     }
 
     pub(super) fn read(content: &[u8]) -> Option<Self> {
-        let (head, data) = content.split_first_chunk::<HEAD_BYTES>()?;
-        let u64_at = |at: usize| {
-            head.get(at..)?
-                .first_chunk()
-                .map(|b| u64::from_le_bytes(*b))
-        };
+        let (head, data) = Head::read(content)?;
         let data = if data.is_empty() {
             Map::new()
         } else {
             serde_json::from_slice(data).ok()?
         };
         Some(Self {
-            at_us: u64_at(0)?.cast_signed(),
-            code: Code::from_number(u16::from_le_bytes([head[8], head[9]]))?,
-            origin: Origin {
-                kind: OriginKind::from_number(head[10])?,
-                id: u64_at(11)?,
-            },
-            account: AccountId(u64_at(19)?),
+            at_us: head.at_us,
+            code: Code::from_number(head.code)?,
+            origin: head.origin,
+            account: head.account,
             data,
         })
+    }
+}
+
+/// What stands before the data of an event: enough to tell whether it is wanted.
+pub(super) struct Head {
+    pub(super) at_us: i64,
+    code: u16,
+    pub(super) origin: Origin,
+    pub(super) account: AccountId,
+}
+
+impl Head {
+    /// It, and the bytes of the data.
+    pub(super) fn read(content: &[u8]) -> Option<(Self, &[u8])> {
+        let from = &mut Fields(content);
+        let head = Self {
+            at_us: from.i64()?,
+            code: from.u16()?,
+            origin: Origin {
+                kind: OriginKind::from_number(from.u8()?)?,
+                id: from.u64()?,
+            },
+            account: AccountId(from.u64()?),
+        };
+        Some((head, from.0))
     }
 }
 

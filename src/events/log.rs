@@ -1,7 +1,7 @@
 //! The log that all share: handing over, and reading back.
 
-use super::code::{Code, Origin, OriginKind};
-use super::event::{Entry, Event, HEAD_BYTES};
+use super::code::{Code, Origin};
+use super::event::{Entry, Event, Head};
 use super::writer::{Counts, KIND, Queue, Writer};
 use crate::ids::{AccountId, Clock, WriterThread};
 use crate::metrics::Metrics;
@@ -198,26 +198,10 @@ impl Drop for Events {
 
 /// The cheap questions, before any JSON is read.
 fn wanted(content: &[u8], query: &Query<'_>) -> bool {
-    let Some(head) = content.first_chunk::<HEAD_BYTES>() else {
-        return false;
-    };
-    let number = |at: usize| {
-        head.get(at..)
-            .and_then(|rest| rest.first_chunk())
-            .map_or(0, |b| u64::from_le_bytes(*b))
-    };
-    let at_us = number(0).cast_signed();
-    let Some(kind) = OriginKind::from_number(head[10]) else {
-        return false;
-    };
-    (query.from_us..=query.to_us).contains(&at_us)
-        && (query.wanted)(
-            Origin {
-                kind,
-                id: number(11),
-            },
-            AccountId(number(19)),
-        )
+    Head::read(content).is_some_and(|(head, _)| {
+        (query.from_us..=query.to_us).contains(&head.at_us)
+            && (query.wanted)(head.origin, head.account)
+    })
 }
 
 #[cfg(test)]

@@ -31,9 +31,9 @@ impl Base {
         let Some(mut reader) = CheckedReader::open(files, &dir.join(BASE), BASE_FORM.magic)? else {
             return Ok(Self::default());
         };
-        let newer = || io::Error::new(io::ErrorKind::InvalidData, "a newer version wrote it");
+        let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         if reader.version() != BASE_FORM.version {
-            return Err(newer());
+            return Err(wrong("a newer version wrote it"));
         }
         let mut base = Self {
             last: reader.number(),
@@ -44,7 +44,9 @@ impl Base {
             while let Some((head, after)) = rest.split_first_chunk::<9>() {
                 let (id, count) = head.split_first_chunk::<8>().expect("nine bytes");
                 let count = usize::from(count[0]);
-                let numbers = after.get(..count * 8).ok_or_else(newer)?;
+                let numbers = after
+                    .get(..count * 8)
+                    .ok_or_else(|| wrong("a row of it is cut short"))?;
                 let numbers: Vec<u64> = numbers
                     .as_chunks()
                     .0

@@ -13,6 +13,7 @@
 //! Readers never panic: what does not fit the form reads as `None`.
 
 use crate::ids::{AccountId, ChannelId, ConnectionId, DeviceId};
+use crate::segment::fields::Fields;
 use compact_str::CompactString;
 use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -21,6 +22,10 @@ pub(super) const KIND: u8 = 1;
 pub(super) const VERSION: u8 = 1;
 /// Everything before the ident.
 const HEAD_BYTES: usize = 67;
+/// Where in it the time, the number and the direction of a chunk stand.
+const TIME_AT: usize = 0;
+const INDEX_AT: usize = 24;
+const DIRECTION_AT: usize = 28;
 /// A head with an ident of so many bytes less needs no memory of its own.
 const HEAD_BYTES_INLINE: usize = 96;
 
@@ -138,9 +143,9 @@ impl Head {
                 place.copy_from_slice(bytes);
             }
         };
-        set(0, &at_us.to_le_bytes());
-        set(24, &index.to_le_bytes());
-        set(28, &[direction.number()]);
+        set(TIME_AT, &at_us.to_le_bytes());
+        set(INDEX_AT, &index.to_le_bytes());
+        set(DIRECTION_AT, &[direction.number()]);
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -150,30 +155,28 @@ impl Head {
 
 /// Reads a chunk: what is said of it, and its bytes.
 pub(super) fn read(content: &[u8]) -> Option<(Label<'_>, &[u8])> {
-    let mut rest = content;
+    let from = &mut Fields(content);
     let label = Label {
-        at_us: i64::from_le_bytes(take(&mut rest)?),
-        connection: ConnectionId(u64::from_le_bytes(take(&mut rest)?)),
-        channel: ChannelId(u64::from_le_bytes(take(&mut rest)?)),
-        index: u32::from_le_bytes(take(&mut rest)?),
-        direction: Direction::from_number(u8::from_le_bytes(take(&mut rest)?))?,
-        shared: u8::from_le_bytes(take(&mut rest)?) != 0,
-        protocol: u16::from_le_bytes(take(&mut rest)?),
-        port: u16::from_le_bytes(take(&mut rest)?),
-        device: DeviceId(u64::from_le_bytes(take(&mut rest)?)),
-        account: AccountId(u64::from_le_bytes(take(&mut rest)?)),
+        at_us: from.i64()?,
+        connection: ConnectionId(from.u64()?),
+        channel: ChannelId(from.u64()?),
+        index: from.u32()?,
+        direction: Direction::from_number(from.u8()?)?,
+        shared: from.u8()? != 0,
+        protocol: from.u16()?,
+        port: from.u16()?,
+        device: DeviceId(from.u64()?),
+        account: AccountId(from.u64()?),
         peer: {
-            let address = Ipv6Addr::from(take::<16>(&mut rest)?).to_canonical();
-            SocketAddr::new(address, u16::from_le_bytes(take(&mut rest)?))
+            let address = Ipv6Addr::from(from.array::<16>()?).to_canonical();
+            SocketAddr::new(address, from.u16()?)
         },
         ident: {
-            let length = u8::from_le_bytes(take(&mut rest)?);
-            let text = rest.get(..length.into())?;
-            rest = rest.get(length.into()..)?;
-            std::str::from_utf8(text).ok()?
+            let length = from.u8()?;
+            std::str::from_utf8(from.take(length.into())?).ok()?
         },
     };
-    Some((label, rest))
+    Some((label, from.0))
 }
 
 /// The time of a chunk, without reading the rest.
@@ -189,12 +192,6 @@ pub(super) fn overwrite(content: &mut [u8]) {
         // no direction has this number
         rest.fill(u8::MAX);
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, behind) = rest.split_first_chunk::<N>()?;
-    *rest = behind;
-    Some(*head)
 }
 
 /// The bytes of an end.

@@ -15,14 +15,36 @@ const READ_BYTES: usize = 256 * 1024;
 /// One file of a log, shared with its readers.
 #[derive(Debug)]
 pub struct Segment {
-    pub(super) path: PathBuf,
-    pub(super) header: Header,
-    pub(super) end: AtomicU64,
-    pub(super) next: AtomicU64,
-    pub(super) sealed: AtomicBool,
+    path: PathBuf,
+    header: Header,
+    end: AtomicU64,
+    next: AtomicU64,
+    sealed: AtomicBool,
 }
 
 impl Segment {
+    /// One whose durable entries end at `end`, and before entry `next`.
+    pub(super) fn new(path: PathBuf, header: Header, end: u64, next: u64) -> Self {
+        Self {
+            path,
+            header,
+            end: AtomicU64::new(end),
+            next: AtomicU64::new(next),
+            sealed: AtomicBool::new(false),
+        }
+    }
+
+    /// Shows readers what has become durable.
+    pub(super) fn grow(&self, end: u64, next: u64) {
+        self.end.store(end, Ordering::Release);
+        self.next.store(next, Ordering::Release);
+    }
+
+    /// Nothing will be added any more.
+    pub(super) fn seal(&self) {
+        self.sealed.store(true, Ordering::Release);
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -6,7 +6,6 @@ use super::format::{self, Batch, FOOTER_BYTES, HEADER_BYTES, Header};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub(super) const SPARE: &str = "spare.tmp";
 
@@ -94,7 +93,7 @@ impl SegmentLog {
         let first = self.next;
         let active = self.active.as_mut().expect("make_room leaves one");
         let offset = active.segment.end();
-        let bytes = batch.number(active.segment.header.seed(), first);
+        let bytes = batch.number(active.segment.header().seed(), first);
         active
             .file
             .write_at(bytes, offset)
@@ -104,8 +103,7 @@ impl SegmentLog {
             .sync_data()
             .map_err(failed("syncing the journal"))?;
         self.next += u64::from(batch.count());
-        active.segment.end.store(offset + length, Ordering::Release);
-        active.segment.next.store(self.next, Ordering::Release);
+        active.segment.grow(offset + length, self.next);
         Ok(Place {
             segment: Arc::clone(&active.segment),
             offset,
@@ -173,16 +171,12 @@ impl SegmentLog {
         let need = (HEADER_BYTES as u64)
             .saturating_add(length)
             .saturating_add(tail);
-        let capacity = self.options.segment_bytes.max(need);
-        let no_space = |what| {
-            move |error| {
-                if is_no_space(&error) || is_out_of_files(&error) {
-                    AppendError::NoSpace(error)
-                } else {
-                    AppendError::Failed { what, error }
-                }
-            }
-        };
+        self.begin(self.options.segment_bytes.max(need))?;
+        Ok(true)
+    }
+
+    /// Step 2: a new segment is there, durable and in use.
+    fn begin(&mut self, capacity: u64) -> Result<(), AppendError> {
         let file = match self.spare.take() {
             Some(file) => file,
             None => self
@@ -225,13 +219,8 @@ impl SegmentLog {
             }
             return Err(failed("syncing the journal's folder")(error));
         }
-        let segment = Arc::new(Segment {
-            path,
-            header,
-            end: AtomicU64::new(HEADER_BYTES as u64),
-            next: AtomicU64::new(header.first),
-            sealed: AtomicBool::new(false),
-        });
+        let segment = Segment::new(path, header, HEADER_BYTES as u64, header.first);
+        let segment = Arc::new(segment);
         if self.active.is_none() {
             self.catalog.push(&segment);
         } else {
@@ -243,7 +232,7 @@ impl SegmentLog {
             segment,
             capacity,
         });
-        Ok(true)
+        Ok(())
     }
 
     fn seal(&mut self) -> Result<(), AppendError> {
@@ -251,7 +240,7 @@ impl SegmentLog {
             return Ok(());
         };
         let end = active.segment.end();
-        let footer = format::footer(active.segment.header.seed(), self.next, end);
+        let footer = format::footer(active.segment.header().seed(), self.next, end);
         active
             .file
             .write_at(&footer, end)
@@ -264,7 +253,7 @@ impl SegmentLog {
             .file
             .sync_data()
             .map_err(failed("syncing a sealed segment"))?;
-        active.segment.sealed.store(true, Ordering::Release);
+        active.segment.seal();
         self.active = None;
         Ok(())
     }
@@ -278,4 +267,15 @@ pub(super) fn random_epoch() -> io::Result<u64> {
 
 fn failed(what: &'static str) -> impl FnOnce(io::Error) -> AppendError {
     move |error| AppendError::Failed { what, error }
+}
+
+/// An error behind which the same may be tried again, if it is one.
+fn no_space(what: &'static str) -> impl FnOnce(io::Error) -> AppendError {
+    move |error| {
+        if is_no_space(&error) || is_out_of_files(&error) {
+            AppendError::NoSpace(error)
+        } else {
+            AppendError::Failed { what, error }
+        }
+    }
 }

@@ -7,7 +7,6 @@ use super::log::{Active, Options, SPARE, SegmentLog};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
 pub(super) const LOCK: &str = "lock";
 
@@ -124,12 +123,12 @@ impl SegmentLog {
         }
         if let Some((_, name)) = names.last()
             && let Some(segment) = log.catalog.segments().last()
-            && segment.header.node != options.node
+            && segment.header().node != options.node
         {
             return Err(OpenError::Corrupt {
                 path: dir.join(name),
                 offset: 0,
-                what: format!("it was written by node {}", segment.header.node),
+                what: format!("it was written by node {}", segment.header().node),
             });
         }
         Ok((log, opened))
@@ -161,13 +160,9 @@ impl SegmentLog {
             let bytes = files::read_exact_at(file.as_ref(), at, FOOTER_BYTES).map_err(io)?;
             if let Some(next) = format::read_footer(seed, &bytes, at) {
                 self.next = next;
-                self.catalog.push(&Arc::new(Segment {
-                    path: path.to_owned(),
-                    header,
-                    end: AtomicU64::new(at),
-                    next: AtomicU64::new(next),
-                    sealed: AtomicBool::new(true),
-                }));
+                let segment = Segment::new(path.to_owned(), header, at, next);
+                segment.seal();
+                self.catalog.push(&Arc::new(segment));
                 return Ok(Opened::default());
             }
         }
@@ -207,13 +202,8 @@ impl SegmentLog {
         file.sync_data()?;
         self.files.rename(&self.dir.join(SPARE), path)?;
         self.files.sync_dir(&self.dir)?;
-        let segment = Arc::new(Segment {
-            path: path.to_owned(),
-            header,
-            end: AtomicU64::new(valid.len() as u64),
-            next: AtomicU64::new(self.next),
-            sealed: AtomicBool::new(false),
-        });
+        let segment = Segment::new(path.to_owned(), header, valid.len() as u64, self.next);
+        let segment = Arc::new(segment);
         self.catalog.push(&segment);
         self.active = Some(Active {
             file,

@@ -116,12 +116,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
 
 #[test]
 fn rooms_import_only_what_the_table_allows() {
-    check(rust_files("src"), |path, text| {
-        let Some(room) = room_of(path) else {
-            return Vec::new();
-        };
-        imports(&room, path, text)
-    });
+    in_rooms(imports);
 }
 
 #[test]
@@ -141,11 +136,13 @@ fn every_room_is_in_the_table_and_on_the_code_map() {
 
 #[test]
 fn a_heavy_dependency_is_named_in_its_own_rooms_only() {
+    in_rooms(|room, _, text| dependencies(room, text));
+}
+
+/// Looks at each file of a room.
+fn in_rooms(look: impl Fn(&str, &Path, &str) -> Breaches) {
     check(rust_files("src"), |path, text| {
-        let Some(room) = room_of(path) else {
-            return Vec::new();
-        };
-        dependencies(&room, text)
+        room_of(path).map_or_else(Vec::new, |room| look(&room, path, text))
     });
 }
 

@@ -193,10 +193,6 @@ fn unlike(one: &Map<String, Value>, other: &Map<String, Value>) -> Map<String, V
         .collect()
 }
 
-fn name_of(protocol: u16) -> &'static str {
-    protocols::by_number(protocol).map_or("?", |protocol| protocol.info.name)
-}
-
 fn report(
     sums: &BTreeMap<u16, Sums>,
     versions: &Versions,
@@ -220,7 +216,7 @@ fn report(
             .collect();
         let today = protocols::by_number(*protocol).map_or(0, |protocol| protocol.info.version);
         let mut row = vec![
-            name_of(*protocol).to_owned(),
+            protocols::name_of(*protocol).to_owned(),
             format!("{} -> {today}", then.join(",")),
         ];
         row.extend(
@@ -249,7 +245,11 @@ fn report(
     let mut parameters: Vec<_> = shown.parameters.iter().collect();
     parameters.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     for ((protocol, name, how), count) in parameters.iter().take(PARAMETERS_SHOWN) {
-        writeln!(out, "{} {name}: {how}, {count} times", name_of(*protocol))?;
+        writeln!(
+            out,
+            "{} {name}: {how}, {count} times",
+            protocols::name_of(*protocol)
+        )?;
     }
     let frames: u64 = sums.values().map(|sums| sums.frames).sum();
     writeln!(
