@@ -21,7 +21,7 @@
 //! | a read-only data directory | `start::a_data_directory_that_cannot_be_written_is_told` |
 //! | a corrupt journal | `start::a_corrupt_journal_is_refused_with_file_and_offset` |
 //! | mistakes of the file with their lines, lists that are no text, certificates that are missing, expired or broken, few files, a directory in use or another user's, what is not there, data of a newer version | `operator::*` |
-//! | a full disk | `tests/full_disk.rs`; power cuts: `tests/powercut` |
+//! | a full disk | `disk::a_full_disk_is_told_everywhere_keeps_what_was_acked_and_heals`, `tests/full_disk.rs`; power cuts: `tests/powercut` |
 //! | garbage, half frames, wrong CRC, oversize lengths | `bad_input::what_is_no_frame_is_not_acked_and_harms_nobody` |
 //! | slow drips | `bad_input::a_slow_drip_is_closed_at_the_identify_deadline` |
 //! | silent connections | `bad_input::a_thousand_silent_connections_are_bounded` |
@@ -44,6 +44,7 @@ mod captures;
 mod crash;
 mod crowds;
 mod damage;
+mod disk;
 mod doctor;
 mod endurance;
 mod harness;
