@@ -6,7 +6,7 @@ use super::writer::{Writer, Written};
 use crate::ids::DeviceId;
 use crate::segment::Files;
 use crate::segment::checked::{CheckedReader, CheckedWriter, Form};
-use crate::segment::files::TEMPORARY;
+use crate::segment::files::{TEMPORARY, make_dir};
 use crate::segment::format::{u32_at, u64_at};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,12 +128,8 @@ impl Archives {
             let path = path.to_owned();
             move |error| ListError::Io { path, error }
         };
-        if files.list(dir).is_err() {
-            files.create_dir(dir).map_err(io(dir))?;
-            if let Some(parent) = dir.parent() {
-                files.sync_dir(parent).map_err(io(parent))?;
-            }
-        }
+        // what the list does not name goes, and segments go because of it: it must stay the list
+        make_dir(files.as_ref(), dir).map_err(io(dir))?;
         let names: BTreeSet<String> = files.list(dir).map_err(io(dir))?.into_iter().collect();
         let (mut view, next) = listed(files.as_ref(), dir).map_err(io(&dir.join(LIST)))?;
         if !names.contains(LIST) {

@@ -23,7 +23,7 @@ use crate::raw::{self, RAW_DIR, RawTraffic};
 use crate::registry::items::{ChannelItem, Source};
 use crate::registry::{RecordKey, Registry};
 use crate::router::{CloseCode, Router};
-use crate::segment::{Files, OsFiles};
+use crate::segment::{Files, OsFiles, files};
 use crate::store::{DirLock, SledLedger, Store, StoreError};
 use protocols::Record;
 use rustix::io::Errno;
@@ -543,7 +543,7 @@ pub(crate) fn bind_hint(error: &std::io::Error, in_use: &'static str) -> &'stati
 }
 
 fn make_dir(dir: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(dir).map_err(|error| {
+    files::make_dir(&OsFiles, dir).map_err(|error| {
         Failure::new(
             Exit::Io,
             format_args!("data directory {}: {error}", dir.display()),

@@ -118,7 +118,7 @@ fn connections_of(
     (connections, unreadable)
 }
 
-/// Removes all segments of a folder that is not in use.
+/// Removes all segments of a folder that is not in use, finished or not.
 pub(super) fn remove_all(files: &dyn Files, dir: &Path) -> io::Result<u32> {
     let names = match files.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -126,7 +126,9 @@ pub(super) fn remove_all(files: &dyn Files, dir: &Path) -> io::Result<u32> {
     };
     let mut count = 0;
     for name in names.iter().map(Path::new) {
-        if name.extension().is_none_or(|extension| extension != "seg") {
+        // a start that was killed may have left a copy of the last one
+        let ours = |end: &std::ffi::OsStr| end == "seg" || end == "tmp";
+        if !name.extension().is_some_and(ours) {
             continue;
         }
         files.unlink(&dir.join(name))?;

@@ -84,6 +84,27 @@ pub fn replace(files: &dyn Files, dir: &Path, name: &str, content: &[u8]) -> io:
     files.sync_dir(dir)
 }
 
+/// Sees to it that the folder `dir` is there, and that its name and every name in it are durable: what a
+/// process that was killed has done last may be in the page cache only, and a start acts on it.
+pub fn make_dir(files: &dyn Files, dir: &Path) -> io::Result<()> {
+    let is_there = files.list(dir).is_ok();
+    if !is_there {
+        files.create_dir(dir)?;
+    }
+    let parent = dir.parent().map(|parent| {
+        // of a path that is relative to where the process is
+        let here = parent == Path::new("");
+        if here { Path::new(".") } else { parent }
+    });
+    match parent.map(|parent| files.sync_dir(parent)) {
+        // who may not look into it has not made it either
+        Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied && is_there => {}
+        Some(synced) => synced?,
+        None => {}
+    }
+    files.sync_dir(dir)
+}
+
 /// How the name of a file ends that is not in use yet; such files are removed at the start.
 pub const TEMPORARY: &str = ".tmp";
 

@@ -17,10 +17,12 @@
 //!
 //! # Opening
 //!
-//! Sealed segments are taken by header and footer. The last one without a footer is read: up to
-//! the first bad entry it counts, and that part is copied into a new file, synced and renamed over
-//! the old one, because after a failed `fdatasync` or a `kill -9` the page cache may show what the
-//! disk does not have. A bad entry with a good one of a later batch behind it
+//! A killed process leaves in the page cache what the disk does not have, and so does one whose
+//! `fdatasync` failed. So the folder and its own name are synced first: nothing is removed, or written
+//! behind, because of a name that a power cut may take back. Sealed segments are taken by header and
+//! footer, and the last one, whose footer may be in the page cache only, is copied into a new file, synced
+//! and renamed over the old one. The same happens to a last one without a footer: it is read up to the
+//! first bad entry, and that part is copied. A bad entry with a good one of a later batch behind it
 //! (see [`mod@format`]) was durable once: that is corruption, and opening refuses.
 
 mod catalog;

@@ -1,7 +1,7 @@
 //! Opening a log: what is durable is taken, a torn tail is cut, and what is corrupt is refused.
 
 use super::catalog::{Catalog, Segment, first_of};
-use super::files::{self, Files, TEMPORARY};
+use super::files::{self, FileOps, Files, TEMPORARY};
 use super::format::{self, FOOTER_BYTES, HEADER_BYTES, Header, read_entry};
 use super::log::{Active, Options, SPARE, SegmentLog};
 use std::io;
@@ -74,12 +74,7 @@ impl SegmentLog {
             let path = path.to_owned();
             move |error| OpenError::Io { path, error }
         };
-        if !dir_exists(files.as_ref(), dir) {
-            files.create_dir(dir).map_err(io(dir))?;
-            if let Some(parent) = dir.parent() {
-                files.sync_dir(parent).map_err(io(parent))?;
-            }
-        }
+        files::make_dir(files.as_ref(), dir).map_err(io(dir))?;
         let lock_path = dir.join(LOCK);
         let lock = files
             .lock(&lock_path)
@@ -160,6 +155,13 @@ impl SegmentLog {
             let bytes = files::read_exact_at(file.as_ref(), at, FOOTER_BYTES).map_err(io)?;
             if let Some(next) = format::read_footer(seed, &bytes, at) {
                 self.next = next;
+                if last {
+                    let length =
+                        usize::try_from(length).map_err(|_| corrupt(0, "it is too long"))?;
+                    let whole = files::read_exact_at(file.as_ref(), 0, length).map_err(io)?;
+                    let bytes = whole.len() as u64;
+                    drop(self.copy_anew(path, &whole, bytes).map_err(io)?);
+                }
                 let segment = Segment::new(path.to_owned(), header, at, next);
                 segment.seal();
                 self.catalog.push(&Arc::new(segment));
@@ -191,17 +193,11 @@ impl SegmentLog {
         })
     }
 
-    /// Copies the valid part of the last segment, that may be in the page cache only.
+    /// Begins with the valid part of the last segment, that may be in the page cache only.
     fn make_durable_anew(&mut self, path: &Path, header: Header, valid: &[u8]) -> io::Result<()> {
-        let capacity = self
-            .options
-            .segment_bytes
-            .max((valid.len() + FOOTER_BYTES) as u64);
-        let file = self.allocate(capacity)?;
-        file.write_at(valid, 0)?;
-        file.sync_data()?;
-        self.files.rename(&self.dir.join(SPARE), path)?;
-        self.files.sync_dir(&self.dir)?;
+        let whole = (valid.len() + FOOTER_BYTES) as u64;
+        let capacity = self.options.segment_bytes.max(whole);
+        let file = self.copy_anew(path, valid, capacity)?;
         let segment = Segment::new(path.to_owned(), header, valid.len() as u64, self.next);
         let segment = Arc::new(segment);
         self.catalog.push(&segment);
@@ -211,6 +207,16 @@ impl SegmentLog {
             capacity,
         });
         Ok(())
+    }
+
+    /// Puts a durable copy in the place of what another process left under this name.
+    fn copy_anew(&self, path: &Path, valid: &[u8], capacity: u64) -> io::Result<Box<dyn FileOps>> {
+        let file = self.allocate(capacity)?;
+        file.write_at(valid, 0)?;
+        file.sync_data()?;
+        self.files.rename(&self.dir.join(SPARE), path)?;
+        self.files.sync_dir(&self.dir)?;
+        Ok(file)
     }
 }
 
@@ -241,8 +247,4 @@ fn scan(seed: u32, first: u64, bytes: &[u8]) -> Result<Scanned, usize> {
         next,
         torn_bytes,
     })
-}
-
-fn dir_exists(files: &dyn Files, dir: &Path) -> bool {
-    files.list(dir).is_ok()
 }

@@ -99,6 +99,12 @@ impl Parser {
                     self.push(at_us, Op::Create(path, inode));
                 }
             }
+            "mkdir" | "mkdirat" if !failed => {
+                let path = path_of(quoted(arguments).first().expect("a path"));
+                if ours(&path) && path != self.dir {
+                    self.push(at_us, Op::Folder(path));
+                }
+            }
             "rename" | "renameat" | "renameat2" if !failed => {
                 let paths: Vec<_> = quoted(arguments).into_iter().map(path_of).collect();
                 let [from, to] = paths.as_slice() else {

@@ -64,7 +64,7 @@ pub(crate) struct Run {
     pub(crate) tree: Arc<Tree>,
     pub(crate) journal: Journal,
     /// Operations that laid down the image.
-    laid: usize,
+    pub(crate) laid: usize,
     /// Operations when it was open.
     pub(crate) opened: usize,
 }
@@ -306,7 +306,8 @@ pub(crate) fn cut_from(
     let mut left = Left::ALL[dice.below(Left::ALL.len())];
     // few places have a name that is not durable yet, and what depends on it is one operation long:
     // every second cut is there, half of them with names in any order
-    let renames = (from..disk.ops.len()).filter(|at| matches!(disk.ops[*at], Op::Rename(..)));
+    let renames =
+        (from..disk.ops.len()).filter(|at| matches!(disk.ops[*at], Op::Rename(..) | Op::Folder(_)));
     let behind: Vec<usize> = renames.map(|at| at + 1).collect();
     if !behind.is_empty() && dice.coin() {
         at = behind[dice.below(behind.len())];

@@ -1,6 +1,6 @@
 //! A file system in memory that records what is done to it, and fails as it is told to.
 
-use crate::image::{Dice, Inode, Op, write};
+use crate::image::{Dice, Inode, Op, rename, write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ pub(crate) const DIR: &str = "/journal";
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     names: BTreeMap<PathBuf, Inode>,
+    folders: BTreeSet<PathBuf>,
     contents: Vec<Vec<u8>>,
     pub(crate) ops: Vec<Op>,
     /// Since which operation it is on the disk, and whether that is certain.
@@ -82,12 +83,60 @@ impl Recorder {
         let dirs: BTreeSet<_> = image.keys().filter_map(|path| path.parent()).collect();
         for dir in dirs {
             recorder.sync_dir(dir).expect("in memory");
+            recorder.disk().folders.insert(dir.to_owned());
         }
         recorder
     }
 
     pub(crate) fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().expect("no test panics while it holds it")
+    }
+
+    /// What the next process finds when this one is killed at or behind the operation `from`: files as
+    /// the page cache has them, whatever of it is on the disk, and every checkpoint that was stored. Also
+    /// says where.
+    pub(crate) fn killed(&self, from: usize, dice: &mut Dice) -> (Self, Vec<Checkpoint>, usize) {
+        let disk = self.disk();
+        let mut at = from + dice.below(disk.ops.len() - from + 1);
+        // between a change of names or a sync and what follows it little is ever done: every second kill
+        // is there
+        let turns = (from..disk.ops.len()).filter(|at| {
+            matches!(
+                disk.ops[*at],
+                Op::Folder(_) | Op::Rename(..) | Op::Unlink(_) | Op::Sync(_) | Op::FailedSync(_)
+            )
+        });
+        let turns: Vec<usize> = turns.collect();
+        if !turns.is_empty() && dice.coin() {
+            at = turns[dice.below(turns.len())] + dice.below(2);
+        }
+        let mut left = Disk::default();
+        left.ops.extend_from_slice(&disk.ops[..at]);
+        // a write that was under way may have come to the page cache in part
+        if let Some(Op::Write(inode, to, bytes)) = disk.ops.get(at) {
+            let torn = bytes[..dice.below(bytes.len() + 1)].to_vec();
+            left.ops.push(Op::Write(*inode, *to, torn));
+        }
+        for op in &left.ops {
+            if let Op::Folder(path) = op {
+                left.folders.insert(path.clone());
+                continue;
+            }
+            rename(op, &mut left.names);
+            match op {
+                Op::Create(_, inode) => left.contents.resize(inode + 1, Vec::new()),
+                Op::Write(inode, to, bytes) => write(&mut left.contents[*inode], *to, bytes),
+                Op::Length(inode, length) => left.contents[*inode].resize(*length, 0),
+                _ => {}
+            }
+        }
+        let of_files = left.names.keys().filter_map(|path| path.parent());
+        left.folders.extend(of_files.map(Path::to_owned));
+        let stored = disk.checkpoints.iter().filter(|(stored, ..)| *stored <= at);
+        let checkpoints = stored.map(|(_, checkpoint, _)| checkpoint.clone());
+        let checkpoints = checkpoints.collect();
+        drop(disk);
+        (Self(Arc::new(Mutex::new(left))), checkpoints, at)
     }
 
     /// Has any file these bytes?
@@ -180,7 +229,10 @@ impl Files for Recorder {
         Ok(())
     }
 
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut disk = self.call(Call::Space)?;
+        disk.folders.insert(dir.to_owned());
+        disk.ops.push(Op::Folder(dir.to_owned()));
         Ok(())
     }
 
@@ -192,6 +244,9 @@ impl Files for Recorder {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let disk = self.call(Call::Other)?;
+        if !disk.folders.contains(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let names = disk.names.keys();
         let names = names.filter(|path| path.parent() == Some(dir));
         let names = names.filter_map(|path| path.file_name());

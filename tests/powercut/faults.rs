@@ -7,6 +7,7 @@ use crate::cuts::{
 };
 use crate::disk::{Errno, Fault, Recorder};
 use crate::image::Dice;
+use crate::kills::kill;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tollgate::ids::Position;
@@ -147,6 +148,17 @@ fn errors_at_any_call_lose_nothing_and_end_acking() {
             }
         }
         disk.misbehave(None, None);
+        let (mut disk, mut laid, mut acked) = (disk, laid, acked);
+        // every second time another process goes on with what the page cache shows, before the power goes
+        if dice.coin() {
+            let (again, now, what) = kill(&disk, laid, &acks, acked, lifetimes(aging), &mut dice);
+            said.1 = format!("{}, then {what}", said.1);
+            let mut next = check(&again, now);
+            acks = vec![(again.opened, again.journal.durable())];
+            acks.extend(load(&again, 2, &mut next, &mut dice));
+            again.journal.shutdown();
+            (disk, laid, acked) = (again.disk.clone(), again.laid, now);
+        }
         let (image, checkpoints, acked, what) = cut_from(&disk, laid, &acks, acked, &mut dice);
         said.1 = format!("{}, then {what}", said.1);
         let again = start_with(&image, &checkpoints, aging);

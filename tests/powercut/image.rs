@@ -8,9 +8,14 @@ pub(crate) const PAGE: usize = 4096;
 /// A file that has no name of its own.
 pub(crate) type Inode = usize;
 
+/// What stands for a folder among the names.
+const FOLDER: Inode = usize::MAX;
+
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Create(PathBuf, Inode),
+    /// A folder is made.
+    Folder(PathBuf),
     Write(Inode, usize, Vec<u8>),
     Length(Inode, usize),
     Sync(Inode),
@@ -96,7 +101,7 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
         rename(op, &mut seen);
         match op {
             Op::Write(..) | Op::Length(..) => data.push((at, op)),
-            Op::Create(..) | Op::Rename(..) | Op::Exchange(..) | Op::Unlink(..) => {
+            Op::Create(..) | Op::Folder(_) | Op::Rename(..) | Op::Exchange(..) | Op::Unlink(..) => {
                 renames.push((at, op));
             }
             Op::Sync(inode) => data.retain(|(_, op)| {
@@ -159,6 +164,15 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
             _ => {}
         }
     }
+    // what is in a folder without a name is nowhere
+    let made = ops.iter().filter_map(|op| match op {
+        Op::Folder(path) => Some(path.clone()),
+        _ => None,
+    });
+    let lost: Vec<PathBuf> = made.filter(|path| !names.contains_key(path)).collect();
+    names.retain(|path, inode| {
+        *inode != FOLDER && !lost.iter().any(|folder| path.starts_with(folder))
+    });
     names
         .into_iter()
         .map(|(path, inode)| (path, contents.remove(&inode).unwrap_or_default()))
@@ -167,9 +181,11 @@ pub(crate) fn image(ops: &[Op], left: Left, dice: &mut Dice) -> BTreeMap<PathBuf
 
 fn dir_of(op: &Op) -> Option<&Path> {
     match op {
-        Op::Create(path, _) | Op::Rename(path, _) | Op::Exchange(path, _) | Op::Unlink(path) => {
-            path.parent()
-        }
+        Op::Create(path, _)
+        | Op::Folder(path)
+        | Op::Rename(path, _)
+        | Op::Exchange(path, _)
+        | Op::Unlink(path) => path.parent(),
         _ => None,
     }
 }
@@ -221,6 +237,9 @@ pub(crate) fn rename(op: &Op, names: &mut BTreeMap<PathBuf, Inode>) {
         }
         Op::Create(path, inode) => {
             names.insert(path.clone(), *inode);
+        }
+        Op::Folder(path) => {
+            names.insert(path.clone(), FOLDER);
         }
         Op::Rename(from, to) => {
             if let Some(inode) = names.remove(from) {

@@ -20,4 +20,5 @@ mod faults;
     reason = "tests/gateway has it too, and records what the journal never does"
 )]
 mod image;
+mod kills;
 mod settling;

@@ -9,7 +9,7 @@ use tollgate::ids::{AccountId, ChannelId, DeviceId, Position};
 use tollgate::journal::{Lifetimes, Range};
 
 /// Devices keep their messages for ten years, channels nothing: what is settled is in archives only.
-struct Devices;
+pub(crate) struct Devices;
 
 impl Lifetimes for Devices {
     fn channel(&self, _: ChannelId) -> Option<(AccountId, u32)> {
@@ -22,7 +22,7 @@ impl Lifetimes for Devices {
 }
 
 /// Every message that was ever acked is read once, from archives or from segments, and paid for.
-fn check(run: &Run, acked: Position) -> i64 {
+pub(crate) fn check(run: &Run, acked: Position) -> i64 {
     let durable = run.journal.durable();
     assert!(durable >= acked, "acked up to {acked}, there is {durable}");
     let read = |reverse| {
@@ -60,6 +60,16 @@ fn settled(run: &Run) {
         assert!(Instant::now() < until, "it is never settled");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Keeper and settler get a turn: what may be settled or may go has a chance to.
+pub(crate) fn turn(run: &Run) {
+    let settle = run.journal.archives().view().settled;
+    let end = Instant::now() + Duration::from_millis(30);
+    while Instant::now() < end && run.journal.archives().view().settled == settle {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(5));
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub(crate) struct Setup {
 
 /// What changes a file or a folder, and what makes that durable.
 const TRACED: &str = "trace=openat,write,pwrite64,ftruncate,fallocate,fsync,fdatasync,\
-                      rename,renameat,renameat2,unlink,unlinkat";
+                      rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat";
 
 /// What runs a program under strace.
 pub(crate) fn traced(log: &Path) -> Command {
