@@ -10,6 +10,10 @@
 //! - It writes a snapshot as `snap.N.generating` and renames it, but takes whatever begins with
 //!   `snap.` for one when it opens: one that a crash has left half written would refuse every start
 //!   from then on. [`Database::open`] removes it: what it was made from is still there.
+//! - It goes on behind a `fdatasync` that failed, whose pages the kernel takes for written: what comes
+//!   behind them in its log would be lost with them. So the first failure is final in this process, as
+//!   in the journal, and leaves a mark ([`DOUBT`]) by which the next [`Database::open`] copies `db`
+//!   from the page cache into a new file. A power cut that takes the mark has taken the page cache, too.
 //! - A second process on the same folder is refused by sled's lock.
 //! - Every call blocks.
 
@@ -18,6 +22,7 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// sled's page cache; real memory is about twice this.
@@ -26,6 +31,10 @@ const CACHE_BYTES: u64 = 64 << 20;
 const FLUSH_EVERY_MS: u64 = 500;
 /// How the name of a snapshot ends that is being written.
 const UNFINISHED: &str = "generating";
+/// A file of this name says that a sync has failed: what is read may not be what is on the disk.
+const DOUBT: &str = "unsynced";
+/// The copy of `db` that is made then.
+const ANEW: &str = "db.anew";
 /// How long a lock is waited for: what had it may be about to go (a killed process that the disk still
 /// keeps, a child between fork and exec, sled's own threads behind a close).
 const LOCK_WAIT: Duration = Duration::from_millis(500);
@@ -124,6 +133,8 @@ pub(super) struct Database {
     db: sled::Db,
     /// The file that [`Database::durable`] syncs, kept open.
     data: File,
+    /// What the first sync that failed has said.
+    broken: OnceLock<String>,
 }
 
 impl Database {
@@ -137,7 +148,7 @@ impl Database {
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(Some(FLUSH_EVERY_MS));
         let db = patiently(|| {
-            remove_unfinished(path).map_err(|error| StoreError::Io {
+            put_right(path).map_err(|error| StoreError::Io {
                 path: path.to_owned(),
                 error,
             })?;
@@ -156,15 +167,42 @@ impl Database {
             path: path.to_owned(),
             db,
             data,
+            broken: OnceLock::new(),
         })
     }
 
-    /// Everything written before is on disk when this returns.
+    /// Everything written before is on disk when this returns. Behind a failure it never is again.
     pub(super) fn durable(&self) -> Result<(), StoreError> {
+        self.whole()?;
         self.db.flush().map_err(|error| refine(&self.path, error))?;
-        self.data.sync_data().map_err(|error| StoreError::Io {
+        self.synced(self.data.sync_data())
+    }
+
+    /// Takes down a sync that failed.
+    fn synced(&self, synced: io::Result<()>) -> Result<(), StoreError> {
+        let Err(error) = synced else {
+            return Ok(());
+        };
+        // whether it comes to the disk does not matter: it is for who still sees this page cache
+        let mark = self.path.join(DOUBT);
+        if let Err(error) = File::create(&mark) {
+            tracing::error!(%error, path = %mark.display(), "the next start does not see that a sync failed");
+        }
+        drop(self.broken.set(error.to_string()));
+        Err(StoreError::Io {
             path: self.path.join("db"),
             error,
+        })
+    }
+
+    /// Has no sync failed?
+    fn whole(&self) -> Result<(), StoreError> {
+        let Some(why) = self.broken.get() else {
+            return Ok(());
+        };
+        Err(StoreError::Io {
+            path: self.path.join("db"),
+            error: io::Error::other(format!("nothing is written behind a failed sync: {why}")),
         })
     }
 
@@ -197,6 +235,7 @@ impl Database {
 
     /// Takes away one row, by itself and not yet on disk.
     pub(super) fn forget(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.whole()?;
         let gone = self.db.remove(key);
         gone.map(drop).map_err(|error| refine(&self.path, error))
     }
@@ -206,6 +245,7 @@ impl Database {
         &self,
         writes: impl Fn(&TransactionalTree) -> Result<(), Abort>,
     ) -> Result<(), StoreError> {
+        self.whole()?;
         self.db
             .transaction(|tree| writes(tree).map_err(|abort| abort.0))
             .map_err(|error| match error {
@@ -248,10 +288,11 @@ pub(super) fn sync(path: &Path, folder: bool) -> Result<(), StoreError> {
     }
 }
 
-/// Removes snapshots that a crash has left unfinished. Nobody's work: who has the database open holds
-/// the lock that is taken for it.
-fn remove_unfinished(path: &Path) -> io::Result<()> {
-    let data = match File::options().write(true).open(path.join("db")) {
+/// Removes snapshots that a crash has left unfinished, and makes what a failed sync has left in doubt
+/// durable. Nobody's work: who has the database open holds the lock that is taken for it.
+fn put_right(path: &Path) -> io::Result<()> {
+    let db = path.join("db");
+    let data = match File::options().read(true).write(true).open(&db) {
         Ok(data) => data,
         // there is no database yet
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -268,6 +309,19 @@ fn remove_unfinished(path: &Path) -> io::Result<()> {
         if file.extension().is_some_and(|end| end == UNFINISHED) {
             std::fs::remove_file(&file)?;
         }
+    }
+    let mark = path.join(DOUBT);
+    if mark.exists() {
+        tracing::warn!(path = %db.display(), "a sync of it had failed: it is copied");
+        let anew = path.join(ANEW);
+        let copy = File::create(&anew)?;
+        io::copy(&mut &data, &mut &copy)?;
+        copy.sync_all()?;
+        std::fs::rename(&anew, &db)?;
+        File::open(path)?.sync_all()?;
+        // behind the copy, so that a crash between them copies once more
+        std::fs::remove_file(&mark)?;
+        File::open(path)?.sync_all()?;
     }
     Ok(())
 }
@@ -321,5 +375,41 @@ mod tests {
             Err(StoreError::InUse { .. })
         ));
         assert!(half.exists());
+    }
+
+    #[test]
+    fn behind_a_failed_sync_nothing_is_written_and_the_next_start_copies_what_there_is() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some.sled");
+        let inode = || path.join("db").metadata().unwrap().ino();
+        let database = Database::open(&path).unwrap();
+        database.db.insert("key", "value").unwrap();
+        database.durable().unwrap();
+        let before = inode();
+        assert!(
+            database
+                .synced(Err(io::Error::from_raw_os_error(5)))
+                .is_err()
+        );
+        let refused = database.durable().unwrap_err().to_string();
+        assert!(refused.contains("nothing is written behind"), "{refused}");
+        let written = database.transaction(|tree| {
+            tree.insert("key", "another")?;
+            Ok(())
+        });
+        assert!(written.is_err() && database.forget(b"key").is_err());
+        drop(database);
+        let database = Database::open(&path).unwrap();
+        assert_eq!(database.db.get("key").unwrap().unwrap(), "value");
+        assert_ne!(inode(), before, "its pages may never have come to the disk");
+        assert!(!path.join(DOUBT).exists() && !path.join(ANEW).exists());
+        database.durable().unwrap();
+        // once is enough
+        let copied = inode();
+        drop(database);
+        drop(Database::open(&path).unwrap());
+        assert_eq!(inode(), copied);
     }
 }
