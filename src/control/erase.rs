@@ -17,8 +17,8 @@ impl Control {
         from_ms: i64,
         to_ms: i64,
     ) -> Result<(), WriteError> {
-        let up_to = self.journal.appended().sequence();
-        self.journal
+        let up_to = self
+            .journal
             .delete_messages(device, from_ms, to_ms)
             .map_err(|error| not_deleted(&error))?;
         let note = Note::Deleted {

@@ -9,7 +9,8 @@
 //! # Order on disk
 //!
 //! A checked file, replaced whole, durable before the answer; then the journal's entry that says so. A
-//! crash between the two deletes what nobody was told of.
+//! crash between the two deletes what nobody was told of. It names no entry that is not durable: a crash
+//! would give the number to another one, which nobody has deleted.
 //!
 //! # Bounds
 //!
@@ -348,17 +349,20 @@ impl Shared {
 
 impl Journal {
     /// Deletes a device's messages that are there now, by its own time (ms), both ends included:
-    /// nobody reads or counts them any more when this returns, durably. Blocks on the disk.
+    /// nobody reads or counts them any more when this returns, durably. Says up to which entry. Blocks
+    /// on the disk.
     pub fn delete_messages(
         &self,
         device: DeviceId,
         from_ms: i64,
         to_ms: i64,
-    ) -> Result<(), DeleteError> {
+    ) -> Result<u64, DeleteError> {
         let shared = &self.inner.shared;
+        // what is durable is there; the numbers behind it may be those of other messages after a crash
+        let up_to = self.durable().sequence();
         shared.delete_all(&[Deletion {
             device,
-            up_to: self.appended().sequence(),
+            up_to,
             from_ms,
             to_ms,
             at_us: shared.clock.now_us(),
@@ -367,7 +371,7 @@ impl Journal {
         }])?;
         // what is deleted is to be counted and written out soon
         shared.count_soon();
-        Ok(())
+        Ok(up_to)
     }
 
     /// The deletions that are not done, in the order of the devices.

@@ -12,8 +12,8 @@
 //!
 //! # Order on disk
 //!
-//! 1. The list of deletions, durable; all up to the request durable, and an entry of the journal
-//!    that says that it begins, with which a new segment begins.
+//! 1. All up to the request durable; the list of deletions, durable; an entry of the journal that says
+//!    that it begins, with which a new segment begins.
 //! 2. Telemetry forgets the device; a snapshot of it, durable.
 //! 3. What others keep of it, raw traffic, goes ([`Lifetimes::erase_elsewhere`]).
 //! 4. Each segment that has something of it: its sidecar goes; temporary name, fdatasync, rename,
@@ -196,17 +196,6 @@ impl Journal {
     /// Blocks on the disk. Whoever keeps telemetry is asked for by [`Journal::erasing`].
     pub fn erase(&self, device: DeviceId) -> Result<(), DeleteError> {
         let shared = &self.inner.shared;
-        let last = self.appended();
-        let one = Deletion {
-            device,
-            up_to: last.sequence(),
-            from_ms: i64::MIN,
-            to_ms: i64::MAX,
-            at_us: shared.clock.now_us(),
-            kind: DeletionKind::Erased,
-            telemetry_forgotten: false,
-        };
-        shared.delete_all(&[one])?;
         let durable = |position: Position| -> Result<(), DeleteError> {
             let until = Instant::now() + DURABLE_WAIT;
             while self.durable() < position {
@@ -217,7 +206,19 @@ impl Journal {
             }
             Ok(())
         };
+        let last = self.appended();
+        // before it is in the list: a crash would give its numbers to others
         durable(last)?;
+        let one = Deletion {
+            device,
+            up_to: last.sequence(),
+            from_ms: i64::MIN,
+            to_ms: i64::MAX,
+            at_us: shared.clock.now_us(),
+            kind: DeletionKind::Erased,
+            telemetry_forgotten: false,
+        };
+        shared.delete_all(&[one])?;
         // all of it is in segments that end here
         shared.rotate.store(true, Ordering::Release);
         let mut batch = Batch::new();

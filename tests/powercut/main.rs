@@ -12,6 +12,7 @@
 //! `TOLLGATE_POWERCUT_RUNS` and `TOLLGATE_POWERCUT_SEED` repeat a failure or make it longer.
 
 mod cuts;
+mod deleting;
 mod disk;
 mod erasing;
 mod faults;
