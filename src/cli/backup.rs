@@ -277,21 +277,28 @@ impl Taking<'_> {
     /// Copies a segment or an archive, unless an earlier backup has all of it.
     fn segment(&mut self, from: &Path, folder: &str, length: u64) -> io::Result<()> {
         let name = from.file_name().unwrap_or_default().to_string_lossy();
-        let path = format!("{folder}/{name}");
+        let restored = format!("{folder}/{name}");
         let had = self
             .before
             .iter()
-            .find(|listed| listed.path == path && listed.bytes == length && folder != EVENTS_DIR);
+            .find(|listed| listed.restored == restored);
         if let Some(had) = had
-            && same_head(from, &self.to.join(&path))?
+            && had.bytes == length
+            && folder != EVENTS_DIR
+            && same_head(from, &self.to.join(&had.path))?
         {
             let had = had.clone();
             self.list.push(had);
             return Ok(());
         }
+        // until there is a new list the one before is the backup: what it names stays as it is
+        let path = match had {
+            None => restored.clone(),
+            Some(_) => format!("{folder}/{}-{name}", self.taken),
+        };
         let crc = copy(from, self.to, &path, length)?;
         self.copied.fresh += length;
-        self.add(path.clone(), path, Some((length, crc)))
+        self.add(path, restored, Some((length, crc)))
     }
 
     fn add(&mut self, path: String, restored: String, known: Option<(u64, u32)>) -> io::Result<()> {

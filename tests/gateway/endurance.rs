@@ -252,6 +252,26 @@ fn a_backup_under_load_brings_everything_back_that_was_acked_before_it() {
     };
     take();
     acked_more(&senders, 200);
+    // one that breaks off at its end, for want of space say, leaves the one before as it was
+    let more = gateway.device(master, &ident(TRACKERS));
+    until("it is logged", || {
+        let logs = format!("/gw/devices/{more}/logs");
+        let (_, answer) = gateway.call(0, "GET", &logs, &Value::Null);
+        answer["result"]
+            .as_array()
+            .is_some_and(|rows| !rows.is_empty())
+    });
+    let in_its_way = backup.path().join("backup.list.tmp");
+    std::fs::create_dir(&in_its_way).expect("a folder");
+    let output = command(&["backup", to, "--data"], &setup.data(), &[]);
+    assert!(!output.status.success(), "{output:?}");
+    std::fs::remove_dir(&in_its_way).expect("it is empty");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let first = elsewhere.path().join("data");
+    let output = command(&["restore", to, "--data"], &first, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let verified = command(&["verify", "--data"], &first, &[]);
+    assert!(verified.status.success(), "{verified:?}");
     // again into the same folder: what is new
     let before: Vec<Vec<i64>> = senders.iter().map(Sender::acked).collect();
     take();
