@@ -7,10 +7,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::frames::frame;
+use crate::generator::ident;
 use crate::parts;
 use crate::server::{Pages, Server, Setup};
 use crate::table::{Extent, Figure, Side, cost, ratio, slices};
-use crate::trackers::{Fleet, Sends, ident};
+use crate::trackers::{Fleet, Sends};
 
 /// What a figure must be.
 #[derive(Debug, Clone, Copy)]

@@ -25,6 +25,7 @@
 
 mod flat;
 mod frames;
+mod generator;
 mod goals;
 mod null;
 mod parts;

@@ -18,8 +18,8 @@ use tollgate::metrics::{LocalBuckets, Metrics, Page, SECONDS, Source, names};
 use tollgate::segment::{Options, OsFiles, SegmentLog};
 
 use crate::frames::frame;
+use crate::generator::ident;
 use crate::table::Figure;
-use crate::trackers::ident;
 
 /// Series of a scrape.
 const SERIES: u64 = 10_000;

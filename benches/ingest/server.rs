@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use tempfile::TempDir;
 
-use crate::trackers::ident;
+use crate::generator::ident;
 
 /// All servers are on this core, where there is one.
 pub(crate) const SERVER_CORE: usize = 1;

@@ -1,14 +1,13 @@
 //! Simulated trackers: Teltonika codec 8 Extended, many in a process of their own, so that what they
 //! cost and the files they have open are not the measuring process's.
 //!
-//! The process is told what to do by lines on its standard input and answers each with a line:
-//! `connect FIRST COUNT`, `slice MS`, `once`, `close`. It ends with its input.
+//! What the process is told: `connect FIRST COUNT`, `slice MS`, `once`, `close`.
 
 use crate::frames::frame;
+use crate::generator::{Generator, ident, login_of};
 use clap::Args;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,11 +22,6 @@ use crate::server::{GENERATOR_CORE, on_core};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Trackers that log in at the same time.
 const LOGINS: usize = 64;
-
-/// The ident of tracker number `index`.
-pub(crate) fn ident(index: usize) -> String {
-    format!("35{index:013}")
-}
 
 /// What a fleet sends.
 #[derive(Debug, Clone, Copy)]
@@ -59,11 +53,7 @@ impl Sends {
 }
 
 /// A process of trackers, told what to do.
-pub(crate) struct Fleet {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
+pub(crate) struct Fleet(Generator);
 
 /// What came of a slice.
 #[derive(Debug, Clone, Copy)]
@@ -84,19 +74,7 @@ impl Fleet {
         if sends.slides {
             command.arg("--slides");
         }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("no pipes to the trackers"));
-        };
-        let output = BufReader::new(output);
-        Ok(Self {
-            child,
-            input,
-            output,
-        })
+        Generator::start(command).map(Self)
     }
 
     /// One whose trackers `first` and the `count - 1` behind it are logged in.
@@ -132,9 +110,7 @@ impl Fleet {
     }
 
     fn ask(&mut self, what: &str) -> io::Result<Sent> {
-        writeln!(self.input, "{what}")?;
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
+        let line = self.0.ask(what)?;
         let mut words = line.split_whitespace();
         let mut number = || words.next().and_then(|word| word.parse().ok());
         match (number(), number()) {
@@ -143,14 +119,6 @@ impl Fleet {
                 took: Duration::from_micros(us),
             }),
             _ => Err(io::Error::other(format!("trackers: {}", line.trim()))),
-        }
-    }
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            drop(self.child.wait());
         }
     }
 }
@@ -410,9 +378,7 @@ async fn log_in(to: SocketAddr, index: usize) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     // a port is free at once, not after a minute
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-    let mut login = vec![0, 15];
-    login.extend_from_slice(ident(index).as_bytes());
-    stream.write_all(&login).await?;
+    stream.write_all(&login_of(&ident(index))).await?;
     let mut answer = [0];
     stream.read_exact(&mut answer).await?;
     if answer != [1] {

@@ -2,19 +2,17 @@
 //! and takes the time of an ack when the kernel says that it is there. What it does itself must not be
 //! seen in what it measures: it has no runtime, no task and no timer per tracker.
 //!
-//! The process is told what to do by lines on its standard input and answers each with a line:
-//! how many ms it is to send, with what each ack took and how late each record was sent, in us. It ends
-//! with its input.
+//! The process is told how many ms it is to send, and answers with what each ack took and how late each
+//! record was sent, in us.
 
 use crate::frames::frame;
+use crate::generator::{Generator, ident, login_of};
 use crate::server::{GENERATOR_CORE, on_core};
-use crate::trackers::{ident, login_of};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fd::OwnedFd;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 /// Between two records of a tracker.
@@ -36,63 +34,40 @@ pub(crate) struct Sent {
 }
 
 /// The process of trackers, told what to do.
-pub(crate) struct Fleet {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
+pub(crate) struct Fleet(Generator);
 
 impl Fleet {
     /// Starts it; `count` trackers are logged in.
     pub(crate) fn connect(to: SocketAddr, count: usize) -> io::Result<Self> {
         let mut command = on_core(GENERATOR_CORE, &std::env::current_exe()?);
         command.args(["--fleet", &to.to_string(), "--trackers", &count.to_string()]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("no pipes to the trackers"));
-        };
-        let output = BufReader::new(output);
-        let mut fleet = Self {
-            child,
-            input,
-            output,
-        };
-        fleet.answer()?;
-        Ok(fleet)
+        let mut generator = Generator::start(command)?;
+        Sent::of(&generator.hear()?)?;
+        Ok(Self(generator))
     }
 
     /// Lets them send for `length` and waits for the last ack.
     pub(crate) fn slice(&mut self, length: Duration) -> io::Result<Sent> {
-        writeln!(self.input, "{}", length.as_millis())?;
-        self.answer()
+        let line = self.0.ask(&length.as_millis().to_string())?;
+        Sent::of(&line)
     }
+}
 
-    fn answer(&mut self) -> io::Result<Sent> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
+impl Sent {
+    /// What the process answered.
+    fn of(line: &str) -> io::Result<Self> {
         let numbers = |text: &str| {
             let numbers = text.split_whitespace();
             numbers.filter_map(|number| number.parse().ok()).collect()
         };
         let sent = line.strip_prefix("ok").and_then(|rest| {
             let (took, late) = rest.split_once('|')?;
-            Some(Sent {
+            Some(Self {
                 took: numbers(took),
                 late: numbers(late),
             })
         });
         sent.ok_or_else(|| io::Error::other(format!("trackers: {}", line.trim())))
-    }
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            drop(self.child.wait());
-        }
     }
 }
 

@@ -25,28 +25,16 @@
 mod fleet;
 #[path = "../ingest/frames.rs"]
 mod frames;
+#[path = "../ingest/generator.rs"]
+mod generator;
 #[path = "../ingest/server.rs"]
 #[expect(dead_code, reason = "the bench of frames counts CPU and memory, too")]
 mod server;
 
-/// What the servers' side wants to know of trackers.
-mod trackers {
-    /// The ident of tracker number `index`.
-    pub(crate) fn ident(index: usize) -> String {
-        format!("35{index:013}")
-    }
-
-    /// How one says who it is.
-    pub(crate) fn login_of(ident: &str) -> Vec<u8> {
-        let mut login = vec![0, 15];
-        login.extend_from_slice(ident.as_bytes());
-        login
-    }
-}
-
 use clap::Parser;
 use fleet::Fleet;
 use frames::frame;
+use generator::{ident, login_of};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use server::{SERVER_CORE, Server, TASKSET, on_core, pins};
 use std::convert::Infallible;
@@ -61,7 +49,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use trackers::{ident, login_of};
 
 /// How long an answer is waited for before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
