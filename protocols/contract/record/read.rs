@@ -2,6 +2,7 @@
 
 use super::super::Time;
 use super::super::fields::ParamId;
+use super::varint::skip_varint;
 use super::{Key, LIST_DEPTH_MAX, TIME_NONE, VOLATILE, read_varint, unzigzag};
 use std::hash::Hasher as _;
 
@@ -194,7 +195,7 @@ fn skip_datum(bytes: &[u8], depth: u8) -> Option<&[u8]> {
     let (&tag, rest) = bytes.split_first()?;
     match tag {
         0 | 1 => Some(rest),
-        2 => Some(read_varint(rest)?.1),
+        2 => skip_varint(rest),
         3 => rest.get(8..),
         4 | 5 => {
             let (length, rest) = read_varint(rest)?;

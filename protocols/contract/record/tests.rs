@@ -143,6 +143,27 @@ fn varints_and_zigzag_cover_the_ends_of_their_range() {
 }
 
 #[test]
+fn a_varint_is_skipped_where_it_is_read() {
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    // of every length up to one more than the longest, with what lies behind and without
+    for length in 1..=11 {
+        for _ in 0..2_000 {
+            let mut bytes: Vec<u8> = (0..length).map(|_| 0x80 | next() as u8).collect();
+            *bytes.last_mut().expect("at least one") &= if next() % 8 == 0 { 0xff } else { 0x01 };
+            bytes.extend((0..next() % 9).map(|_| next() as u8));
+            let read = read_varint(&bytes).map(|(_, rest)| rest);
+            assert_eq!(varint::skip_varint(&bytes), read, "{bytes:02x?}");
+        }
+    }
+}
+
+#[test]
 fn cut_or_changed_bytes_never_panic() {
     let mut out = Vec::new();
     let head = write_head(&mut out, Time::Device(5));

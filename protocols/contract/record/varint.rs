@@ -111,13 +111,27 @@ pub fn write_varint(out: &mut Vec<u8>, value: u64) {
 /// Reads a varint; `None` if it is cut short or longer than 64 bits.
 #[inline]
 pub fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    // nearly all are of one byte
-    if let Some((&byte, rest)) = bytes.split_first()
-        && byte & 0x80 == 0
-    {
-        return Some((u64::from(byte), rest));
+    // nearly all are of one or two bytes
+    match *bytes {
+        [byte @ ..0x80, ref rest @ ..] => Some((u64::from(byte), rest)),
+        [first, second @ ..0x80, ref rest @ ..] => {
+            Some((u64::from(first & 0x7f) | u64::from(second) << 7, rest))
+        }
+        _ => read_long_varint(bytes),
     }
-    read_long_varint(bytes)
+}
+
+/// What comes behind a varint, where [`read_varint`] reads one.
+#[inline]
+pub(super) fn skip_varint(bytes: &[u8]) -> Option<&[u8]> {
+    if let Some(head) = bytes.first_chunk::<8>() {
+        let ends = !u64::from_le_bytes(*head) & Word::GOES_ON;
+        if ends != 0 {
+            return bytes.get(ends.trailing_zeros() as usize / 8 + 1..);
+        }
+    }
+    // the last of the record, or one that may be longer than 64 bits
+    Some(read_varint(bytes)?.1)
 }
 
 fn read_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
