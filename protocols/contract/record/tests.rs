@@ -154,9 +154,11 @@ fn a_varint_is_skipped_where_it_is_read() {
     // of every length up to one more than the longest, with what lies behind and without
     for length in 1..=11 {
         for _ in 0..2_000 {
-            let mut bytes: Vec<u8> = (0..length).map(|_| 0x80 | next() as u8).collect();
+            let mut bytes: Vec<u8> = (0..length)
+                .map(|_| 0x80 | next().to_le_bytes()[0])
+                .collect();
             *bytes.last_mut().expect("at least one") &= if next() % 8 == 0 { 0xff } else { 0x01 };
-            bytes.extend((0..next() % 9).map(|_| next() as u8));
+            bytes.extend((0..next() % 9).map(|_| next().to_le_bytes()[0]));
             let read = read_varint(&bytes).map(|(_, rest)| rest);
             assert_eq!(varint::skip_varint(&bytes), read, "{bytes:02x?}");
         }
