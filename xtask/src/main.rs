@@ -75,6 +75,8 @@ fn main() -> Result<()> {
                     _ => bail!("scaffold takes one name, and a number where it is fixed"),
                 };
                 for path in scaffold::write(&root, name, number)? {
+                    // named as from the top, wherever that is
+                    let path = path.strip_prefix(&root).unwrap_or(&path);
                     say(&path.display().to_string());
                 }
                 Ok(())
