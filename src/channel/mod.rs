@@ -45,7 +45,6 @@
 pub mod bounds;
 mod commands;
 mod connection;
-mod der;
 pub mod events;
 mod frames;
 pub mod gate;

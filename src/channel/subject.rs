@@ -1,13 +1,15 @@
 //! Whom a tracker's certificate speaks for: names read from its subject.
 //!
-//! The certificate has been verified by then (signature, dates, authority), so that its outer form
-//! is sound; what is read here is read with checked lengths all the same, and what cannot be read
-//! names nobody. Common names stand for idents, organizational units for accounts by their number;
+//! The certificate has been verified by then (signature, dates, authority); one that cannot be read all
+//! the same names nobody. Common names stand for idents, organizational units for accounts by their number;
 //! nothing else of a certificate is looked at. Bounds: [`NAMES_MAX`] of each, and what is longer
 //! than an ident may be is no name.
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATIONAL_UNIT};
+use x509_parser::prelude::FromDer as _;
 
 use protocols::Protocol;
 
@@ -15,17 +17,10 @@ use crate::account::Account;
 use crate::ids::{AccountId, Ident};
 use crate::registry::items::ClientBinds;
 
-use super::der::{Der, SEQUENCE, behind_issuer};
-
 /// So many common names, and so many units, of one certificate are looked at.
 const NAMES_MAX: usize = 8;
 /// A longer name is none.
 const NAME_BYTES_MAX: usize = 64;
-
-const SET: u8 = 0x31;
-const OBJECT: u8 = 0x06;
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-const ORGANIZATIONAL_UNIT: &[u8] = &[0x55, 0x04, 0x0b];
 
 /// What a certificate's subject says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,35 +33,26 @@ impl Subject {
     /// Of a verified certificate in DER.
     pub(super) fn of(certificate: &[u8]) -> Self {
         let mut subject = Self::default();
-        // what was read up to a place that cannot be read stands
-        _ = subject.read(certificate);
-        subject
-    }
-
-    fn read(&mut self, certificate: &[u8]) -> Option<()> {
-        let mut tbs = behind_issuer(certificate)?;
-        tbs.take(SEQUENCE)?; // the dates
-        let mut subject = Der(tbs.take(SEQUENCE)?);
-        while !subject.0.is_empty() {
-            let mut set = Der(subject.take(SET)?);
-            while !set.0.is_empty() {
-                let mut pair = Der(set.take(SEQUENCE)?);
-                let kind = pair.take(OBJECT)?;
-                let (_, value) = pair.next()?;
-                let into = match kind {
-                    COMMON_NAME => &mut self.names,
-                    ORGANIZATIONAL_UNIT => &mut self.units,
-                    _ => continue,
-                };
-                if let Ok(text) = std::str::from_utf8(value)
-                    && text.len() <= NAME_BYTES_MAX
-                    && into.len() < NAMES_MAX
-                {
-                    into.push(CompactString::new(text));
-                }
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+            return subject;
+        };
+        for attribute in certificate.subject().iter_attributes() {
+            let kind = attribute.attr_type();
+            let into = if *kind == OID_X509_COMMON_NAME {
+                &mut subject.names
+            } else if *kind == OID_X509_ORGANIZATIONAL_UNIT {
+                &mut subject.units
+            } else {
+                continue;
+            };
+            if let Ok(text) = std::str::from_utf8(attribute.as_slice())
+                && text.len() <= NAME_BYTES_MAX
+                && into.len() < NAMES_MAX
+            {
+                into.push(CompactString::new(text));
             }
         }
-        Some(())
+        subject
     }
 
     /// Does it speak for this ident, of a device of this account?
