@@ -42,6 +42,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn erase(client: &Client, device: u64) -> Result<(), Failure> {
+    let path = format!("/gw/devices/{device}?fields=name");
+    let (_, known) = client.call(Method::GET, &path, None).await?;
+    match known.pointer("/result/0/name").and_then(Value::as_str) {
+        Some(name) => super::say(&format_args!("device {device} is \"{name}\"")),
+        // a number that was typed wrong is one too
+        None => super::say(&format_args!(
+            "there is no device {device} now: what one of that number has left is erased"
+        )),
+    }
     let body = json!({ "device": device });
     let (status, answer) = client
         .call(Method::POST, "/local/erase", Some(&body))

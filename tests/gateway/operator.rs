@@ -179,6 +179,13 @@ fn what_is_not_there_is_told_by_its_number() {
         tells(&told, &[missing]);
     }
     let output = command(
+        &["erase", "--yes", "--device", "77", "--data"],
+        &setup.data(),
+        &[],
+    );
+    assert!(output.status.success(), "{output:?}");
+    tells(&said(&output), &["there is no device 77 now", "is erased"]);
+    let output = command(
         &["messages", "--device", "van", "--data"],
         &setup.data(),
         &[],
