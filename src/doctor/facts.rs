@@ -129,6 +129,17 @@ pub struct Told {
     pub tls: bool,
 }
 
+impl Facts {
+    /// When the newest message of a device was taken.
+    pub(super) fn newest_us(&self) -> i64 {
+        let newest = self.devices.iter().filter_map(|device| device.newest);
+        newest
+            .map(|(_, taken_us)| taken_us)
+            .max()
+            .unwrap_or(i64::MIN)
+    }
+}
+
 impl Told {
     /// Is it of a connection of the tracker, not of what somebody did with the device's item?
     pub fn is_of_a_call(&self) -> bool {

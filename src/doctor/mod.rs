@@ -8,10 +8,15 @@
 //! Bounds: [`LOG_MAX`] events of the ident and [`STRAYS_MAX`] of connections that nobody named, of
 //! the last [`LOOK_BACK_US`]; [`FRAMES_MAX`] chunks of raw traffic.
 
+mod cause;
 mod diagnosis;
 mod facts;
 mod gather;
+mod strays;
+#[cfg(test)]
+mod tests;
 
-pub use diagnosis::{Cause, Finding, diagnose};
+pub use cause::{Cause, Finding};
+pub use diagnosis::diagnose;
 pub use facts::{Blocked, ChannelFacts, ConnectionFacts, DeviceFacts, Facts, Told, UnknownFacts};
 pub use gather::{FRAMES_MAX, LOG_MAX, LOOK_BACK_US, STRAYS_MAX, gather};
