@@ -25,7 +25,7 @@
 //! | `OBD` | date, odometer, fuel now and on average, hours, speed, load, coolant, throttle, rpm, battery, trouble codes |
 //! | `rfid` | the tag in the place of the telephone number |
 //! | `vr` | a fragment of a photo |
-//! | two letters, the second `t` | the answer to a command |
+//! | two letters, the second `t` or `f`; `1nn`, `5nn` | the answer to a command: done, or (`f`, `5nn`) not done |
 //!
 //! # Session
 //!
@@ -37,7 +37,8 @@
 //!
 //! # Quirks
 //!
-//! - The date is local, the time is UTC: the day is the one that brings the two closest together.
+//! - The date is local, the time is UTC: the day is the one that brings the two closest together. Older devices
+//!   write the date `yy/mm/dd hh:mm`.
 //! - One make writes hemispheres before the degrees, another date and time as `hhmmss,ddmmyy` and degrees as decimals.
 //! - A missing hemisphere is not guessed: such a record has no place.
 
@@ -81,7 +82,7 @@ impl Decode for Decoder {
         port: 5001,
         frame_bytes_max: 4096,
         session_bytes_max: 64,
-        version: 3,
+        version: 4,
         acks: Acks::None,
         settings: &[Setting::TimeZone],
         models: &[

@@ -62,10 +62,20 @@ pub(super) fn read(parts: &Fields<'_>, text: &str, cx: &mut Context<'_>) -> Resu
     }
     tail(parts.get(TAIL..).unwrap_or_default(), &mut message);
     drop(message);
-    if let [_, b't'] = keyword.as_bytes() {
+    if is_answer(keyword) {
         cx.command_reply(None, text);
     }
     Ok(())
+}
+
+/// Does the keyword answer a command? A letter is answered by itself and `t`, or `f` where the device could not;
+/// a number from 100 by itself, or by 400 more where it could not.
+fn is_answer(keyword: &str) -> bool {
+    match keyword.as_bytes() {
+        [b'a'..=b'z', b't' | b'f'] => true,
+        [b'1' | b'5', more @ ..] => more.len() == 2 && more.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 /// Speed, course, altitude, ignition, door, two fuels, temperature.
@@ -172,8 +182,8 @@ fn with_decimals(parts: &Fields<'_>, cx: &mut Context<'_>) -> Result<(), Reject>
 /// When it was: the local date, and the UTC time of day that is closest to it.
 fn moment(date: &str, time: &str, settings: &Settings) -> Option<i64> {
     let joined: String;
-    let date = if date.contains(':') {
-        joined = date.split(':').collect();
+    let date = if date.contains([':', '/']) {
+        joined = date.chars().filter(char::is_ascii_digit).collect();
         joined.as_str()
     } else {
         date
