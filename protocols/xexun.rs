@@ -17,7 +17,7 @@
 //! battery and kilometers at the end. The sum of the sentence is an exclusive or from `G` to the asterisk.
 //!
 //! A frame that begins with the sentence ends with the comma behind the IMEI; one that begins with a date ends
-//! with its line.
+//! with its line, or with `#!`. The first devices write of all that stands behind the IMEI only length and CRC.
 //!
 //! # Session
 //!
@@ -44,8 +44,12 @@ use crate::kit::time::{digits, or_impossible};
 use crate::kit::{checksum, framing, units};
 
 const IMEI: &[u8] = b"imei:";
+/// What closes the lines of some copies, which have no line end.
+const CLOSE: &[u8] = b"#!";
 /// The date before the sentence: with seconds, or a shorter or longer number of some copies.
 const DATE_DIGITS: std::ops::RangeInclusive<usize> = 8..=14;
+/// Length and CRC.
+const FIRST_TAIL: usize = 2;
 const SHORT: Reject = Reject::new("frame", "fewer fields than it has", 0);
 
 const fn model(number: u16, name: &'static str) -> Model {
@@ -94,7 +98,7 @@ impl Decode for Decoder {
         source: "Xexun: TK102 manual, XT107 protocol",
         port: 5006,
         frame_bytes_max: 512,
-        version: 2,
+        version: 3,
         acks: Acks::None,
         shared: true,
         models: &[
@@ -129,7 +133,14 @@ impl Decode for Decoder {
             // a line end within the sentence is none of the frame's
             Start::Line => {
                 let imei = framing::find(input, IMEI).unwrap_or(0);
-                Ok(framing::until(input, imei, eof, b"\n"))
+                let tail = input.get(imei..).unwrap_or_default();
+                let line = framing::until(input, imei, eof, b"\n");
+                Ok(match framing::find(tail, CLOSE) {
+                    Some(at) if imei > 0 && !tail.get(..at).is_some_and(|t| t.contains(&b'\n')) => {
+                        Cut::Frame(imei + at + CLOSE.len())
+                    }
+                    _ => line,
+                })
             }
             Start::Unsure if !eof => Ok(Cut::Need(input.len() + 1)),
             Start::Unsure | Start::Nothing => {
@@ -185,7 +196,7 @@ impl Decode for Decoder {
 /// What an alarm says, its text in small letters.
 fn alarm(text: &str) -> Option<ParamId> {
     Some(match text.trim_end_matches('!') {
-        "help me" => fields::ALARM_EVENT_TRIGGER,
+        "help me" | "helpme" => fields::ALARM_EVENT_TRIGGER,
         "low battery" | "low batery" => fields::BATTERY_LOW_EVENT_TRIGGER,
         "move" | "moved" => fields::MOVEMENT_EVENT_TRIGGER,
         "speed" => fields::OVERSPEEDING_EVENT_TRIGGER,
@@ -269,6 +280,10 @@ fn report(
     }
     let tail: smallvec::SmallVec<[&str; 16]> = tail.split(',').map(str::trim).collect();
     let at = |index: usize| tail.get(index).copied().unwrap_or_default();
+    // the first devices have nothing but length and CRC there
+    if tail.len() <= FIRST_TAIL {
+        return Ok(());
+    }
     message.push_some(fields::POSITION_SATELLITES, number::<u8>(at(0)));
     if place.is_some() {
         message.push_some(fields::POSITION_ALTITUDE, float(at(1)));
