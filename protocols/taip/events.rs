@@ -1,26 +1,63 @@
 //! Reports with the second of the day or of the week.
 
 use super::parts::{DAY_MS, Fix, GPS_EPOCH_MS, Widths, begin, push_event, push_source};
-use crate::contract::{Context, RecordBuilder, Reject, fields};
-use crate::kit::hex;
+use crate::contract::{Context, Key, RecordBuilder, Reject, fields};
 use crate::kit::parse::{float, number};
 use crate::kit::time::or_impossible;
+use crate::kit::{hex, units};
+
+/// The moment of that second of the day which is nearest to the receipt.
+fn nearest(second: Option<i64>, now_ms: i64) -> Option<i64> {
+    let second = second.filter(|second| *second < 86_400)?;
+    let today = now_ms - now_ms.rem_euclid(DAY_MS) + second * 1000;
+    let days = [-DAY_MS, 0, DAY_MS];
+    let all = days.iter().map(|day| today + day);
+    all.min_by_key(|ms| (ms - now_ms).abs())
+}
 
 pub(super) fn second_of_day(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
     let mut widths = Widths(body);
     let now_ms = cx.now_ms;
-    let ms = number::<i64>(widths.take(5)?)
-        .filter(|second| *second < 86_400)
-        .and_then(|second| {
-            let today = now_ms - now_ms.rem_euclid(DAY_MS) + second * 1000;
-            let days = [-DAY_MS, 0, DAY_MS];
-            let all = days.iter().map(|day| today + day);
-            all.min_by_key(|ms| (ms - now_ms).abs())
-        });
+    let ms = nearest(number(widths.take(5)?), now_ms);
     let fix = Fix::read(&mut widths)?;
     let mut message = begin("RPV", or_impossible(ms, now_ms), cx)?;
     push_source(&mut message, &fix, &mut widths)?;
     Ok(true)
+}
+
+/// LN: as PV with more digits, and altitude and satellites. Nobody is known to wait for its answer.
+pub(super) fn long(body: &str, cx: &mut Context<'_>) -> Result<bool, Reject> {
+    const METERS_A_FOOT: f64 = 0.3048;
+    /// Number and age of what each satellite sent.
+    const SATELLITE: usize = 2 + 2;
+    const RESERVED: usize = 10;
+    let mut widths = Widths(body);
+    let now_ms = cx.now_ms;
+    let ms = nearest(number(widths.take(5)?), now_ms);
+    let thousandths = number::<i64>(widths.take(3)?).unwrap_or(0);
+    let (latitude, longitude) = (widths.decimals(2, 7)?, widths.decimals(3, 7)?);
+    let altitude = widths.scaled(9, 2)?;
+    let speed = widths.scaled(4, 1)?;
+    let climb = widths.scaled(5, 1)?;
+    let course = widths.scaled(4, 1)?;
+    let satellites = number::<u8>(widths.take(2)?);
+    widths.take(usize::from(satellites.unwrap_or(0)) * SATELLITE + RESERVED)?;
+    let fix = Fix {
+        place: latitude.zip(longitude).filter(|place| *place != (0.0, 0.0)),
+        speed,
+        course,
+    };
+    let ms = ms.map(|ms| ms + thousandths);
+    let mut message = begin("RLN", or_impossible(ms, now_ms), cx)?;
+    push_source(&mut message, &fix, &mut widths)?;
+    let meters = altitude.map(|feet| units::round(feet * METERS_A_FOOT, 3));
+    message.push_some(
+        fields::POSITION_ALTITUDE,
+        meters.filter(|_| fix.place.is_some()),
+    );
+    message.push_some(Key::Name("vertical.speed"), climb.map(units::miles));
+    message.push_some(fields::POSITION_SATELLITES, satellites);
+    Ok(false)
 }
 
 pub(super) fn event<'a>(

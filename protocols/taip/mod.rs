@@ -9,31 +9,34 @@
 //! | kind | content |
 //! |---|---|
 //! | PV | second of the day (5), place, mph (3), course (3), source, age |
+//! | LN | second of the day (8, three decimals), place, feet (9, two), mph (4, one), climb (5, one), course (4, one), satellites (2) and 4 of each, 10 reserved, source, age |
 //! | EV | event (2), GPS week (4), day (1), second of the day (5), then as PV; values follow as `;KEY=value` |
-//! | GP, PI | DDMMYYHHMMSS, place, mph, course, fix (1), age (2), inputs (2), event (2), HDOP (2) |
+//! | GP, PI, TT | DDMMYYHHMMSS, place, mph, course, fix (1), age (2), inputs (2), event (2), HDOP (2) |
 //! | CQ, BR, CV | event (2), DDMMYYHHMMSS, place, mph, course, inputs (2), state (2), supply in 0.1 V (3), odometer (8 hex), receiver on (1), fix (1), PDOP (2), satellites (2), age (4), network (2), signal (2) |
 //! | US | number (2), comma, as GP without what follows the inputs; then by commas: bits, odometer, supply and battery in 0.01 V (4 each), rpm, two temperatures, event (2 hex) |
 //! | UV | number (2), event (2 or 3), firm, as GP with km/h; then battery and supply in 0.01 V, three, engine minutes, odometer, rpm, coolant, oil pressure, fuel, two, network, driver |
 //!
 //! A place is latitude and longitude with their signs, degrees in 2 and 3 digits and five decimals, or degrees and
-//! minutes where they have a point. Bit 7 of the inputs is the ignition. IO of EV is three digits: ignition and
+//! minutes where they have a point; LN has seven decimals. Bit 7 of the inputs is the ignition. IO of EV is three digits: ignition and
 //! charging, outputs, inputs.
 //!
 //! # Session
 //!
 //! Every frame names its device. One with a number is answered `>ACK;...;*sum<`, with number and name as they
-//! came (`>SAK;...<` if the number begins with IP); one without with the name alone.
+//! came (`>SAK;...<` if the number begins with IP), whatever its kind: the device numbers from 0000 to 7FFF, and sends
+//! again what is not answered. PV, EV and those with a date are answered without a number too, with the name alone.
 //!
 //! # Source
 //!
-//! Trimble: "TAIP, Trimble ASCII Interface Protocol"; captures for CQ, BR, CV, US and UV.
+//! Trimble: "TAIP, Trimble ASCII Interface Protocol", and Cypress Solutions' public pages of its messages; Lantrix for the
+//! numbers; captures for CQ, BR, CV, US and UV.
 //! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
 //! excerpts of them, and wants a frame to prove it.
 //!
 //! # Quirks
 //!
-//! - PV has no date: the second of the day nearest to the receipt is taken.
-//! - Other kinds (LN, AL, CP, TT) are kept as text and not answered.
+//! - PV and LN have no date: the second of the day nearest to the receipt is taken.
+//! - Other kinds (AL, CP) are kept as text.
 
 mod dated;
 mod events;
@@ -45,7 +48,7 @@ use crate::contract::{
 };
 use crate::kit::{checksum, framing};
 use dated::{dated, supplied, vehicle};
-use events::{event, second_of_day};
+use events::{event, long, second_of_day};
 use listed::listed;
 use parts::{Head, SHORT, begin};
 
@@ -59,6 +62,7 @@ impl Decode for Decoder {
         title: "TAIP",
         source: "Trimble: TAIP",
         port: 5031,
+        version: 2,
         frame_bytes_max: 1024,
         acks: Acks::Frame,
         shared: true,
@@ -124,8 +128,9 @@ impl Decode for Decoder {
         let (kind, body) = content.split_at_checked(3).ok_or(SHORT)?;
         let answered = match kind {
             "RPV" => second_of_day(body, cx)?,
+            "RLN" => long(body, cx)?,
             "REV" => event(body, parts, cx)?,
-            "RGP" | "RPI" => dated(kind, body, cx)?,
+            "RGP" | "RPI" | "RTT" => dated(kind, body, cx)?,
             "RCQ" | "RBR" | "RCV" => supplied(kind, body, cx)?,
             "RUS" => listed(body, cx)?,
             "RUV" => vehicle(body, cx)?,
@@ -135,7 +140,7 @@ impl Decode for Decoder {
                 false
             }
         };
-        if answered {
+        if answered || head.is_numbered() {
             head.answer(cx);
         }
         Ok(())

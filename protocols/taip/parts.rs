@@ -20,6 +20,15 @@ pub(super) struct Head<'a> {
 }
 
 impl Head<'_> {
+    /// Did the device number the frame? The base's numbers come back in answers to its commands.
+    pub(super) fn is_numbered(&self) -> bool {
+        const FIRST_OF_BASE: i64 = 0x8000;
+        let digits = self.number.and_then(|number| number.strip_prefix('#'));
+        digits
+            .and_then(hex::number)
+            .is_some_and(|number| number < FIRST_OF_BASE)
+    }
+
     pub(super) fn answer(&self, cx: &mut Context<'_>) {
         let answer = match (self.number, self.name) {
             (Some(number), _) if number.starts_with("#IP") => {
@@ -75,6 +84,20 @@ impl<'a> Widths<'a> {
 
     pub(super) fn hexadecimal(&mut self, count: usize) -> Result<Option<i64>, Reject> {
         Ok(hex::number(self.take(count)?))
+    }
+
+    /// So many characters, the last `decimals` behind an unwritten point.
+    pub(super) fn scaled(&mut self, count: usize, decimals: i32) -> Result<Option<f64>, Reject> {
+        let value = number::<i64>(self.take(count)?.trim_start_matches('+'));
+        Ok(value.map(|value| units::scaled(value, decimals)))
+    }
+
+    /// A sign, so many digits of degrees, and so many decimals.
+    pub(super) fn decimals(&mut self, whole: usize, decimals: u8) -> Result<Option<f64>, Reject> {
+        let most = if whole == 2 { 90.0 } else { 180.0 };
+        let count = 1 + whole + usize::from(decimals);
+        let value = self.scaled(count, decimals.into())?;
+        Ok(value.filter(|degrees| degrees.abs() <= most))
     }
 
     /// A sign, so many digits of degrees, and decimals or minutes.
