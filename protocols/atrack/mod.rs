@@ -52,6 +52,8 @@
 //!
 //! # Quirks
 //!
+//! - The sum of a text whose prefix is `@p` fits nothing known: it is not verified.
+//! - Degrees, HDOP and odometer (km then) of a text may have a point, as older devices write them.
 //! - Whether dates are long is seen from the record: seconds of 1970 to 2036 do not begin with a year.
 //! - A device that does not name its items needs them in the setting `format`, as in `%MV%BV%GQ`.
 //! - Behind an item whose width is not known the next record is found by its time of sending, which all records of
@@ -84,6 +86,8 @@ const TEXT_CRC_END: usize = 7;
 /// Where the length of a text ends at the latest.
 const TEXT_HEAD_BYTES_MAX: usize = 16;
 const COMMAND_BYTES_MAX: usize = 1024;
+/// Behind this prefix the text's sum is another.
+const OTHER_SUM: &str = "@p";
 
 const fn model(number: u16, name: &'static str) -> Model {
     Model {
@@ -105,7 +109,7 @@ impl Decode for Decoder {
         title: "ATrack",
         source: "ATrack: Standard Product (SP) Protocol Document 1.5.2",
         port: 5044,
-        version: 2,
+        version: 3,
         frame_bytes_max: 16 * 1024,
         session_bytes_max: photo::PHOTO_BYTES_MAX,
         acks: Acks::Frame,
@@ -211,7 +215,8 @@ impl Decode for Decoder {
                 None => Probe::More,
             };
         }
-        if !prefixed(b"@P") && !prefixed(b"@R") {
+        let other = prefixed(OTHER_SUM.as_bytes());
+        if !prefixed(b"@P") && !prefixed(b"@R") && !other {
             return Probe::No;
         }
         if head.len() < TEXT_HEAD_BYTES_MAX {
@@ -219,7 +224,7 @@ impl Decode for Decoder {
         }
         let text = head.get(2) == Some(&b',') && matches!(text_length(head), Length::Known(_));
         // the upper byte of the unit
-        if text || head.get(8) == Some(&0) {
+        if text || !other && head.get(8) == Some(&0) {
             Probe::Yes
         } else {
             Probe::No
@@ -312,10 +317,12 @@ fn text(frame: &[u8], cx: &mut Context<'_>) -> Result<(), Reject> {
         .map_err(|error| Reject::new("text", "not printable", error.valid_up_to()))?;
     let mut parts = text.splitn(6, ',');
     let mut next = || parts.next().ok_or(SHORT);
-    let (_prefix, crc, _length) = (next()?, next()?, next()?);
+    let (prefix, crc, _length) = (next()?, next()?, next()?);
     let (sequence, unit, records) = (next()?, next()?, next()?);
     let covered = frame.get(TEXT_CRC_END..).ok_or(SHORT)?;
-    if u16::from_str_radix(crc, 16).ok() != Some(checksum::crc16_ibm(covered)) {
+    if prefix != OTHER_SUM
+        && u16::from_str_radix(crc, 16).ok() != Some(checksum::crc16_ibm(covered))
+    {
         return Err(Reject::new("crc", "the checksum does not fit", 3));
     }
     cx.identify(Login::of(unit))?;

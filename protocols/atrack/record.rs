@@ -243,13 +243,17 @@ pub(super) fn text(record: &str, form: Option<&str>, cx: &mut Context<'_>) -> Re
     };
     let (fixed, made, _sent) = (next(), next(), next());
     // what is blank behind the place is not there
+    let longitude = next();
+    let is_pointed = longitude.contains('.');
+    let (longitude, latitude) = (scaled(longitude, 6), scaled(next(), 6));
     let mut whole = || number::<i64>(next());
-    let (longitude, latitude) = (whole(), whole());
     let (course, report) = (whole(), whole());
     if report.is_none() && longitude.zip(latitude).is_none() {
         return Err(SHORT);
     }
-    let odometer = float(next());
+    // kilometers behind degrees with a point, tenths of them behind others
+    let odometer = float(next()).map(|value| if is_pointed { value * 10.0 } else { value });
+    let hdop = scaled(next(), 1);
     let mut whole = || number::<i64>(next());
     let (longitude, latitude) = longitude.zip(latitude).unwrap_or_default();
     let place = Place {
@@ -260,7 +264,7 @@ pub(super) fn text(record: &str, form: Option<&str>, cx: &mut Context<'_>) -> Re
         course,
         report,
         odometer,
-        hdop: whole(),
+        hdop,
         inputs: whole(),
         speed: whole(),
         outputs: whole(),
@@ -313,6 +317,15 @@ fn text_field(rest: &str) -> (&str, &str) {
     }
     let behind = rest.get(comma + 1..).unwrap_or_default();
     (field.trim_end_matches(END), behind)
+}
+
+/// A whole number of `10^-decimals`, or with a point the value itself, as older devices write it.
+fn scaled(text: &str, decimals: usize) -> Option<i64> {
+    let Some((whole, fraction)) = text.split_once('.') else {
+        return number(text);
+    };
+    let fraction = fraction.get(..decimals.min(fraction.len()))?;
+    number(&format!("{whole}{fraction:0<decimals$}"))
 }
 
 /// Unix seconds or `YYYYMMDDHHMMSS`.
