@@ -21,7 +21,8 @@
 //! ```
 //!
 //! Date and time are two hexadecimal digits a number. Of a coordinate the highest bit says south
-//! or west, the lower 28 are 1/600000 degrees. Battery, metres, volts and satellites are decimal.
+//! or west, the lower 27 are 1/600000 degrees; a bit between them may be set. Battery, metres, volts
+//! and satellites are decimal.
 //! On the model `E3+4G` a serial number stands for fuel, and engine time in minutes for the RFID.
 //!
 //! | status bit | meaning |
@@ -81,6 +82,7 @@ impl Decode for Decoder {
         title: "EasyTrack",
         source: "EasyTrack: GPRS data protocol",
         port: 5056,
+        version: 2,
         acks: Acks::Frame,
         settings: &[Setting::Model, Setting::TimeZone],
         models: &[Model {
@@ -186,7 +188,7 @@ fn triple(text: &str) -> Option<[i64; 3]> {
 
 fn coordinate(text: &str) -> Option<f64> {
     let raw = hexadecimal(text).filter(|_| text.len() == 8)?;
-    let degrees = units::round(f64::from(raw & 0x0fff_ffff) / 600_000.0, 7);
+    let degrees = units::round(f64::from(raw & 0x07ff_ffff) / 600_000.0, 7);
     Some(if raw >> 31 == 0 { degrees } else { -degrees })
 }
 
