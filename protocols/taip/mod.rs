@@ -17,8 +17,8 @@
 //! | UV | number (2), event (2 or 3), firm, as GP with km/h; then battery and supply in 0.01 V, three, engine minutes, odometer, rpm, coolant, oil pressure, fuel, two, network, driver |
 //!
 //! A place is latitude and longitude with their signs, degrees in 2 and 3 digits and five decimals, or degrees and
-//! minutes where they have a point; LN has seven decimals. Bit 7 of the inputs is the ignition. IO of EV is three digits: ignition and
-//! charging, outputs, inputs.
+//! minutes where they have a point; LN has seven decimals. Bit 7 of the inputs is the ignition. IO of EV is three
+//! digits: ignition and charging, outputs, inputs.
 //!
 //! # Session
 //!
@@ -28,8 +28,8 @@
 //!
 //! # Source
 //!
-//! Trimble: "TAIP, Trimble ASCII Interface Protocol", and Cypress Solutions' public pages of its messages; Lantrix for the
-//! numbers; captures for CQ, BR, CV, US and UV.
+//! Trimble: "TAIP, Trimble ASCII Interface Protocol", and Cypress Solutions' public pages of its messages; Lantrix
+//! for the numbers; captures for CQ, BR, CV, US and UV.
 //! The documents were not at hand as a whole: what no capture in `fixtures/` shows follows public
 //! excerpts of them, and wants a frame to prove it.
 //!
