@@ -1,6 +1,6 @@
 //! What leaves because of a frame, and what is counted of it: answered, or refused for good.
 
-use protocols::{Cause, Event, Reply};
+use protocols::{Cause, Event, Gate, Reply};
 
 use crate::account::{Account, Cost, Totals};
 use crate::channel::connection::{Core, Walk};
@@ -48,7 +48,7 @@ impl Core {
         if self.commanding().is_some() {
             self.hear_command_reply(walk, &span);
         }
-        self.send_on(walk, &span);
+        self.send_on(walk, &span, None);
     }
 
     /// Who pays for what names nobody.
@@ -56,11 +56,26 @@ impl Core {
         self.talk.logins.get(usize::from(self.current?))?.account()
     }
 
-    /// Hands the frame's replies to the queue, and counts its rejects.
-    fn send_on(&mut self, walk: &mut Walk, span: &Span) {
+    /// Hands the frame's replies to the queue, and counts its rejects. Of a frame that is `refused`
+    /// nothing is taken: none of its gated replies is an acceptance, however many there are, nor is one
+    /// that comes later and speaks for what stands behind them.
+    fn send_on(&mut self, walk: &mut Walk, span: &Span, refused: Option<Cause>) {
         let mark = u64::try_from(self.now_us).unwrap_or(0);
         let events = walk.output.events.get_mut(span.first..span.end);
         for event in events.into_iter().flatten() {
+            if let Some(cause) = refused {
+                match event {
+                    Event::Message { .. } | Event::Part { .. } => {
+                        self.talk.replies.refuse_messages(cause);
+                    }
+                    // also what names nobody stands under a login that is not admitted
+                    Event::Login { .. } => self.talk.replies.refuse_login(cause),
+                    Event::Reply(reply) if reply.gate != Gate::Open => {
+                        self.talk.replies.refuse_login(cause);
+                    }
+                    _ => {}
+                }
+            }
             match event {
                 Event::Reply(reply) => {
                     let reply = std::mem::replace(reply, Reply::open(bytes::Bytes::new()));
@@ -114,14 +129,7 @@ impl Core {
         if span.login != Login::None || span.gated {
             self.worker.count(&names::REFUSED_FRAMES, cause.name(), "");
         }
-        // also what names nobody stands under a login that is not admitted
-        if span.login != Login::None || span.gated {
-            self.talk.replies.refuse_login(cause);
-        }
-        if span.stores() {
-            self.talk.replies.refuse_messages(cause);
-        }
-        self.send_on(walk, &span);
+        self.send_on(walk, &span, Some(cause));
     }
 
     /// Remembers the unknown idents of the frame at `walk.at` on the channel.

@@ -31,6 +31,58 @@ fn frames_behind_the_one_that_ends_the_connection_are_counted_as_refused() {
     });
 }
 
+/// Heartbeats of an Eelink tracker in one frame: each is answered by itself.
+fn heartbeats(ident: &str, numbers: &[u8]) -> Vec<u8> {
+    let nibble = |digit: u8| digit - b'0';
+    let digits = format!("0{ident}");
+    let pairs = digits.as_bytes().chunks(2);
+    let mut content: Vec<u8> = pairs
+        .map(|pair| nibble(pair[0]) << 4 | nibble(pair[1]))
+        .collect();
+    for number in numbers {
+        content.extend([0x67, 0x67, 3, 0, 4, 0, *number, 0, 1]);
+    }
+    let sum = content.iter().fold(0u16, |sum, byte| {
+        sum.rotate_left(1).wrapping_add(u16::from(*byte))
+    });
+    let length = u16::try_from(content.len() + 2).unwrap();
+    [
+        b"EL",
+        &length.to_be_bytes(),
+        &sum.to_be_bytes(),
+        &content[..],
+    ]
+    .concat()
+}
+
+#[test]
+fn of_a_refused_frame_with_several_answers_none_is_an_ack() {
+    let eelink = ChannelId(15);
+    let gateway = Gateway::new();
+    let channel = channel(eelink, "eelink");
+    gateway.deps.registry.put_channel(channel).unwrap();
+    gateway.register(100, LEAF, "eelink", IDENT);
+    gateway.limit(LEAF, Dimension::ChannelMessages, 3);
+    gateway.run(async |gateway| {
+        // nobody's
+        let mut stranger = gateway.connect(eelink);
+        stranger
+            .send(&heartbeats("356307042441999", &[1, 2, 3]))
+            .await;
+        stranger.expect_silence().await;
+        // more than fits, though some of it would
+        let mut tracker = gateway.connect(eelink);
+        tracker.send(&heartbeats(IDENT, &[1, 2])).await;
+        let mut answers = 0;
+        while answers < 42 {
+            answers += tracker.one_read().await.len();
+        }
+        tracker.send(&heartbeats(IDENT, &[3, 4, 5, 6])).await;
+        tracker.expect_end().await;
+        assert_eq!(gateway.messages(LEAF), 2);
+    });
+}
+
 #[test]
 fn who_hangs_up_while_the_journal_has_no_room_is_let_go_if_it_sends_again() {
     let gateway = Gateway::new();
