@@ -176,7 +176,7 @@ impl Decode for Decoder {
                 None => Probe::No,
             }
         } else {
-            Probe::No
+            text::probe_bare(head)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The text of a report: its fields, and the places among them.
 
-use crate::contract::{RecordBuilder, Reject, fields};
+use crate::contract::{Probe, RecordBuilder, Reject, fields};
 use crate::kit::cells::{self, Cell};
 use crate::kit::parse::{self, float};
 use crate::kit::time::{Civil, digits};
@@ -12,6 +12,24 @@ const FIELDS_MAX: usize = 512;
 pub(super) const BARE: u8 = 4;
 /// So many bytes tell text from binary.
 pub(super) const MARK_BYTES: usize = 6;
+
+/// Is it the beginning of a report without `+RESP:`? Two short fields stand before its kind.
+pub(super) fn probe_bare(head: &[u8]) -> Probe {
+    const FIELDS_BYTES_MAX: usize = 8;
+    let marks: [&[u8]; 2] = [&[0, BARE, b','], &[BARE, b',']];
+    if marks.iter().any(|mark| mark.starts_with(head)) {
+        return Probe::More;
+    }
+    let Some(rest) = marks.iter().find_map(|mark| head.strip_prefix(*mark)) else {
+        return Probe::No;
+    };
+    match rest.splitn(3, |byte| *byte == b',').nth(2) {
+        Some([b'G', b'T', ..]) => Probe::Yes,
+        Some([] | [b'G']) => Probe::More,
+        None if rest.len() <= FIELDS_BYTES_MAX => Probe::More,
+        _ => Probe::No,
+    }
+}
 
 /// Is it text? `None`: too short to tell.
 pub(super) fn is_text(input: &[u8]) -> Option<bool> {
