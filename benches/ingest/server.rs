@@ -234,8 +234,8 @@ fn ports(count: usize) -> Range<u16> {
 pub(crate) enum Pages {
     /// Huge ones where it can have them.
     Any,
-    /// None that is huge: each of those is resident whole as soon as a byte of it is, and what a
-    /// connection holds would be seen in steps of 2 MiB.
+    /// None that is huge, and none kept that is free: each of the first is resident whole as soon as a
+    /// byte of it is, and what a connection holds would be seen in steps of 2 MiB.
     Small,
 }
 
@@ -243,6 +243,8 @@ impl Pages {
     fn tell(self, command: &mut Command) {
         if let Self::Small = self {
             command.env("MIMALLOC_ALLOW_THP", "0");
+            // at once: else what the start has used goes back while connections are counted
+            command.env("MIMALLOC_PURGE_DELAY", "0");
         }
     }
 }
