@@ -563,7 +563,8 @@ fn what_the_acks_of_others_take_beside_an_account_at_a_hundred_times_its_rate() 
     raise_file_limit();
     let mut setup = Setup::new();
     setup.more = format!(
-        "[[limits]]\nname = \"small\"\naccount = \"master\"\nchannel_messages = {RATE}\n\
+        "[bounds]\nunidentified_per_source = 100000\n\
+         [[limits]]\nname = \"small\"\naccount = \"master\"\nchannel_messages = {RATE}\n\
          [[accounts]]\nname = \"master\"\n[[accounts]]\nname = \"loud\"\nparent = \"master\"\n\
          limit = \"small\"\n[[accounts]]\nname = \"quiet\"\nparent = \"master\"\n{CHANNEL}{}{}",
         devices("loud", 1, loud),
