@@ -87,20 +87,24 @@ pub fn replace(files: &dyn Files, dir: &Path, name: &str, content: &[u8]) -> io:
 /// Sees to it that the folder `dir` is there, and that its name and every name in it are durable: what a
 /// process that was killed has done last may be in the page cache only, and a start acts on it.
 pub fn make_dir(files: &dyn Files, dir: &Path) -> io::Result<()> {
-    let is_there = files.list(dir).is_ok();
-    if !is_there {
+    let is_missing = |above: &&Path| {
+        let listed = files.list(above);
+        listed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    // those above it that are made with it have names to be kept, too
+    let missing = dir.ancestors().take_while(is_missing).count();
+    if missing > 0 {
         files.create_dir(dir)?;
     }
-    let parent = dir.parent().map(|parent| {
+    for made in dir.ancestors().take(missing.max(1)) {
+        let Some(parent) = made.parent() else { break };
         // of a path that is relative to where the process is
         let here = parent == Path::new("");
-        if here { Path::new(".") } else { parent }
-    });
-    match parent.map(|parent| files.sync_dir(parent)) {
-        // who may not look into it has not made it either
-        Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied && is_there => {}
-        Some(synced) => synced?,
-        None => {}
+        match files.sync_dir(if here { Path::new(".") } else { parent }) {
+            // who may not look into it has not made it either
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && missing == 0 => {}
+            synced => synced?,
+        }
     }
     files.sync_dir(dir)
 }
